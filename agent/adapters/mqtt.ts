@@ -1,0 +1,68 @@
+// The site's broker over mqtt.js: QoS 1 both ways, a retained status with a last will, nothing queued without bound.
+import { connect, type MqttClient } from "mqtt";
+import type { OutgoingMessage } from "../core/alert.ts";
+import type { Broker, BrokerHandlers } from "../ports/broker.ts";
+
+export interface MqttSettings {
+  readonly url: string;
+  readonly clientId: string;
+  readonly topics: readonly string[];
+  /** What the broker says for the gateway when the gateway is gone. */
+  readonly will: OutgoingMessage;
+  readonly nowMs: () => number;
+}
+
+const KEEPALIVE_SECONDS = 20;
+const RECONNECT_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export class MqttBroker implements Broker {
+  readonly #client: MqttClient;
+  #receiving = true;
+
+  constructor(settings: MqttSettings, handlers: BrokerHandlers) {
+    const { topic, payload, retain } = settings.will;
+    this.#client = connect(settings.url, {
+      clientId: settings.clientId,
+      clean: true,
+      keepalive: KEEPALIVE_SECONDS,
+      reconnectPeriod: RECONNECT_MS,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      queueQoSZero: false,
+      resubscribe: false,
+      will: { topic, payload: Buffer.from(payload), qos: 1, retain },
+    });
+    this.#client.on("connect", () => {
+      this.#client.subscribe([...settings.topics], { qos: 1 }, (error) => {
+        if (error) handlers.onProblem(`subscribing failed: ${error.message}`);
+      });
+      handlers.onConnect();
+    });
+    this.#client.on("error", (error) => handlers.onProblem(error.message || String(error)));
+    this.#client.on("message", (messageTopic, bytes, packet) => {
+      if (!this.#receiving) return;
+      handlers.onMessage({
+        topic: messageTopic,
+        payload: bytes,
+        retained: packet.retain,
+        receivedAtMs: settings.nowMs(),
+      });
+    });
+  }
+
+  get connected(): boolean {
+    return this.#client.connected;
+  }
+
+  async publish({ topic, payload, retain }: OutgoingMessage): Promise<void> {
+    await this.#client.publishAsync(topic, payload, { qos: 1, retain });
+  }
+
+  stopReceiving(): void {
+    this.#receiving = false;
+  }
+
+  async close(): Promise<void> {
+    await this.#client.endAsync(!this.#client.connected);
+  }
+}

@@ -1,0 +1,30 @@
+// A plan's chunks back to its bytes; whatever is missing, out of place or too much is an error.
+import type { GetPlanResponse } from "../../proto/gen/flead/v1/plan.ts";
+
+const MAX_PLAN_BYTES = 64 * 1024 * 1024;
+
+export class PlanChunkError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "PlanChunkError";
+  }
+}
+
+export async function assemble(chunks: AsyncIterable<GetPlanResponse>): Promise<Uint8Array> {
+  let bytes: Uint8Array | null = null;
+  let received = 0;
+  for await (const { offset, totalBytes, chunk } of chunks) {
+    if (totalBytes <= 0n || totalBytes > MAX_PLAN_BYTES) {
+      throw new PlanChunkError(`a plan of ${totalBytes} bytes; 1 to ${MAX_PLAN_BYTES} are allowed`);
+    }
+    bytes ??= new Uint8Array(Number(totalBytes));
+    if (Number(totalBytes) !== bytes.byteLength) throw new PlanChunkError(`the total changed to ${totalBytes} bytes`);
+    if (Number(offset) !== received) throw new PlanChunkError(`a chunk at ${offset} where ${received} was expected`);
+    if (received + chunk.byteLength > bytes.byteLength) throw new PlanChunkError(`more than ${totalBytes} bytes came`);
+    bytes.set(chunk, received);
+    received += chunk.byteLength;
+  }
+  if (bytes === null) throw new PlanChunkError("no chunk came");
+  if (received !== bytes.byteLength) throw new PlanChunkError(`${received} of ${bytes.byteLength} bytes came`);
+  return bytes;
+}

@@ -1,0 +1,132 @@
+// Plans, model slots, devices and unanswered updates in SQLite.
+import { deserialize, serialize } from "node:v8";
+import type Database from "better-sqlite3";
+import { type CohortId, planId, type UpdateId } from "../../learning/ids.ts";
+import { decodeBundle } from "../../proto/plan-bundle.ts";
+import type { DeviceRecord } from "../core/device.ts";
+import type { CohortRecord, LearningStore, Slot } from "../ports/agent-store.ts";
+import type { Update } from "../ports/coordinator-link.ts";
+import type { Plan } from "../ports/plan.ts";
+import type { Counters } from "./sqlite-counters.ts";
+import type { Outbox } from "./sqlite-outbox.ts";
+
+interface CohortRow {
+  readonly plan_id: string;
+  readonly bundle: Buffer;
+  readonly learning_rate_factor: number;
+  readonly slot: Buffer | null;
+}
+
+/** Feedback older than this many evaluations is never sent again. */
+const KEPT_FEEDBACK = 100;
+
+export class SqliteLearning implements LearningStore {
+  readonly #database: Database.Database;
+  readonly #updates: Outbox<Update>;
+  readonly #counters: Counters;
+
+  constructor(database: Database.Database, updates: Outbox<Update>, counters: Counters) {
+    this.#database = database;
+    this.#updates = updates;
+    this.#counters = counters;
+  }
+
+  cohort(cohort: CohortId): CohortRecord | null {
+    const row = this.#database
+      .prepare<[string], CohortRow>("SELECT * FROM cohorts JOIN plans USING (plan_id) WHERE cohort = ?")
+      .get(cohort);
+    const plan = row === undefined ? null : readPlan(row.plan_id, row.bundle);
+    if (row === undefined || plan === null) return null;
+    const slot = row.slot === null ? null : (deserialize(row.slot) as Slot);
+    return { plan, learningRateFactor: row.learning_rate_factor, slot };
+  }
+
+  startPlan(cohort: CohortId, plan: Plan): void {
+    this.#database.transaction(() => {
+      this.#run("INSERT INTO plans VALUES (?, ?) ON CONFLICT (plan_id) DO UPDATE SET bundle = excluded.bundle", [
+        plan.planId,
+        Buffer.from(plan.bytes),
+      ]);
+      this.#run("INSERT OR REPLACE INTO cohorts (cohort, plan_id) VALUES (?, ?)", [cohort, plan.planId]);
+      this.#run("DELETE FROM devices WHERE cohort = ?", [cohort]);
+      this.forgetFeedback(cohort);
+      this.#run("DELETE FROM plans WHERE plan_id NOT IN (SELECT plan_id FROM cohorts)", []);
+    })();
+  }
+
+  saveSlot(cohort: CohortId, slot: Slot): void {
+    this.#run("UPDATE cohorts SET slot = ? WHERE cohort = ?", [serialize(slot), cohort]);
+  }
+
+  recordFeedback(cohort: CohortId, globalVersion: number, factor: number): boolean {
+    return this.#database.transaction(() => {
+      const added = this.#run("INSERT OR IGNORE INTO feedback VALUES (?, ?, ?)", [cohort, globalVersion, factor]);
+      if (added === 0) return false;
+      this.#run("UPDATE cohorts SET learning_rate_factor = ? WHERE cohort = ?", [factor, cohort]);
+      this.#run("DELETE FROM feedback WHERE cohort = ? AND global_version <= ?", [
+        cohort,
+        globalVersion - KEPT_FEEDBACK,
+      ]);
+      return true;
+    })();
+  }
+
+  forgetFeedback(cohort: CohortId): void {
+    this.#run("DELETE FROM feedback WHERE cohort = ?", [cohort]);
+  }
+
+  devices(cohort: CohortId): DeviceRecord[] {
+    const rows = this.#database
+      .prepare<[string], { record: Buffer }>("SELECT record FROM devices WHERE cohort = ?")
+      .all(cohort);
+    return rows.flatMap(({ record }) => {
+      try {
+        return [deserialize(record) as DeviceRecord];
+      } catch {
+        return [];
+      }
+    });
+  }
+
+  saveDevices(cohort: CohortId, devices: readonly DeviceRecord[]): void {
+    this.#database.transaction(() => {
+      for (const record of devices) {
+        this.#run("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", [record.deviceId, cohort, serialize(record)]);
+      }
+    })();
+  }
+
+  addUpdate(update: Update): void {
+    this.#database.transaction(() => {
+      this.#updates.add(update, update.updateId);
+      this.#counters.add("updates_trained", 1);
+      this.#counters.add("samples_trained", update.samples);
+    })();
+  }
+
+  queuedUpdates(limit: number): UpdateId[] {
+    return this.#updates.oldestKeys(limit) as UpdateId[];
+  }
+
+  update(updateId: UpdateId): Update | null {
+    return this.#updates.get(updateId);
+  }
+
+  removeUpdate(updateId: string): void {
+    this.#updates.removeKey(updateId);
+  }
+
+  #run(sql: string, values: readonly (string | number | Buffer)[]): number {
+    return this.#database.prepare(sql).run(...values).changes;
+  }
+}
+
+/** Null when the stored bytes are not the plan they should be. */
+function readPlan(id: string, bytes: Buffer): Plan | null {
+  try {
+    const { manifest, scoreOnnx, trainOnnx } = decodeBundle(bytes, planId(id));
+    return { planId: planId(id), bytes, manifest, scoreOnnx, trainOnnx };
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,74 @@
+// One kind of outgoing thing in the outbox table: first in, first out, bounded in bytes, the oldest dropped and counted.
+import { deserialize, serialize } from "node:v8";
+import type Database from "better-sqlite3";
+import type { Counter } from "../ports/agent-store.ts";
+import type { Counters } from "./sqlite-counters.ts";
+
+interface Row {
+  readonly sequence: number;
+  readonly key: string | null;
+  readonly body: Buffer;
+}
+
+export class Outbox<Item> {
+  readonly #counters: Counters;
+  readonly #dropped: Counter;
+  readonly #maxBytes: number;
+  readonly #add: Database.Statement<[string | null, number, Buffer]>;
+  readonly #bytes: Database.Statement<[], { bytes: number }>;
+  readonly #oldest: Database.Statement<[number], Row>;
+  readonly #keys: Database.Statement<[number], { key: string }>;
+  readonly #byKey: Database.Statement<[string], Row>;
+  readonly #remove: Database.Statement<[number]>;
+  readonly #removeKey: Database.Statement<[string]>;
+
+  constructor(database: Database.Database, kind: "update" | "alert", counters: Counters, maxBytes: number) {
+    this.#counters = counters;
+    this.#dropped = `dropped_${kind}`;
+    this.#maxBytes = maxBytes;
+    const mine = `kind = '${kind}'`;
+    this.#add = database.prepare(`INSERT INTO outbox (kind, key, bytes, body) VALUES ('${kind}', ?, ?, ?)`);
+    this.#bytes = database.prepare(`SELECT coalesce(sum(bytes), 0) AS bytes FROM outbox WHERE ${mine}`);
+    this.#oldest = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
+    this.#keys = database.prepare(`SELECT key FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
+    this.#byKey = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} AND key = ?`);
+    this.#remove = database.prepare(`DELETE FROM outbox WHERE ${mine} AND sequence = ?`);
+    this.#removeKey = database.prepare(`DELETE FROM outbox WHERE ${mine} AND key = ?`);
+  }
+
+  add(item: Item, key: string | null): void {
+    const body = serialize(item);
+    this.#add.run(key, body.byteLength, body);
+    while (this.bytes() > this.#maxBytes) {
+      const [oldest] = this.#oldest.all(1);
+      if (oldest === undefined) return;
+      this.#remove.run(oldest.sequence);
+      this.#counters.add(this.#dropped, 1);
+    }
+  }
+
+  bytes(): number {
+    return this.#bytes.get()?.bytes ?? 0;
+  }
+
+  oldest(limit: number): { readonly sequence: number; readonly item: Item }[] {
+    return this.#oldest.all(limit).map(({ sequence, body }) => ({ sequence, item: deserialize(body) as Item }));
+  }
+
+  oldestKeys(limit: number): string[] {
+    return this.#keys.all(limit).map(({ key }) => key);
+  }
+
+  get(key: string): Item | null {
+    const row = this.#byKey.get(key);
+    return row === undefined ? null : (deserialize(row.body) as Item);
+  }
+
+  remove(sequence: number): void {
+    this.#remove.run(sequence);
+  }
+
+  removeKey(key: string): void {
+    this.#removeKey.run(key);
+  }
+}

@@ -1,0 +1,162 @@
+// Between the agent's words and the wire's.
+import { cohortId, planId } from "../../learning/ids.ts";
+import {
+  DeltaEncoding,
+  type SessionRequest,
+  type SessionResponse,
+  type Episode as WireEpisode,
+  UpdateStatus as WireStatus,
+} from "../../proto/gen/flead/v1/federation.ts";
+import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
+import type { Episode } from "../core/episode.ts";
+import type { FromCoordinator, Hello, Report, ToCoordinator, Update, UpdateStatus } from "../ports/coordinator-link.ts";
+
+export function wireHello(hello: Hello): SessionRequest {
+  const cohorts = hello.cohorts.map((held) => ({
+    cohort: held.cohort,
+    planId: held.planId ?? "",
+    globalVersion: BigInt(held.globalVersion),
+    devices: [...held.devices],
+  }));
+  const { gatewayId, agentVersion, site } = hello;
+  return { message: { $case: "hello", value: { gatewayId, agentVersion, site, cohorts } } };
+}
+
+export function wireMessage(message: ToCoordinator): SessionRequest {
+  switch (message.kind) {
+    case "update":
+      return { message: { $case: "update", value: wireUpdate(message.update) } };
+    case "feedbackAcknowledgement": {
+      const { cohort, globalVersion, learningRateFactor } = message.acknowledgement;
+      const value = { cohort, globalVersion: BigInt(globalVersion), learningRateFactor };
+      return { message: { $case: "feedbackAcknowledgement", value } };
+    }
+    case "report":
+      return { message: { $case: "report", value: wireReport(message.report) } };
+  }
+}
+
+export const wireHeartbeat = (nowMs: number): SessionRequest => ({
+  message: { $case: "heartbeat", value: { sentAtMs: BigInt(nowMs) } },
+});
+
+function wireUpdate(update: Update) {
+  return {
+    ...update,
+    baseVersion: BigInt(update.baseVersion),
+    localSteps: BigInt(update.localSteps),
+    samples: BigInt(update.samples),
+    encoding: DeltaEncoding.FLOAT32,
+    delta: Buffer.from(encodeWeights(update.delta)),
+  };
+}
+
+function wireReport({ reportId, episodes, health }: Report) {
+  return {
+    reportId,
+    episodes: episodes.map(wireEpisode),
+    health: {
+      rows: BigInt(health.rows),
+      rowsRefused: BigInt(health.rowsRefused),
+      updatesTrained: BigInt(health.updatesTrained),
+      samplesTrained: BigInt(health.samplesTrained),
+      outboxBytes: BigInt(health.outboxBytes),
+      outboxDropped: BigInt(health.outboxDropped),
+      rssBytes: BigInt(health.rssBytes),
+    },
+  };
+}
+
+function wireEpisode(episode: Episode): WireEpisode {
+  return {
+    alertId: episode.alertId,
+    deviceId: episode.deviceId,
+    cohort: episode.cohort,
+    modelKind: episode.kind,
+    globalVersion: BigInt(episode.globalVersion),
+    state: episode.state,
+    severity: episode.severity,
+    score: episode.score,
+    threshold: episode.threshold,
+    confidence: episode.confidence,
+    startedAtMs: BigInt(episode.startedAtMs),
+    updatedAtMs: BigInt(episode.updatedAtMs),
+    count: BigInt(episode.count),
+    contributors: episode.contributors.map(
+      ({ channel, share, value, expected: [expectedLow, expectedHigh], unit }) => ({
+        channel,
+        share,
+        value,
+        expectedLow,
+        expectedHigh,
+        unit,
+      }),
+    ),
+  };
+}
+
+const STATUS: Readonly<Record<WireStatus, UpdateStatus | null>> = {
+  [WireStatus.UNSPECIFIED]: null,
+  [WireStatus.ACCEPTED]: "accepted",
+  [WireStatus.KNOWN]: "known",
+  [WireStatus.REFUSED]: "refused",
+  [WireStatus.RETRY]: "retry",
+};
+
+/** Null for what needs no answer and for what a later minor version may have added. */
+export function readResponse({ message }: SessionResponse): FromCoordinator | null {
+  try {
+    return message === undefined ? null : readMessage(message);
+  } catch (error) {
+    return { kind: "unusable", what: `${message?.$case}: ${(error as Error).message}` };
+  }
+}
+
+function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoordinator | null {
+  switch (message.$case) {
+    case "planChanged":
+      return { kind: "planChanged", cohort: cohortId(message.value.cohort), planId: planId(message.value.planId) };
+    case "globalModel": {
+      const { weights, trained } = message.value;
+      return {
+        kind: "globalModel",
+        cohort: cohortId(message.value.cohort),
+        planId: planId(message.value.planId),
+        globalVersion: Number(message.value.globalVersion),
+        weights: decodeWeights(weights, Math.floor(weights.byteLength / 4)),
+        trained,
+      };
+    }
+    case "feedback": {
+      const { promoted, learningRateFactor, reason } = message.value;
+      const globalVersion = Number(message.value.globalVersion);
+      return {
+        kind: "feedback",
+        cohort: cohortId(message.value.cohort),
+        globalVersion,
+        promoted,
+        learningRateFactor,
+        reason,
+      };
+    }
+    case "updateResult": {
+      const { updateId, reason, retryAfterMs } = message.value;
+      const status = STATUS[message.value.status] ?? null;
+      return status === null ? null : { kind: "updateResult", updateId, status, reason, retryAfterMs };
+    }
+    case "reportResult":
+      return { kind: "reportResult", reportId: message.value.reportId };
+    case "command":
+      return readCommand(message.value.action);
+    default:
+      return null;
+  }
+}
+
+type Action = Extract<NonNullable<SessionResponse["message"]>, { $case: "command" }>["value"]["action"];
+
+function readCommand(action: Action): FromCoordinator | null {
+  if (action?.$case === "sendReport") return { kind: "sendReport" };
+  if (action?.$case === "drain") return { kind: "drain", reconnectAfterMs: action.value.reconnectAfterMs };
+  return null;
+}

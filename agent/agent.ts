@@ -1,0 +1,374 @@
+// The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { CohortId, UpdateId } from "../learning/ids.ts";
+import type { Logger } from "../runtime/log.ts";
+import { PlanModel } from "../runtime/plan-model.ts";
+import { Problems } from "../runtime/problems.ts";
+import { pause } from "../runtime/retry.ts";
+import { Cohort } from "./cohort.ts";
+import type { AgentConfig } from "./config.ts";
+import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
+import { cohortOf } from "./core/cohorts.ts";
+import { type Reading, readTelemetry, type SensorMessage } from "./core/default-mapping.ts";
+import { isRefusal, type Refusal, type RefusalKind } from "./core/refusal.ts";
+import { Episodes } from "./episodes.ts";
+import { CoordinatorFollower } from "./follow-coordinator.ts";
+import { type JudgedRow, judgeRows } from "./judge-rows.ts";
+import { Lane } from "./lane.ts";
+import { Learner } from "./learner.ts";
+import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import type { Broker, BrokerHandlers } from "./ports/broker.ts";
+import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
+import { Publisher } from "./publisher.ts";
+import { RowQueue } from "./row-queue.ts";
+import { SelfReport } from "./self-report.ts";
+import type { TroubleKind } from "./trouble.ts";
+import { Uplink } from "./uplink.ts";
+
+const MAX_DEVICES = 2_000;
+const MAX_QUEUED_ROWS = 10_000;
+const BATCH_ROWS = 1_000;
+const TRAINING_CHECK_MS = 250;
+const HOUSEKEEPING_MS = 10_000;
+const STATUS_MS = 60_000;
+/** Each of the five steps of closing; all of them together stay under five seconds. */
+const CLOSE_STEP_MS = 800;
+
+export interface AgentDeps {
+  readonly config: AgentConfig;
+  readonly version: string;
+  readonly log: Logger;
+  readonly store: AgentStore;
+  readonly link: CoordinatorLink;
+  readonly openBroker: (handlers: BrokerHandlers) => Broker;
+  readonly nowMs: () => number;
+  readonly random: () => number;
+  /** A new ULID. */
+  readonly newId: () => string;
+}
+
+/** Everything that changes a model, a device or an episode runs in one lane. */
+export class Agent {
+  readonly #deps: AgentDeps;
+  readonly #origin: Origin;
+  readonly #cohorts: ReadonlyMap<CohortId, Cohort>;
+  readonly #lane = new Lane();
+  readonly #queue = new RowQueue(MAX_QUEUED_ROWS);
+  readonly #refusals: Problems<RefusalKind>;
+  readonly #troubles: Problems<TroubleKind>;
+  readonly #episodes: Episodes;
+  readonly #follower: CoordinatorFollower;
+  readonly #uplink: Uplink;
+  readonly #self: SelfReport;
+  readonly #publisher: Publisher;
+  readonly #broker: Broker;
+  readonly #stop = new AbortController();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #judging: Promise<void> | null = null;
+  #sessions: Promise<void> = Promise.resolve();
+  #rows = 0;
+
+  /** Takes up what the store kept; loads models, connects and listens. */
+  static async start(deps: AgentDeps): Promise<Agent> {
+    const agent = new Agent(deps);
+    await agent.#lane.run(() => agent.#restoreAll()); // first in the lane: no row is judged before it
+    agent.#sessions = agent.#uplink.run(agent.#stop.signal);
+    const every = (ms: number, work: () => void) => agent.#timers.push(setInterval(work, ms));
+    every(TRAINING_CHECK_MS, () => agent.#trainWhereDue());
+    every(HOUSEKEEPING_MS, () => agent.#keepHouse());
+    every(STATUS_MS, () => agent.#tellStatus());
+    return agent;
+  }
+
+  private constructor(deps: AgentDeps) {
+    const { config, log, store, link, nowMs, random, newId } = deps;
+    this.#deps = deps;
+    this.#origin = {
+      site: config.FLEAD_SITE,
+      gatewayId: config.FLEAD_GATEWAY_ID,
+      alertPrefix: config.FLEAD_ALERT_PREFIX,
+    };
+    this.#cohorts = new Map(config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs())]));
+    this.#refusals = new Problems(log, nowMs);
+    this.#troubles = new Problems(log, nowMs);
+    const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
+    this.#episodes = new Episodes({
+      store,
+      origin: this.#origin,
+      newId,
+      nowMs,
+      onTransition: () => this.#tellEpisodes(),
+    });
+    this.#follower = new CoordinatorFollower({
+      cohorts: this.#cohorts,
+      store,
+      link,
+      lane: this.#lane,
+      random,
+      newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
+      onActivated: (cohort, slot) => this.#activated(cohort, slot),
+      trouble,
+    });
+    this.#self = new SelfReport({
+      origin: this.#origin,
+      version: deps.version,
+      cohorts: [...this.#cohorts.values()],
+      store,
+      rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
+      newId,
+      nowMs,
+    });
+    this.#uplink = new Uplink({
+      link,
+      store,
+      random,
+      handlers: {
+        hello: () => this.#self.hello(),
+        report: (asked) => this.#self.report(asked),
+        planChanged: (message) => this.#follower.planChanged(message),
+        globalModel: (message) => this.#follower.globalModel(message),
+        feedback: (message) => this.#follower.feedback(message),
+        sessionChanged: (connected, detail) => log.info({ connected, detail }, "coordinator session"),
+        problem: (kind, what) => trouble(kind, "coordinator", what),
+      },
+    });
+    this.#publisher = new Publisher(store.alerts, () => this.#broker);
+    this.#broker = deps.openBroker({
+      onMessage: (message) => this.receive(message),
+      onConnect: () => {
+        log.info("MQTT broker connected");
+        this.#tellStatus();
+        void this.#publisher.wake();
+      },
+      onProblem: (what) => trouble("broker", "MQTT", what),
+    });
+  }
+
+  /** Never throws, whatever the message is. */
+  receive(message: SensorMessage): void {
+    const reading = readTelemetry(message);
+    if (isRefusal(reading)) this.#refuse(message.topic, reading);
+    else this.#enqueue(reading);
+  }
+
+  /** Stops intake, saves what is held and says good-bye; under five seconds. */
+  async close(): Promise<void> {
+    const { store, link } = this.#deps;
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#broker.stopReceiving();
+    this.#stop.abort();
+    this.#follower.close();
+    await within(CLOSE_STEP_MS, this.#judging ?? Promise.resolve());
+    this.#queue.take(MAX_QUEUED_ROWS);
+    await within(CLOSE_STEP_MS, this.#lane.idle());
+    await within(CLOSE_STEP_MS, Promise.all([this.#sessions, ...this.#learners().map((learner) => learner.close())]));
+    for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
+    if (this.#broker.connected) {
+      await within(
+        CLOSE_STEP_MS,
+        Promise.all([this.#broker.publish(this.#self.status("offline")), this.#publisher.wake()]),
+      );
+    }
+    await within(CLOSE_STEP_MS, this.#broker.close());
+    link.close();
+    store.close();
+  }
+
+  #enqueue(reading: Reading): void {
+    const cohort = this.#cohortFor(reading);
+    if (isRefusal(cohort)) {
+      this.#refuse(reading.deviceId, cohort);
+      return;
+    }
+    const dropped = this.#queue.add({ cohort, reading });
+    if (dropped !== null) {
+      this.#refusals.report(
+        "queue_full",
+        dropped.reading.deviceId,
+        `more than ${MAX_QUEUED_ROWS} rows wait to be judged`,
+      );
+    }
+    this.#judging ??= this.#judgeQueue();
+  }
+
+  async #judgeQueue(): Promise<void> {
+    while (this.#queue.length > 0) {
+      await nextTurn(); // lets a burst of messages become one batch
+      await this.#lane.run(async () => {
+        for (const [cohort, readings] of this.#queue.take(BATCH_ROWS)) {
+          await this.#judge(cohort, readings).catch((error: Error) =>
+            this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
+          );
+        }
+      });
+      this.#trainWhereDue();
+    }
+    this.#judging = null;
+  }
+
+  async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
+    const judged = await judgeRows(cohort, readings, (reading, refusal) => this.#refuse(reading.deviceId, refusal));
+    this.#rows += judged.length;
+    for (const row of judged) this.#observe(cohort, row);
+  }
+
+  #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
+    const { device, atMs, receivedAtMs } = entered;
+    const row = { atMs, receivedAtMs, record: () => device.record() };
+    if (entered.extraChannels > 0) {
+      this.#troubles.report(
+        "extra_channel",
+        device.deviceId,
+        `${entered.extraChannels} channels are not the plan's; not used`,
+      );
+    }
+    if (entered.steppedBack) this.#episodes.endAll(device.deviceId, row);
+    const slot = device.kind === "federated" ? (cohort.learner?.slot ?? null) : null;
+    this.#episodes.observe(
+      {
+        deviceId: device.deviceId,
+        cohort: cohort.cohort,
+        kind: device.kind,
+        globalVersion: slot?.globalVersion ?? 0,
+        localSteps: slot?.localSteps ?? 0,
+      },
+      observation,
+      row,
+    );
+  }
+
+  #trainWhereDue(): void {
+    for (const learner of this.#learners()) if (learner.due()) void learner.train();
+  }
+
+  #keepHouse(): void {
+    const { store, nowMs } = this.#deps;
+    try {
+      store.alerts.emptyDue(nowMs());
+      for (const cohort of this.#cohorts.values()) {
+        const due = cohort.dueRecords(nowMs());
+        if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
+      }
+    } catch (error) {
+      this.#troubles.report("store_failed", "agent.sqlite", (error as Error).message);
+    }
+    void this.#publisher.wake();
+    void this.#uplink.report();
+  }
+
+  #tellEpisodes(): void {
+    void this.#publisher.wake();
+    void this.#uplink.report();
+  }
+
+  #trained(update: Update): void {
+    void this.#uplink.wake();
+    this.#tell(
+      modelMessage(this.#origin, "trained", this.#stamp(), {
+        cohort: update.cohort,
+        plan_id: update.planId,
+        update_id: update.updateId,
+        global_version: update.baseVersion,
+        local_steps: update.localSteps,
+        samples: update.samples,
+        loss: update.loss,
+      }),
+    );
+  }
+
+  #activated(cohort: Cohort, slot: Slot): void {
+    const { globalVersion, trained } = slot;
+    this.#deps.log.info({ cohort: cohort.cohort, globalVersion, trained }, "global model activated");
+    const data = {
+      cohort: cohort.cohort,
+      plan_id: cohort.learner?.plan.planId,
+      global_version: globalVersion,
+      trained,
+    };
+    this.#tell(modelMessage(this.#origin, "activated", this.#stamp(), data));
+  }
+
+  #tellStatus(): void {
+    this.#tell(this.#self.status("online"));
+  }
+
+  /** Of interest only while it is fresh: not kept for a broker that is away. */
+  #tell(message: OutgoingMessage): void {
+    if (this.#broker.connected) this.#broker.publish(message).catch(() => undefined);
+  }
+
+  async #restoreAll(): Promise<void> {
+    for (const cohort of this.#cohorts.values()) {
+      const learner = await this.#restoreLearner(cohort).catch((error: Error) => {
+        this.#troubles.report("bad_record", cohort.cohort, `the plan kept can't be used: ${error.message}`);
+        return null;
+      });
+      const mine = this.#deps.store.learning.devices(cohort.cohort).filter((record) => {
+        return cohortOf(record.deviceId, this.#deps.config.FLEAD_COHORTS) === cohort.cohort;
+      });
+      cohort.restore(learner, mine, (device) =>
+        this.#troubles.report(
+          "bad_record",
+          device,
+          "what was kept of the device does not fit its plan; it begins anew",
+        ),
+      );
+      await learner?.recalibrate();
+    }
+  }
+
+  async #restoreLearner(cohort: Cohort): Promise<Learner | null> {
+    const record = this.#deps.store.learning.cohort(cohort.cohort);
+    return record === null ? null : this.#learner(cohort, await PlanModel.load(record.plan), record);
+  }
+
+  #learner(cohort: Cohort, model: PlanModel, record: CohortRecord): Learner {
+    const { store, nowMs, newId } = this.#deps;
+    return new Learner(
+      {
+        cohort: cohort.cohort,
+        store,
+        lane: this.#lane,
+        nowMs,
+        newUpdateId: () => newId() as UpdateId,
+        devices: () => cohort.devices.values(),
+        dueRecords: () => cohort.dueRecords(nowMs()),
+        onTrained: (update) => this.#trained(update),
+        onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
+      },
+      model,
+      record,
+    );
+  }
+
+  #learners(): Learner[] {
+    return [...this.#cohorts.values()].flatMap(({ learner }) => learner ?? []);
+  }
+
+  #cohortFor({ deviceId }: Reading): Cohort | Refusal {
+    const id = cohortOf(deviceId, this.#deps.config.FLEAD_COHORTS);
+    const cohort = id === null ? undefined : this.#cohorts.get(id);
+    if (cohort === undefined) return { refused: "no_cohort", detail: "no rule of FLEAD_COHORTS matches the device" };
+    if (cohort.devices.has(deviceId) || this.#deviceCount() < MAX_DEVICES) return cohort;
+    return { refused: "device_limit", detail: `a gateway serves at most ${MAX_DEVICES} devices` };
+  }
+
+  #deviceCount(): number {
+    let count = 0;
+    for (const { devices } of this.#cohorts.values()) count += devices.size;
+    return count;
+  }
+
+  #refuse(where: string, { refused, detail }: Refusal): void {
+    this.#refusals.report(refused, where, detail);
+  }
+
+  #stamp() {
+    return { id: this.#deps.newId(), atMs: this.#deps.nowMs() };
+  }
+}
+
+/** What does not end in time is left behind; what fails while closing is no longer of interest. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  await Promise.race([work.catch(() => undefined), pause(ms)]);
+}

@@ -1,0 +1,86 @@
+// One cohort on this gateway: its devices, and the learner of its plan once there is one.
+import type { CohortId, DeviceId } from "../learning/ids.ts";
+import type { Reading } from "./core/default-mapping.ts";
+import { Device, type DeviceRecord } from "./core/device.ts";
+import type { ModelKind } from "./core/episode.ts";
+import { isRefusal, type Refusal } from "./core/refusal.ts";
+import type { Learner } from "./learner.ts";
+import type { CohortHeld } from "./ports/coordinator-link.ts";
+
+/** Device records are as large as their calibration rows: written this often they spare the SD card. */
+const SAVE_INTERVAL_MS = 300_000;
+
+export class Cohort {
+  readonly cohort: CohortId;
+  readonly devices = new Map<DeviceId, Device>();
+  #learner: Learner | null = null;
+  #savedAtMs: number;
+
+  constructor(cohort: CohortId, nowMs: number) {
+    this.cohort = cohort;
+    this.#savedAtMs = nowMs;
+  }
+
+  get learner(): Learner | null {
+    return this.#learner;
+  }
+
+  /** Devices begin anew under the learner's plan. */
+  learnBy(learner: Learner): void {
+    this.#learner = learner;
+    for (const device of this.devices.values()) device.adoptPlan(learner.plan.manifest);
+  }
+
+  /** The devices of an earlier run, with its learner; `onDamaged` hears of records that don't fit. */
+  restore(learner: Learner | null, records: readonly DeviceRecord[], onDamaged: (deviceId: DeviceId) => void): void {
+    this.#learner = learner;
+    for (const record of records) {
+      try {
+        this.devices.set(record.deviceId, Device.restore(record, learner?.plan.manifest ?? null));
+      } catch {
+        onDamaged(record.deviceId);
+      }
+    }
+  }
+
+  /** The reading's device; a new one is not kept until one of its rows was good. */
+  deviceOf(reading: Reading): Device | Refusal {
+    const known = this.devices.get(reading.deviceId);
+    if (known !== undefined) return known;
+    const channels = this.#learner?.plan.manifest.channels;
+    const device = channels === undefined ? Device.coldStart(reading) : new Device(reading.deviceId, channels);
+    if (isRefusal(device)) return device;
+    if (this.#learner !== null) device.adoptPlan(this.#learner.plan.manifest);
+    return device;
+  }
+
+  keep(device: Device): void {
+    this.devices.set(device.deviceId, device);
+  }
+
+  /** The champion, where it is a detector and the device has a threshold of its own; else the z-score. */
+  detectorOf(device: Device): ModelKind {
+    const calibrated = (device.monitor?.threshold ?? null) !== null;
+    return this.#learner?.slot?.trained && calibrated ? "federated" : "z_score";
+  }
+
+  held(): CohortHeld {
+    return {
+      cohort: this.cohort,
+      planId: this.#learner?.plan.planId ?? null,
+      globalVersion: this.#learner?.slot?.globalVersion ?? 0,
+      devices: [...this.devices.keys()],
+    };
+  }
+
+  /** All devices' records if they were not saved lately, else none. */
+  dueRecords(nowMs: number): DeviceRecord[] {
+    if (nowMs - this.#savedAtMs < SAVE_INTERVAL_MS) return [];
+    this.#savedAtMs = nowMs;
+    return this.records();
+  }
+
+  records(): DeviceRecord[] {
+    return Array.from(this.devices.values(), (device) => device.record());
+  }
+}

@@ -1,0 +1,46 @@
+// The agent's settings, from environment variables.
+import { z } from "zod";
+import { gatewayId } from "../learning/ids.ts";
+import { hostAndPort, readConfig } from "../runtime/config.ts";
+import { LOG_LEVELS } from "../runtime/log.ts";
+import { parseCohortRules } from "./core/cohorts.ts";
+
+/** A transformation whose error message becomes the setting's. */
+function parsed<Value>(parse: (text: string) => Value) {
+  return (text: string, context: z.RefinementCtx): Value => {
+    try {
+      return parse(text);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: (error as Error).message });
+      return z.NEVER;
+    }
+  };
+}
+
+const topicLevel = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, "must be 1 to 64 letters, digits, '_', '.' or '-'");
+const topicPrefix = z.string().regex(/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/, "must be a topic prefix, or off");
+
+export const agentConfigSchema = z.object({
+  FLEAD_GATEWAY_ID: z.string().transform(parsed(gatewayId)),
+  FLEAD_SITE: topicLevel.default("site"),
+  FLEAD_MQTT_URL: z
+    .string()
+    .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
+    .default("mqtt://127.0.0.1:1883"),
+  FLEAD_COORDINATOR: hostAndPort.default({ host: "127.0.0.1", port: 7443 }),
+  FLEAD_DATA_DIR: z.string().default("flead-agent"),
+  /** Cohort = device pattern, `;` between rules, the first match wins. */
+  FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),
+  FLEAD_ALERT_PREFIX: topicPrefix
+    .default("insa/iiot/ml/anomaly")
+    .transform((prefix) => (prefix === "off" ? null : prefix)),
+  FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
+});
+
+export type AgentConfig = Readonly<z.output<typeof agentConfigSchema>>;
+
+/** Throws ConfigError with every fault. */
+export const readAgentConfig = (env: Readonly<Record<string, string | undefined>>): AgentConfig =>
+  readConfig(agentConfigSchema, env);

@@ -1,0 +1,116 @@
+// What the agent says over MQTT: topics, and CloudEvents 1.0 in structured JSON.
+import type { CohortId, DeviceId, GatewayId } from "../../learning/ids.ts";
+import type { Episode, EpisodeEvent, ModelKind } from "./episode.ts";
+
+export interface Origin {
+  readonly site: string;
+  readonly gatewayId: GatewayId;
+  /** Topic prefix of the events for other consumers; null: off. */
+  readonly alertPrefix: string | null;
+}
+
+export interface OutgoingMessage {
+  readonly topic: string;
+  readonly payload: string;
+  readonly retain: boolean;
+}
+
+/** A cleared state stays on its retained topic this long, then the topic is emptied. */
+export const CLEARED_STATE_MS = 3_600_000;
+/** A row older than this when it came is late. */
+const LATE_MS = 60_000;
+
+export const baseTopic = ({ site, gatewayId }: Origin) => `flead/v1/${site}/${gatewayId}`;
+export const stateTopic = (origin: Origin, device: DeviceId, kind: ModelKind) =>
+  `${baseTopic(origin)}/alert/${device}/${kind}`;
+export const statusTopic = (origin: Origin) => `${baseTopic(origin)}/status`;
+
+const SEVERITY_TEXT = { minor: "WARN", major: "WARN", critical: "ERROR" } as const;
+
+interface CloudEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly source: string;
+  readonly atMs: number;
+  readonly severityText?: string;
+  readonly data: object;
+}
+
+function cloudEvent({ id, type, source, atMs, severityText, data }: CloudEvent): string {
+  return JSON.stringify({
+    specversion: "1.0",
+    id,
+    type,
+    source,
+    time: new Date(atMs).toISOString(),
+    ...(severityText === undefined ? {} : { severitytext: severityText }),
+    datacontenttype: "application/json",
+    data,
+  });
+}
+
+/** The messages of one transition: the retained state, the event, and the event under the prefix. */
+export function alertMessages(
+  origin: Origin,
+  event: { readonly kind: EpisodeEvent; readonly episode: Episode },
+  { id, receivedAtMs }: { readonly id: string; readonly receivedAtMs: number },
+): OutgoingMessage[] {
+  const { kind, episode } = event;
+  const payload = cloudEvent({
+    id,
+    type: `flead.anomaly.${kind}.v1`,
+    source: `/${origin.site}/${origin.gatewayId}/${episode.deviceId}`,
+    atMs: episode.updatedAtMs,
+    severityText: kind === "cleared" ? "INFO" : SEVERITY_TEXT[episode.severity],
+    data: alertData(episode, receivedAtMs - episode.updatedAtMs > LATE_MS),
+  });
+  const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
+  return [
+    message(stateTopic(origin, episode.deviceId, episode.kind), true),
+    message(`${baseTopic(origin)}/event/${episode.deviceId}/${episode.kind}`, false),
+    ...(origin.alertPrefix === null ? [] : [message(`${origin.alertPrefix}/${episode.deviceId}`, false)]),
+  ];
+}
+
+function alertData(episode: Episode, late: boolean) {
+  return {
+    alert_id: episode.alertId,
+    state: episode.state,
+    severity: episode.severity,
+    score: episode.score,
+    threshold: episode.threshold,
+    confidence: episode.confidence,
+    started_at: new Date(episode.startedAtMs).toISOString(),
+    count: episode.count,
+    contributors: episode.contributors,
+    quality: { clock: "unknown", late, missing: [] },
+    model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
+    ack: null,
+  };
+}
+
+/** A training step or an activated model. */
+export function modelMessage(
+  origin: Origin,
+  what: "trained" | "activated",
+  stamp: { readonly id: string; readonly atMs: number },
+  data: { readonly cohort: CohortId } & Readonly<Record<string, unknown>>,
+): OutgoingMessage {
+  const source = `/${origin.site}/${origin.gatewayId}`;
+  return {
+    topic: `${baseTopic(origin)}/model/${what}`,
+    payload: cloudEvent({ ...stamp, type: `flead.model.${what}.v1`, source, data }),
+    retain: false,
+  };
+}
+
+export function statusMessage(
+  origin: Origin,
+  state: "online" | "offline",
+  stamp: { readonly id: string; readonly atMs: number },
+  data: Readonly<Record<string, unknown>>,
+): OutgoingMessage {
+  const source = `/${origin.site}/${origin.gatewayId}`;
+  const payload = cloudEvent({ ...stamp, type: `flead.gateway.${state}.v1`, source, data: { state, ...data } });
+  return { topic: statusTopic(origin), payload, retain: true };
+}

@@ -1,0 +1,244 @@
+// One device: its rows, the detector that serves it, and the records that survive a restart.
+import { type AlarmState, initialAlarm, stepAlarm } from "../../learning/alarm.ts";
+import { contributors } from "../../learning/contributors.ts";
+import type { DeviceId } from "../../learning/ids.ts";
+import { DeviceMonitor, type DeviceSnapshot } from "../../learning/monitor.ts";
+import type { Channel, Manifest } from "../../learning/plan.ts";
+import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
+import type { Reading } from "./default-mapping.ts";
+import type { Contributor, ModelKind, Observation } from "./episode.ts";
+import { RecentScores } from "./recent-scores.ts";
+import { isRefusal, type Refusal, refusal } from "./refusal.ts";
+import { channelsOf, type RowClock, rowOf, stepClock } from "./rows.ts";
+
+const SHOWN_CONTRIBUTORS = 5;
+
+/** Structured-clonable. */
+export interface DeviceRecord {
+  readonly deviceId: DeviceId;
+  readonly channels: readonly Channel[];
+  readonly kind: ModelKind;
+  readonly clock: RowClock | null;
+  readonly monitor: DeviceSnapshot | null;
+  readonly zScore: ZScoreSnapshot;
+  readonly zScores: readonly number[];
+  readonly coldAlarm: AlarmState;
+}
+
+/** A row that has entered the device's statistics and waits to be judged. */
+export interface EnteredRow {
+  readonly device: Device;
+  readonly row: Float64Array;
+  readonly atMs: number;
+  readonly receivedAtMs: number;
+  /** Null while commissioning, and without a plan. */
+  readonly features: Float32Array | null;
+  /** Channels of the reading that are not the device's. */
+  readonly extraChannels: number;
+  /** The device's clock was set back before this row. */
+  readonly steppedBack: boolean;
+}
+
+export interface Judged {
+  /** Null: nothing could be said of the row yet. */
+  readonly observation: Observation | null;
+  readonly learnable: boolean;
+}
+
+/** Rows are entered and judged in the same order, each once. */
+export class Device {
+  readonly deviceId: DeviceId;
+  #channels: readonly Channel[];
+  #names: readonly string[];
+  #manifest: Manifest | null = null;
+  #monitor: DeviceMonitor | null = null;
+  #kind: ModelKind = "z_score";
+  #clock: RowClock | null = null;
+  #zScore: RobustZScore;
+  #zScores = new RecentScores();
+  #coldAlarm = initialAlarm;
+
+  constructor(deviceId: DeviceId, channels: readonly Channel[]) {
+    this.deviceId = deviceId;
+    this.#channels = channels;
+    this.#names = channels.map(({ name }) => name);
+    this.#zScore = new RobustZScore(channels.length);
+  }
+
+  /** A device that no plan describes: its channels are those of its first reading. */
+  static coldStart(reading: Reading): Device | Refusal {
+    const names = channelsOf(reading);
+    if (isRefusal(names)) return names;
+    return new Device(
+      reading.deviceId,
+      names.map((name) => ({ name, unit: reading.units.get(name) ?? "" })),
+    );
+  }
+
+  /** Throws RangeError when the record does not fit the plan. */
+  static restore(record: DeviceRecord, manifest: Manifest | null): Device {
+    const device = new Device(record.deviceId, record.channels);
+    if (manifest !== null) device.adoptPlan(manifest);
+    device.#zScore = RobustZScore.restore(record.zScore, device.#channels.length);
+    if (manifest !== null && record.monitor !== null) device.#monitor = DeviceMonitor.restore(manifest, record.monitor);
+    device.#kind = record.kind;
+    device.#clock = record.clock;
+    device.#zScores = new RecentScores(record.zScores);
+    device.#coldAlarm = record.coldAlarm;
+    return device;
+  }
+
+  get kind(): ModelKind {
+    return this.#kind;
+  }
+
+  /** Null without a plan. */
+  get monitor(): DeviceMonitor | null {
+    return this.#monitor;
+  }
+
+  /** Learning begins anew; the cold-start detector goes on if its channels stay the same. */
+  adoptPlan(manifest: Manifest): void {
+    const names = manifest.channels.map(({ name }) => name);
+    const sameChannels =
+      names.length === this.#names.length && names.every((name, index) => name === this.#names[index]);
+    this.#manifest = manifest;
+    this.#monitor = new DeviceMonitor(manifest);
+    this.#channels = manifest.channels;
+    this.#names = names;
+    if (!sameChannels || this.#kind !== "z_score") this.#restartColdStart();
+    this.#kind = "z_score";
+  }
+
+  /** The detector that serves from the next row on; alarms don't pass from one to the other. */
+  serveBy(kind: ModelKind): void {
+    if (kind === this.#kind) return;
+    this.#kind = kind;
+    this.#monitor?.resetAlarm();
+    this.#restartColdStart();
+  }
+
+  /** A row that is refused changes nothing but the memory of late ones. */
+  enter(reading: Reading): EnteredRow | Refusal {
+    const row = rowOf(reading, this.#names);
+    if (isRefusal(row)) return row;
+    const { clock, verdict } = stepClock(this.#clock, reading.atMs);
+    this.#clock = clock;
+    if (verdict === "duplicate_timestamp" || verdict === "out_of_order") {
+      return refusal(
+        verdict,
+        `time ${new Date(reading.atMs).toISOString()} of ${this.deviceId} is not after its last row's`,
+      );
+    }
+    const steppedBack = verdict === "stepped_back";
+    if (steppedBack) this.#resetAlarms();
+    return {
+      device: this,
+      row,
+      atMs: reading.atMs,
+      receivedAtMs: reading.receivedAtMs,
+      features: this.#monitor?.observe(row) ?? null,
+      extraChannels: reading.values.size - this.#names.length,
+      steppedBack,
+    };
+  }
+
+  /** By the cohort's champion: `score` and the row of `residual` it gave to the features. Needs a threshold. */
+  judgeByModel(entered: EnteredRow, score: number, residual: Float32Array): Judged {
+    const { row, features, atMs } = entered;
+    const monitor = this.#monitor;
+    const threshold = monitor?.threshold ?? null;
+    if (monitor === null || features === null || threshold === null || this.#manifest === null) {
+      throw new Error(`${this.deviceId} is judged by a model that does not serve it`);
+    }
+    const { over, active, learnable } = monitor.judge({ row, features, score, threshold, atMs });
+    const shown = over || active;
+    const shares = shown ? contributors(residual, this.#manifest.residualChannels, this.#channels.length) : [];
+    const named = this.#contributors(shares, row, (channel) => monitor.expected(channel));
+    const confidence = monitor.confidence(score) ?? 0;
+    return { observation: { atMs, active, over, score, threshold, confidence, contributors: named }, learnable };
+  }
+
+  /** By the cold-start z-score, whose alarm also keeps the rows of a calibrated device from being learned. */
+  judgeByZScore(entered: EnteredRow): Judged {
+    const { row, atMs } = entered;
+    const scored = this.#zScore.score(row);
+    if (scored === null) return { observation: null, learnable: this.#learn(entered, 0, null) };
+    const { score, z } = scored;
+    const { state, active } = stepAlarm(this.#coldAlarm, { score, threshold: Z_THRESHOLD, atMs });
+    this.#coldAlarm = state;
+    const over = score > Z_THRESHOLD;
+    // Until it is calibrated a device is being commissioned: what it does is its normal, load changes included.
+    const learnable = this.#calibrated
+      ? !active && this.#learn(entered, score, Z_THRESHOLD)
+      : this.#learn(entered, 0, null);
+    const expected = (channel: number) => this.#zScore.expected(channel) ?? [0, 0];
+    const named = over || active ? this.#contributors(sharesOf(z), row, expected) : [];
+    const confidence = this.#zScores.percentile(score);
+    if (!over) this.#zScores.add(score);
+    return {
+      observation: { atMs, active, over, score, threshold: Z_THRESHOLD, confidence, contributors: named },
+      learnable,
+    };
+  }
+
+  record(): DeviceRecord {
+    return {
+      deviceId: this.deviceId,
+      channels: this.#channels,
+      kind: this.#kind,
+      clock: this.#clock,
+      monitor: this.#monitor?.snapshot() ?? null,
+      zScore: this.#zScore.snapshot(),
+      zScores: this.#zScores.values(),
+      coldAlarm: this.#coldAlarm,
+    };
+  }
+
+  get #calibrated(): boolean {
+    return (this.#monitor?.threshold ?? null) !== null;
+  }
+
+  #learn({ row, features, atMs }: EnteredRow, score: number, threshold: number | null): boolean {
+    if (this.#monitor === null || features === null) return false;
+    return this.#monitor.judge({ row, features, score, threshold, atMs }).learnable;
+  }
+
+  #contributors(
+    shares: readonly number[],
+    row: Float64Array,
+    expected: (channel: number) => readonly [number, number],
+  ): Contributor[] {
+    return shares
+      .map((share, channel) => ({ share, channel }))
+      .filter(({ share }) => share > 0)
+      .sort((a, b) => b.share - a.share)
+      .slice(0, SHOWN_CONTRIBUTORS)
+      .map(({ share, channel }) => ({
+        channel: this.#names[channel] ?? "",
+        share,
+        value: row[channel] ?? 0,
+        expected: expected(channel),
+        unit: this.#channels[channel]?.unit ?? "",
+      }));
+  }
+
+  #restartColdStart(): void {
+    this.#zScore = new RobustZScore(this.#channels.length);
+    this.#zScores = new RecentScores();
+    this.#coldAlarm = initialAlarm;
+  }
+
+  #resetAlarms(): void {
+    this.#monitor?.resetAlarm();
+    this.#coldAlarm = initialAlarm;
+  }
+}
+
+/** Shares of the squares; taken of the largest, so that no square overflows. */
+function sharesOf(z: Float64Array): number[] {
+  const largest = z.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+  const squares = Array.from(z, (value) => (largest > 0 ? (value / largest) ** 2 : 0));
+  const total = squares.reduce((sum, square) => sum + square, 0);
+  return total > 0 ? squares.map((square) => square / total) : squares;
+}

@@ -1,0 +1,138 @@
+// One device's anomaly under one kind of model, from raised to cleared; time is row time.
+import type { CohortId, DeviceId } from "../../learning/ids.ts";
+
+export type ModelKind = "federated" | "z_score";
+export type Severity = "minor" | "major" | "critical";
+export type EpisodeEvent = "raised" | "updated" | "cleared";
+
+export interface Contributor {
+  readonly channel: string;
+  readonly share: number;
+  readonly value: number;
+  readonly expected: readonly [number, number];
+  readonly unit: string;
+}
+
+export interface Episode {
+  readonly alertId: string;
+  readonly deviceId: DeviceId;
+  readonly cohort: CohortId;
+  readonly kind: ModelKind;
+  readonly globalVersion: number;
+  readonly localSteps: number;
+  readonly state: "active" | "cleared";
+  readonly severity: Severity;
+  /** The highest score so far, with its threshold, confidence and contributors. */
+  readonly score: number;
+  readonly threshold: number;
+  readonly confidence: number;
+  readonly contributors: readonly Contributor[];
+  readonly startedAtMs: number;
+  readonly updatedAtMs: number;
+  /** Rows over the threshold so far. */
+  readonly count: number;
+}
+
+/** What was seen of one row. */
+export interface Observation {
+  readonly atMs: number;
+  /** The alarm after this row. */
+  readonly active: boolean;
+  readonly over: boolean;
+  readonly score: number;
+  readonly threshold: number;
+  readonly confidence: number;
+  readonly contributors: readonly Contributor[];
+}
+
+export interface EpisodeState {
+  readonly episode: Episode | null;
+  /** Row time of the last published event of the active episode. */
+  readonly publishedAtMs: number;
+  readonly clearedAtMs: number | null;
+  /** Which of the last five rows were over the threshold, the newest last. */
+  readonly recentOver: readonly boolean[];
+}
+
+export interface EpisodeSubject {
+  readonly newAlertId: () => string;
+  readonly deviceId: DeviceId;
+  readonly cohort: CohortId;
+  readonly kind: ModelKind;
+  readonly globalVersion: number;
+  readonly localSteps: number;
+}
+
+export const UPDATE_INTERVAL_MS = 60_000;
+export const COOLDOWN_MS = 300_000;
+const RECENT_ROWS = 5;
+
+export const quiet: EpisodeState = { episode: null, publishedAtMs: 0, clearedAtMs: null, recentOver: [] };
+
+export interface EpisodeStep {
+  readonly state: EpisodeState;
+  readonly event: { readonly kind: EpisodeEvent; readonly episode: Episode } | null;
+}
+
+/** An alarm raises an episode unless one was cleared less than the cooldown ago; then it does so once that is over. */
+export function stepEpisode(before: EpisodeState, seen: Observation, subject: EpisodeSubject): EpisodeStep {
+  const recentOver = [...before.recentOver, seen.over].slice(-RECENT_ROWS);
+  const state = { ...before, recentOver };
+  if (state.episode !== null) {
+    const episode = extend(state.episode, seen);
+    return seen.active ? updated(state, episode, seen.atMs) : clearEpisode({ ...state, episode }, seen.atMs);
+  }
+  const coolingDown = state.clearedAtMs !== null && seen.atMs - state.clearedAtMs < COOLDOWN_MS;
+  return seen.active && !coolingDown ? raised(state, seen, subject) : { state, event: null };
+}
+
+/** Ends an active episode, whatever its scores: the alarm cleared, or its detector no longer serves. */
+export function clearEpisode(state: EpisodeState, atMs: number): EpisodeStep {
+  if (state.episode === null) return { state, event: null };
+  const episode: Episode = {
+    ...state.episode,
+    state: "cleared",
+    updatedAtMs: Math.max(atMs, state.episode.updatedAtMs),
+  };
+  return {
+    state: { episode: null, publishedAtMs: atMs, clearedAtMs: atMs, recentOver: [] },
+    event: { kind: "cleared", episode },
+  };
+}
+
+export function severityOf(confidence: number): Severity {
+  if (confidence >= 0.9) return "critical";
+  return confidence >= 0.75 ? "major" : "minor";
+}
+
+function raised(state: EpisodeState, seen: Observation, subject: EpisodeSubject): EpisodeStep {
+  const { newAlertId, ...about } = subject;
+  const episode: Episode = {
+    alertId: newAlertId(),
+    ...about,
+    state: "active",
+    severity: severityOf(seen.confidence),
+    ...peakOf(seen),
+    startedAtMs: seen.atMs,
+    updatedAtMs: seen.atMs,
+    count: state.recentOver.filter(Boolean).length,
+  };
+  return { state: { ...state, episode, publishedAtMs: seen.atMs }, event: { kind: "raised", episode } };
+}
+
+function updated(state: EpisodeState, episode: Episode, atMs: number): EpisodeStep {
+  if (atMs - state.publishedAtMs < UPDATE_INTERVAL_MS) return { state: { ...state, episode }, event: null };
+  return { state: { ...state, episode, publishedAtMs: atMs }, event: { kind: "updated", episode } };
+}
+
+function extend(episode: Episode, seen: Observation): Episode {
+  const peak = seen.score > episode.score ? { ...peakOf(seen), severity: severityOf(seen.confidence) } : {};
+  return { ...episode, ...peak, updatedAtMs: seen.atMs, count: episode.count + (seen.over ? 1 : 0) };
+}
+
+const peakOf = ({ score, threshold, confidence, contributors }: Observation) => ({
+  score,
+  threshold,
+  confidence,
+  contributors,
+});

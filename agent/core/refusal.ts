@@ -1,0 +1,25 @@
+// Sensor input that is not used, and why.
+
+export type RefusalKind =
+  | "malformed_json"
+  | "too_large"
+  | "wrong_shape"
+  | "bad_value"
+  | "missing_channel"
+  | "duplicate_timestamp"
+  | "out_of_order"
+  | "retained"
+  | "invalid_device_id"
+  | "device_limit"
+  | "no_cohort"
+  | "queue_full";
+
+export interface Refusal {
+  readonly refused: RefusalKind;
+  /** What was wrong and what is allowed. */
+  readonly detail: string;
+}
+
+export const refusal = (refused: RefusalKind, detail: string): Refusal => ({ refused, detail });
+
+export const isRefusal = (value: object): value is Refusal => "refused" in value;

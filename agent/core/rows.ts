@@ -1,0 +1,60 @@
+// From a reading to a row: its channels in order, its time after the device's last one.
+import type { Reading } from "./default-mapping.ts";
+import { type Refusal, refusal } from "./refusal.ts";
+
+/** Channel sets of devices without a plan are bounded; names beyond this length are not channels. */
+const MAX_CHANNELS = 64;
+const MAX_NAME = 64;
+/** Squares of larger values would leave the range of a double's statistics. */
+const MAX_MAGNITUDE = 1e30;
+/** Says about a row what nobody measured; never a channel. */
+const LABELS = new Set(["anomaly", "label", "changepoint", "fault"]);
+
+const isValue = (value: unknown): value is number => typeof value === "number" && Math.abs(value) <= MAX_MAGNITUDE;
+
+/** The channels of a device that no plan describes: the numbers of its first reading, without label columns. */
+export function channelsOf(reading: Reading): string[] | Refusal {
+  const names = [...reading.values]
+    .filter(([name, value]) => isValue(value) && name.length <= MAX_NAME && !LABELS.has(name.toLowerCase()))
+    .map(([name]) => name)
+    .slice(0, MAX_CHANNELS);
+  return names.length > 0 ? names : refusal("bad_value", "no channel holds a number");
+}
+
+/** The reading's values in the order of `channels`; channels it has beyond them are not used. */
+export function rowOf(reading: Reading, channels: readonly string[]): Float64Array | Refusal {
+  const row = new Float64Array(channels.length);
+  for (const [index, channel] of channels.entries()) {
+    const value = reading.values.get(channel);
+    if (value === undefined) return refusal("missing_channel", `channel ${channel} is missing; the row is not used`);
+    if (!isValue(value)) return refusal("bad_value", `channel ${channel} must be a number within ±1e30`);
+    row[index] = value;
+  }
+  return row;
+}
+
+/** Row time of one device. */
+export interface RowClock {
+  readonly lastAtMs: number;
+  /** Rows in a row that were behind `lastAtMs` but in order among themselves. */
+  readonly behind: { readonly atMs: number; readonly rows: number } | null;
+}
+
+/** This many rows behind, in order among themselves: the device's clock was set back. */
+const STEP_BACK_ROWS = 20;
+
+/** Time only goes forward; a clock that was set back is believed after 20 rows, else one wrong date would silence a device. */
+export function stepClock(
+  clock: RowClock | null,
+  atMs: number,
+): {
+  readonly clock: RowClock;
+  readonly verdict: "in_order" | "stepped_back" | "duplicate_timestamp" | "out_of_order";
+} {
+  if (clock === null || atMs > clock.lastAtMs) return { clock: { lastAtMs: atMs, behind: null }, verdict: "in_order" };
+  if (atMs === clock.lastAtMs) return { clock, verdict: "duplicate_timestamp" };
+  if (clock.behind !== null && atMs === clock.behind.atMs) return { clock, verdict: "duplicate_timestamp" };
+  const rows = clock.behind !== null && atMs > clock.behind.atMs ? clock.behind.rows + 1 : 1;
+  if (rows >= STEP_BACK_ROWS) return { clock: { lastAtMs: atMs, behind: null }, verdict: "stepped_back" };
+  return { clock: { lastAtMs: clock.lastAtMs, behind: { atMs, rows } }, verdict: "out_of_order" };
+}

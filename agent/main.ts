@@ -1,0 +1,51 @@
+// Wires the agent of one gateway; the caller owns configuration, log and shutdown.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ulid } from "ulid";
+import type { Logger } from "../runtime/log.ts";
+import { packageRoot } from "../runtime/package-root.ts";
+import { GrpcLink } from "./adapters/grpc-link.ts";
+import { MqttBroker } from "./adapters/mqtt.ts";
+import { SqliteStore } from "./adapters/sqlite-store.ts";
+import { Agent } from "./agent.ts";
+import type { AgentConfig } from "./config.ts";
+import { statusMessage } from "./core/alert.ts";
+import { telemetryTopics } from "./core/default-mapping.ts";
+
+/** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when its folder can't be used. */
+export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
+  const nowMs = Date.now;
+  const newId = () => ulid();
+  const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
+  const version = packageVersion();
+  const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
+  if (store.quarantined !== null)
+    log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");
+  const origin = { site, gatewayId, alertPrefix: config.FLEAD_ALERT_PREFIX };
+  return Agent.start({
+    config,
+    version,
+    log,
+    store,
+    link: new GrpcLink(config.FLEAD_COORDINATOR, nowMs),
+    openBroker: (handlers) =>
+      new MqttBroker(
+        {
+          url: config.FLEAD_MQTT_URL,
+          clientId: `flead-${site}-${gatewayId}`,
+          topics: telemetryTopics(site),
+          will: statusMessage(origin, "offline", { id: newId(), atMs: nowMs() }, { agent_version: version }),
+          nowMs,
+        },
+        handlers,
+      ),
+    nowMs,
+    random: Math.random,
+    newId,
+  });
+}
+
+function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
+  return version;
+}

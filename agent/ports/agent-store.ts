@@ -1,0 +1,92 @@
+// What a gateway keeps across restarts. Every call is synchronous and durable when it returns (the process may die, the
+// file stays whole); queues are bounded in bytes and drop their oldest entry, counted.
+
+import type { CohortId, UpdateId } from "../../learning/ids.ts";
+import type { OutgoingMessage } from "../core/alert.ts";
+import type { DeviceRecord } from "../core/device.ts";
+import type { Episode } from "../core/episode.ts";
+import type { Update } from "./coordinator-link.ts";
+import type { Plan } from "./plan.ts";
+
+/** A cohort's active model: the champion it came from and the weights trained on since. */
+export interface Slot {
+  readonly globalVersion: number;
+  /** The champion is a detector, not just a base to train from. */
+  readonly trained: boolean;
+  readonly base: Float32Array;
+  readonly local: Float32Array;
+  readonly localSteps: number;
+}
+
+export interface CohortRecord {
+  readonly plan: Plan;
+  readonly learningRateFactor: number;
+  readonly slot: Slot | null;
+}
+
+export interface LearningStore {
+  /** Null when the cohort has no plan, or none that is still whole. */
+  cohort(cohort: CohortId): CohortRecord | null;
+  /** The cohort begins anew with `plan`: factor 1, no slot, no devices, no feedback. */
+  startPlan(cohort: CohortId, plan: Plan): void;
+  saveSlot(cohort: CohortId, slot: Slot): void;
+  /** False, and nothing changes, when this (cohort, version) was recorded before. */
+  recordFeedback(cohort: CohortId, globalVersion: number, learningRateFactor: number): boolean;
+  /** The coordinator's versions began again: feedback of other champions is forgotten. */
+  forgetFeedback(cohort: CohortId): void;
+  /** A record that can't be read any more is left out. */
+  devices(cohort: CohortId): DeviceRecord[];
+  saveDevices(cohort: CohortId, devices: readonly DeviceRecord[]): void;
+  /** Appends to the outbox and adds to the counters `updates_trained` and `samples_trained`. */
+  addUpdate(update: Update): void;
+  /** The oldest unanswered updates. */
+  queuedUpdates(limit: number): UpdateId[];
+  update(updateId: UpdateId): Update | null;
+  removeUpdate(updateId: string): void;
+}
+
+export interface QueuedMessage {
+  readonly sequence: number;
+  readonly message: OutgoingMessage;
+}
+
+export interface UnreportedEpisode {
+  readonly episode: Episode;
+  /** Grows with every save of the episode. */
+  readonly revision: number;
+}
+
+export interface AlertStore {
+  saveEpisode(episode: Episode): void;
+  /** Active ones and the most recent cleared ones, oldest first. */
+  episodes(): Episode[];
+  unreported(limit: number): UnreportedEpisode[];
+  /** An episode saved again since then stays unreported. */
+  markReported(episodes: readonly UnreportedEpisode[]): void;
+  addMessages(messages: readonly OutgoingMessage[]): void;
+  queuedMessages(limit: number): QueuedMessage[];
+  removeMessage(sequence: number): void;
+  /** When the retained state of `topic` is to be emptied; null: it stays. */
+  emptyAt(topic: string, atMs: number | null): void;
+  /** Queues an empty retained message for every topic that is due; returns how many. */
+  emptyDue(nowMs: number): number;
+}
+
+export const COUNTERS = [
+  "updates_trained",
+  "samples_trained",
+  "dropped_update",
+  "dropped_alert",
+  "store_damaged",
+] as const;
+export type Counter = (typeof COUNTERS)[number];
+
+export interface AgentStore {
+  readonly learning: LearningStore;
+  readonly alerts: AlertStore;
+  /** All that `work` does to this store becomes durable together, or none of it if it throws. */
+  transaction<Result>(work: () => Result): Result;
+  counter(name: Counter): number;
+  outboxBytes(): { readonly updates: number; readonly alerts: number };
+  close(): void;
+}

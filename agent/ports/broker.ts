@@ -1,0 +1,22 @@
+// The site's MQTT broker.
+import type { OutgoingMessage } from "../core/alert.ts";
+import type { SensorMessage } from "../core/default-mapping.ts";
+
+export interface BrokerHandlers {
+  /** Must not throw. */
+  readonly onMessage: (message: SensorMessage) => void;
+  /** A connection stands, at first or again. */
+  readonly onConnect: () => void;
+  /** The connection could not be had or was lost. */
+  readonly onProblem: (what: string) => void;
+}
+
+/** Connects by itself and again whenever the connection is lost; a broker that is away is not an error. */
+export interface Broker {
+  readonly connected: boolean;
+  /** Resolves once the broker has the message, across reconnections; rejects when it will not be sent any more. */
+  publish(message: OutgoingMessage): Promise<void>;
+  /** Nothing is received after it was called. */
+  stopReceiving(): void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,115 @@
+// The coordinator as a gateway meets it: one session at a time, and plans by their hash.
+
+import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
+import type { Episode } from "../core/episode.ts";
+import type { Plan } from "./plan.ts";
+
+export interface Hello {
+  readonly gatewayId: GatewayId;
+  readonly agentVersion: string;
+  readonly site: string;
+  readonly cohorts: readonly CohortHeld[];
+}
+
+export interface CohortHeld {
+  readonly cohort: CohortId;
+  readonly planId: PlanId | null;
+  /** 0: no model held. */
+  readonly globalVersion: number;
+  readonly devices: readonly DeviceId[];
+}
+
+export interface Update {
+  readonly updateId: UpdateId;
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  readonly baseVersion: number;
+  readonly localSteps: number;
+  readonly samples: number;
+  readonly loss: number;
+  /** Local weights minus the weights of `baseVersion`. */
+  readonly delta: Float32Array;
+}
+
+export interface GatewayHealth {
+  readonly rows: number;
+  readonly rowsRefused: number;
+  readonly updatesTrained: number;
+  readonly samplesTrained: number;
+  readonly outboxBytes: number;
+  readonly outboxDropped: number;
+  readonly rssBytes: number;
+}
+
+export interface Report {
+  readonly reportId: string;
+  readonly episodes: readonly Episode[];
+  readonly health: GatewayHealth;
+}
+
+export interface GlobalModel {
+  readonly kind: "globalModel";
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  readonly globalVersion: number;
+  /** Finite; the length is not checked. */
+  readonly weights: Float32Array;
+  readonly trained: boolean;
+}
+
+export interface Feedback {
+  readonly kind: "feedback";
+  readonly cohort: CohortId;
+  readonly globalVersion: number;
+  readonly promoted: boolean;
+  readonly learningRateFactor: number;
+  readonly reason: string;
+}
+
+export interface FeedbackAcknowledgement {
+  readonly cohort: CohortId;
+  readonly globalVersion: number;
+  readonly learningRateFactor: number;
+}
+
+export type UpdateStatus = "accepted" | "known" | "refused" | "retry";
+
+export type FromCoordinator =
+  | { readonly kind: "planChanged"; readonly cohort: CohortId; readonly planId: PlanId }
+  | GlobalModel
+  | Feedback
+  | {
+      readonly kind: "updateResult";
+      readonly updateId: string;
+      readonly status: UpdateStatus;
+      readonly reason: string;
+      readonly retryAfterMs: number;
+    }
+  | { readonly kind: "reportResult"; readonly reportId: string }
+  | { readonly kind: "sendReport" }
+  | { readonly kind: "drain"; readonly reconnectAfterMs: number }
+  /** Something that no message of this protocol may say; it changes nothing. */
+  | { readonly kind: "unusable"; readonly what: string };
+
+export type ToCoordinator =
+  | { readonly kind: "update"; readonly update: Update }
+  | { readonly kind: "feedbackAcknowledgement"; readonly acknowledgement: FeedbackAcknowledgement }
+  | { readonly kind: "report"; readonly report: Report };
+
+export interface Session {
+  /** Cohorts of the hello that the coordinator does not have. */
+  readonly unknownCohorts: readonly string[];
+  /** In the order they were said; ends when the session ends and throws when it broke. To be iterated once. */
+  readonly messages: AsyncIterable<FromCoordinator>;
+  /** Resolves when another message may follow; rejects when the session is over. */
+  send(message: ToCoordinator): Promise<void>;
+  close(): void;
+}
+
+export interface CoordinatorLink {
+  /** Resolves once the coordinator has welcomed the gateway. */
+  connect(hello: Hello, signal: AbortSignal): Promise<Session>;
+  /** Rejects unless every byte came in order and the whole has the hash `planId`. */
+  fetchPlan(planId: PlanId, signal: AbortSignal): Promise<Plan>;
+  close(): void;
+}

@@ -1,0 +1,19 @@
+// What can go wrong beside a reading, as counted and logged.
+
+export type TroubleKind =
+  | "extra_channel"
+  | "row_failed"
+  | "broker"
+  | "no_session"
+  | "update_refused"
+  | "bad_message"
+  | "unknown_cohort"
+  | "plan_fetch"
+  | "bad_model"
+  | "training_failed"
+  | "training_diverged"
+  | "store_failed"
+  | "bad_record";
+
+/** `where`: device, cohort or topic; `what`: what was wrong and what is allowed. */
+export type ReportTrouble = (kind: TroubleKind, where: string, what: string) => void;

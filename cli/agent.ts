@@ -1,0 +1,43 @@
+// `flead agent`: reads sensors, learns, alerts, until it is told to stop.
+import { Command } from "commander";
+import { readAgentConfig } from "../agent/config.ts";
+import { createLogger } from "../runtime/log.ts";
+import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
+import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
+
+const OPTIONS: readonly VariableOption[] = [
+  { flags: "--gateway-id <id>", variable: "FLEAD_GATEWAY_ID", description: "this gateway's name in the fleet" },
+  { flags: "--site <id>", variable: "FLEAD_SITE", description: "the site it stands at, a segment of every topic" },
+  { flags: "--mqtt <url>", variable: "FLEAD_MQTT_URL", description: "the broker, as mqtt://host:port" },
+  {
+    flags: "--coordinator <host:port>",
+    variable: "FLEAD_COORDINATOR",
+    description: "where the coordinator takes sessions",
+  },
+  {
+    flags: "--data-dir <folder>",
+    variable: "FLEAD_DATA_DIR",
+    description: "models, outbox and episodes of this gateway",
+  },
+  {
+    flags: "--cohorts <patterns>",
+    variable: "FLEAD_COHORTS",
+    description: "which devices learn together, as pumps=pump-*;default=*",
+  },
+  { flags: "--alert-prefix <topic>", variable: "FLEAD_ALERT_PREFIX", description: "second topic for events, or off" },
+  { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
+];
+
+export function agentCommand(): Command {
+  const command = new Command("agent").description("Run the agent of one gateway.").action(async () => {
+    const config = readAgentConfig(environmentWith(command, OPTIONS));
+    const log = createLogger("flead-agent", config.FLEAD_LOG_LEVEL);
+    const signal = shutdownSignal();
+    const { startAgent } = await import("../agent/main.ts");
+    const agent = await startAgent(config, log);
+    process.send?.({ ready: {} });
+    await aborted(signal);
+    await agent.close();
+  });
+  return addVariableOptions(command, OPTIONS);
+}

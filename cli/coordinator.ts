@@ -1,0 +1,49 @@
+// `flead coordinator`: aggregates, evaluates and promotes, until it is told to stop.
+import { Command } from "commander";
+import { readCoordinatorConfig } from "../coordinator/config.ts";
+import { createLogger } from "../runtime/log.ts";
+import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
+import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
+
+const OPTIONS: readonly VariableOption[] = [
+  {
+    flags: "--plan <file>",
+    variable: "FLEAD_PLANS",
+    description: "plan file of a cohort (YAML); repeat it for more cohorts",
+    repeatable: true,
+  },
+  {
+    flags: "--held-out <folder>",
+    variable: "FLEAD_HELD_OUT",
+    description: "labelled streams: <folder>/<cohort>/*.csv",
+  },
+  {
+    flags: "--data-dir <folder>",
+    variable: "FLEAD_DATA_DIR",
+    description: "where the embedded PostgreSQL keeps its data",
+  },
+  { flags: "--grpc <host:port>", variable: "FLEAD_GRPC_ADDRESS", description: "where gateways connect" },
+  { flags: "--http <host:port>", variable: "FLEAD_HTTP_ADDRESS", description: "the page and the REST API" },
+  { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
+];
+
+export function coordinatorCommand(): Command {
+  const command = new Command("coordinator")
+    .description(
+      "Run the coordinator. DATABASE_URL names a PostgreSQL of your own; without it an embedded one is started.",
+    )
+    .action(async () => {
+      const config = readCoordinatorConfig(environmentWith(command, OPTIONS));
+      const log = createLogger("flead-coordinator", config.FLEAD_LOG_LEVEL);
+      const signal = shutdownSignal();
+      const { openCoordinator } = await import("../coordinator/main.ts");
+      const coordinator = await openCoordinator(config, log);
+      // A parent that started this process over IPC learns the addresses, whatever ports were asked for.
+      process.send?.({
+        ready: { grpc: `${coordinator.grpcAddress.host}:${coordinator.grpcAddress.port}`, url: coordinator.url },
+      });
+      await aborted(signal);
+      await coordinator.close();
+    });
+  return addVariableOptions(command, OPTIONS);
+}

@@ -1,0 +1,73 @@
+// Reads the demo's coordinator over its REST API, as any dashboard would.
+import type { Scores } from "../../learning/metrics.ts";
+
+export interface RoundSummary {
+  readonly globalVersion: number;
+  readonly verdict: "promoted" | "rejected";
+  readonly reason: string;
+  readonly updates: number;
+  readonly gateways: number;
+  readonly heldOut: Scores | null;
+  readonly baselines: { readonly alwaysNormal: Scores; readonly alwaysAlarm: Scores; readonly zScore: Scores } | null;
+  readonly learningRateFactor: number;
+}
+
+export interface LoopState {
+  readonly championVersion: number;
+  readonly learningRateFactor: number;
+  readonly openRound: { readonly updates: number; readonly updatesWanted: number; readonly gateways: number };
+  readonly updates: { readonly acknowledged: number; readonly aggregated: number; readonly refused: number };
+  readonly gatewaysConnected: number;
+  /** As the gateways count them; what is on its way is not acknowledged yet. */
+  readonly updatesTrained: number;
+  /** Oldest first. */
+  readonly rounds: readonly RoundSummary[];
+}
+
+interface Health {
+  readonly cohorts: readonly (Omit<LoopState, "rounds" | "gatewaysConnected" | "updatesTrained"> & {
+    cohort: string;
+  })[];
+}
+interface Gateways {
+  readonly items: readonly { connected: boolean; health: { updatesTrained: number | null } | null }[];
+}
+interface Rounds {
+  readonly items: readonly RoundSummary[];
+  readonly nextCursor: string | null;
+}
+
+const REQUEST_TIMEOUT_MS = 5_000;
+
+export async function readLoop(url: string, cohort: string): Promise<LoopState> {
+  const [health, gateways, rounds] = await Promise.all([
+    get<Health>(url, "/api/v1/health"),
+    get<Gateways>(url, "/api/v1/gateways?limit=200"),
+    readRounds(url, cohort),
+  ]);
+  const overview = health.cohorts.find((entry) => entry.cohort === cohort);
+  if (overview === undefined) throw new Error(`the coordinator has no cohort ${cohort}`);
+  return {
+    ...overview,
+    rounds,
+    gatewaysConnected: gateways.items.filter(({ connected }) => connected).length,
+    updatesTrained: gateways.items.reduce((sum, { health: said }) => sum + (said?.updatesTrained ?? 0), 0),
+  };
+}
+
+async function readRounds(url: string, cohort: string): Promise<RoundSummary[]> {
+  const rounds: RoundSummary[] = [];
+  let cursor = "";
+  do {
+    const page = await get<Rounds>(url, `/api/v1/rounds?cohort=${cohort}&limit=200${cursor}`);
+    rounds.push(...page.items);
+    cursor = page.nextCursor === null ? "" : `&cursor=${encodeURIComponent(page.nextCursor)}`;
+  } while (cursor !== "");
+  return rounds.reverse();
+}
+
+async function get<T>(url: string, path: string): Promise<T> {
+  const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  return (await response.json()) as T;
+}

@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+// The `flead` command. Before anything native is loaded it makes sure that the Node it runs under is the pinned one.
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { packageRoot } from "../runtime/package-root.ts";
+
+const OLDEST_NODE_MAJOR = 22;
+
+if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE_MAJOR) {
+  const { runCommand } = await import("./program.ts");
+  await runCommand(process.argv);
+} else {
+  runUnderPinnedNode();
+}
+
+/** Native modules of FLEAD crash under older Nodes instead of saying so; npm put a right one beside them. */
+function runUnderPinnedNode(): void {
+  const node = join(packageRoot, "node_modules/.bin/node");
+  const child = spawn(node, process.argv.slice(1), { stdio: "inherit" });
+  child.on("error", () => {
+    process.stderr.write(
+      `flead needs Node ${OLDEST_NODE_MAJOR} or newer; this is ${process.version}, and ${node} is not there\n`,
+    );
+    process.exit(1);
+  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
+  child.on("exit", (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : (code ?? 1)));
+}

@@ -1,0 +1,40 @@
+// The subcommands of `flead` and what they exit with: 0 done, 1 failed, 2 called wrongly.
+import { Command, CommanderError } from "commander";
+import { ConfigError } from "../runtime/config.ts";
+import { packageVersion } from "../runtime/package-root.ts";
+import { agentCommand } from "./agent.ts";
+import { coordinatorCommand } from "./coordinator.ts";
+import { demoCommand } from "./demo/command.ts";
+import { replayCommand } from "./replay.ts";
+import { UsageError } from "./usage.ts";
+
+export async function runCommand(argv: readonly string[]): Promise<void> {
+  const program = new Command("flead")
+    .description("Federated learning for edge anomaly detection.")
+    .version(packageVersion)
+    .showHelpAfterError("Run the command with --help to see what it takes.");
+  for (const command of [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand()]) {
+    program.addCommand(command.exitOverride().showHelpAfterError("Run it with --help to see what it takes."));
+  }
+  program.exitOverride();
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = exitCode(error);
+  } finally {
+    if (process.connected) process.disconnect(); // a parent's channel would keep the process alive
+  }
+}
+
+function exitCode(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said what was wrong
+  const message = error instanceof Error ? describe(error) : String(error);
+  process.stderr.write(`flead: ${message}\n`);
+  return error instanceof UsageError || error instanceof ConfigError ? 2 : 1;
+}
+
+/** An error with its causes, each once: what failed, and why. */
+function describe(error: Error): string {
+  const cause = error.cause instanceof Error ? describe(error.cause) : "";
+  return cause === "" || error.message.includes(cause) ? error.message : `${error.message}: ${cause}`;
+}

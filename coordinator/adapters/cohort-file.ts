@@ -1,0 +1,50 @@
+// A cohort's plan and federation settings, from the YAML file an operator writes.
+import { readFile } from "node:fs/promises";
+import { parse } from "yaml";
+import { z } from "zod";
+import { cohortId } from "../../learning/ids.ts";
+import type { CohortSettings } from "../../learning/plan.ts";
+import { planSettingsSchema } from "../../proto/plan-schema.ts";
+
+export const cohortSchema = z.strictObject({
+  cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
+  plan: planSettingsSchema,
+  federation: z
+    .strictObject({
+      round: z
+        .strictObject({
+          updates: z.int().min(1).max(1000).default(20),
+          deadlineMs: z.int().min(100).max(86_400_000).default(60_000),
+          minGateways: z.int().min(1).max(1000).default(2),
+          maxStaleness: z.int().min(0).max(1000).default(10),
+        })
+        .prefault({}),
+      gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
+    })
+    .prefault({}),
+});
+
+function isCohortId(text: string): boolean {
+  try {
+    return cohortId(text) === text;
+  } catch {
+    return false;
+  }
+}
+
+/** Throws with the file, the key, and what is allowed there. */
+export async function readCohortFile(file: string): Promise<CohortSettings> {
+  const fail = (why: string, cause?: unknown) => new Error(`plan ${file}: ${why}`, { cause });
+  const text = await readFile(file, "utf8").catch((cause: Error) => {
+    throw fail(cause.message, cause);
+  });
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (cause) {
+    throw fail((cause as Error).message, cause);
+  }
+  const parsed = cohortSchema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  throw fail(parsed.error.issues.map(({ path, message }) => `${path.join(".") || "the file"}: ${message}`).join("; "));
+}

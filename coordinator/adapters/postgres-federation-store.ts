@@ -1,0 +1,371 @@
+// Cohorts, updates and rounds in PostgreSQL.
+import { type Kysely, sql, type Transaction } from "kysely";
+import type { CohortId, PlanId } from "../../learning/ids.ts";
+import { type FederationSettings, type Manifest, weightCount } from "../../learning/plan.ts";
+import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
+import type { CohortState } from "../core/cohort-state.ts";
+import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { FederationStore, NewUpdate, RoundRecord } from "../ports/federation-store.ts";
+import type { Tables } from "./tables.ts";
+
+/** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
+const MAX_UPDATES_A_ROUND = 1000;
+const MAX_UPDATES_A_GATEWAY = 50;
+
+export class RoundConflictError extends Error {
+  constructor(cohort: string, detail: string) {
+    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
+    this.name = "RoundConflictError";
+  }
+}
+
+export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
+  return {
+    defineCohort: (cohort, plan, federation) =>
+      db.transaction().execute(async (trx) => {
+        await insertPlan(trx, plan);
+        const known = await trx
+          .selectFrom("cohorts")
+          .select(["plan_id", "last_version"])
+          .where("cohort", "=", cohort)
+          .forUpdate()
+          .executeTakeFirst();
+        if (known === undefined) {
+          await trx
+            .insertInto("cohorts")
+            .values({
+              cohort,
+              plan_id: plan.planId,
+              federation: JSON.stringify(federation),
+              champion_version: 1,
+              last_version: 1,
+            })
+            .execute();
+          await insertInitialModel(trx, cohort, plan, 1, null);
+        } else if (known.plan_id !== plan.planId) {
+          await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
+        }
+        await trx
+          .updateTable("cohorts")
+          .set({ federation: JSON.stringify(federation) })
+          .where("cohort", "=", cohort)
+          .execute();
+      }),
+
+    loadCohorts: async () => {
+      const rows = await db
+        .selectFrom("cohorts as c")
+        .innerJoin("plans as p", "p.plan_id", "c.plan_id")
+        .innerJoin("federated_models as m", (join) =>
+          join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
+        )
+        .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
+        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.manifest", "m.weights", "m.rule"])
+        .select((eb) =>
+          eb
+            .selectFrom("federated_models as f")
+            .whereRef("f.cohort", "=", "c.cohort")
+            .whereRef("f.plan_id", "=", "c.plan_id")
+            .where("f.status", "in", ["champion", "pinned", "rolled_back"])
+            .select(
+              sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"),
+            )
+            .as("champions"),
+        )
+        .execute();
+      return rows.map((row): CohortState => {
+        const manifest = row.manifest as unknown as Manifest;
+        return {
+          cohort: row.cohort as CohortId,
+          planId: row.plan_id as PlanId,
+          manifest,
+          federation: row.federation as unknown as FederationSettings,
+          champion: {
+            version: row.champion_version,
+            weights: decodeWeights(row.weights, weightCount(manifest.weights)),
+            trained: row.rule !== "initial",
+          },
+          lastVersion: row.last_version,
+          championVersions: row.champions ?? [],
+          rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+        };
+      });
+    },
+
+    planBundle: async (plan) => {
+      const row = await db.selectFrom("plans").select("bundle").where("plan_id", "=", plan).executeTakeFirst();
+      return row?.bundle ?? null;
+    },
+
+    recordHeldOutStream: async (cohort, { name, sha256, rows, anomalies }) => {
+      await db
+        .insertInto("held_out_streams")
+        .values({ cohort, stream: name, sha256, rows, anomalies })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+    },
+
+    addUpdate: async (update) => {
+      const inserted = await db
+        .insertInto("local_models")
+        .values({ ...updateRow(update), status: "accepted", delta: Buffer.from(update.delta) })
+        .onConflict((conflict) => conflict.column("update_id").doNothing())
+        .executeTakeFirst();
+      return inserted.numInsertedOrUpdatedRows === 1n ? "stored" : "known";
+    },
+
+    addRefusal: async (update, refusal) => {
+      const reason = `${refusal.reason}: ${refusal.message}`;
+      await db
+        .insertInto("local_models")
+        .values({ ...updateRow(update), status: "refused", reason })
+        .onConflict((conflict) => conflict.column("update_id").doNothing())
+        .execute();
+    },
+
+    openRound: async (cohort) => {
+      const row = await db
+        .selectFrom("local_models")
+        .where("cohort", "=", cohort)
+        .where("status", "in", ["accepted", "clipped"])
+        .select(({ fn }) => [fn.countAll<number>().as("updates"), fn.min("created_at").as("opened")])
+        .select(sql<number>`count(DISTINCT gateway_id)`.as("gateways"))
+        .executeTakeFirstOrThrow();
+      const openedAtMs = row.opened === null ? null : new Date(row.opened).getTime();
+      return { updates: row.updates, gateways: row.gateways, openedAtMs };
+    },
+
+    roundUpdates: async (cohort) => {
+      const rows = await db
+        .with("open", (cte) =>
+          cte
+            .selectFrom("local_models")
+            .selectAll()
+            .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
+            .where("cohort", "=", cohort)
+            .where("status", "in", ["accepted", "clipped"]),
+        )
+        .selectFrom("open")
+        .selectAll()
+        .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
+        .orderBy("id")
+        .limit(MAX_UPDATES_A_ROUND)
+        .execute();
+      return rows.map((row): RoundUpdate => {
+        const delta = row.delta as Buffer;
+        return {
+          updateId: row.update_id,
+          gatewayId: row.gateway_id,
+          baseVersion: row.global_version,
+          samples: row.samples_processed,
+          loss: row.loss,
+          receivedAtMs: new Date(row.created_at).getTime(),
+          delta: decodeWeights(delta, delta.byteLength / 4),
+        };
+      });
+    },
+
+    recordRound: (record) => db.transaction().execute((trx) => recordRound(trx, record)),
+  };
+}
+
+function updateRow(update: NewUpdate) {
+  return {
+    update_id: update.updateId,
+    cohort: update.cohort,
+    plan_id: update.planId,
+    gateway_id: update.gatewayId,
+    model_version: update.localSteps,
+    global_version: update.baseVersion,
+    samples_processed: update.samples,
+    loss: update.loss,
+    encoding: "float32",
+  };
+}
+
+type Plan = Parameters<FederationStore["defineCohort"]>[1];
+
+async function insertPlan(trx: Transaction<Tables>, plan: Plan): Promise<void> {
+  await trx
+    .insertInto("plans")
+    .values({ plan_id: plan.planId, manifest: JSON.stringify(plan.manifest), bundle: Buffer.from(plan.bundle) })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+async function insertInitialModel(
+  trx: Transaction<Tables>,
+  cohort: CohortId,
+  plan: Plan,
+  version: number,
+  parent: number | null,
+): Promise<void> {
+  await trx
+    .insertInto("federated_models")
+    .values({
+      cohort,
+      global_version: version,
+      plan_id: plan.planId,
+      num_devices: 0,
+      num_gateways: 0,
+      total_samples: 0,
+      rule: "initial",
+      weights: Buffer.from(encodeWeights(plan.initialWeights)),
+      status: "champion",
+      parent_version: parent,
+    })
+    .execute();
+}
+
+/** Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count. */
+async function changePlan(
+  trx: Transaction<Tables>,
+  cohort: CohortId,
+  plan: Plan,
+  version: number,
+  parent: number,
+): Promise<void> {
+  await insertInitialModel(trx, cohort, plan, version, parent);
+  await trx
+    .updateTable("cohorts")
+    .set({
+      plan_id: plan.planId,
+      champion_version: version,
+      last_version: version,
+      learning_rate_factor: 1,
+      smoothed_quality: null,
+    })
+    .where("cohort", "=", cohort)
+    .execute();
+  await trx
+    .updateTable("local_models")
+    .set({ status: "refused", reason: "unknown_plan: the cohort's plan changed", delta: null })
+    .where("cohort", "=", cohort)
+    .where("status", "in", ["accepted", "clipped"])
+    .execute();
+}
+
+async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
+  const { before, after, version, updates } = record;
+  const moved = await trx
+    .updateTable("cohorts")
+    .set({
+      champion_version: after.champion.version,
+      last_version: version,
+      learning_rate_factor: after.rate.factor,
+      smoothed_quality: after.rate.smoothedQuality,
+    })
+    .where("cohort", "=", before.cohort)
+    .where("plan_id", "=", before.planId)
+    .where("last_version", "=", before.lastVersion)
+    .executeTakeFirst();
+  if (moved.numUpdatedRows !== 1n) {
+    throw new RoundConflictError(before.cohort, `the cohort is no longer at version ${before.lastVersion}`);
+  }
+  const roundId = await insertRound(trx, record);
+  await insertCandidate(trx, record, roundId);
+  await countUpdates(trx, record, roundId);
+  await insertEvaluation(trx, record);
+  if (record.feedback.length > 0) await insertFeedback(trx, record);
+  if (updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
+}
+
+const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
+const gatewaysOf = (record: RoundRecord) => new Set(record.updates.map((update) => update.gatewayId)).size;
+const samplesOf = (record: RoundRecord) => record.updates.reduce((sum, update) => sum + update.samples, 0);
+
+async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promise<number> {
+  const { round_id } = await trx
+    .insertInto("rounds")
+    .values({
+      cohort: record.before.cohort,
+      base_version: record.before.champion.version,
+      global_version: record.version,
+      rule: record.rule,
+      verdict: record.verdict,
+      reason: record.reason,
+      updates: record.updates.length,
+      gateways: gatewaysOf(record),
+      samples: samplesOf(record),
+      held_out: json(record.heldOut),
+      champion_held_out: json(record.championHeldOut),
+      baselines: json(record.baselines),
+      learning_rate_factor: record.after.rate.factor,
+      opened_at: new Date(Math.min(...record.updates.map((update) => update.receivedAtMs))),
+    })
+    .returning("round_id")
+    .executeTakeFirstOrThrow();
+  return round_id;
+}
+
+async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
+  const { heldOut, before } = record;
+  const correct = heldOut === null ? null : (heldOut.tp + heldOut.tn) / heldOut.n;
+  await trx
+    .insertInto("federated_models")
+    .values({
+      cohort: before.cohort,
+      global_version: record.version,
+      aggregation_round: roundId,
+      plan_id: before.planId,
+      num_devices: sql<number>`(SELECT coalesce(sum(jsonb_array_length(c -> 'devices')), 0)
+        FROM gateways g, jsonb_array_elements(g.cohorts) c
+        WHERE c ->> 'cohort' = ${before.cohort} AND g.gateway_id = ANY(${record.updates.map((u) => u.gatewayId)}))`,
+      num_gateways: gatewaysOf(record),
+      total_samples: samplesOf(record),
+      rule: record.rule,
+      weights: Buffer.from(encodeWeights(record.candidate)),
+      status: record.verdict === "promoted" ? "champion" : "rejected",
+      accuracy: correct,
+      loss: heldOut?.loss ?? null,
+      parent_version: before.champion.version,
+    })
+    .execute();
+}
+
+/** An update that is no longer open was counted by somebody else: then none of this round happened. */
+async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
+  const ids = record.updates.map((update) => update.updateId);
+  const counted = await sql`
+    UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share
+    FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
+    WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
+  if (Number(counted.numAffectedRows) !== ids.length) {
+    throw new RoundConflictError(record.before.cohort, "some of its updates were counted before");
+  }
+}
+
+async function insertEvaluation(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
+  const rows = record.evaluatedRows;
+  if (rows.length === 0) return;
+  await sql`
+    INSERT INTO model_evaluations (cohort, global_version, stream, device_id, row_index, prediction_result,
+                                   actual_result, is_correct, score, threshold, confidence)
+    SELECT ${record.before.cohort}, ${record.version}, e.stream, e.stream, e.row_index, e.prediction, e.actual,
+           e.prediction = e.actual, e.score, e.threshold, e.confidence
+    FROM unnest(${rows.map((r) => r.stream)}::text[], ${rows.map((r) => r.rowIndex)}::int[],
+                ${rows.map((r) => r.prediction)}::smallint[], ${rows.map((r) => r.actual)}::smallint[],
+                ${rows.map((r) => r.score)}::float8[], ${rows.map((r) => r.threshold)}::float8[],
+                ${rows.map((r) => r.confidence)}::float8[])
+         AS e (stream, row_index, prediction, actual, score, threshold, confidence)`.execute(trx);
+}
+
+async function insertFeedback(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
+  await trx
+    .insertInto("model_feedback")
+    .values(
+      record.feedback.map((feedback) => ({
+        cohort: feedback.cohort,
+        global_version: feedback.version,
+        gateway_id: feedback.gatewayId,
+        promoted: feedback.promoted,
+        learning_rate_factor: feedback.factor,
+        loss: feedback.lossAfter,
+        loss_before: feedback.lossBefore,
+        trend: feedback.trend,
+        agreement: feedback.agreement,
+        reason: feedback.reason,
+      })),
+    )
+    .execute();
+}

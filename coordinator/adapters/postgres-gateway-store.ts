@@ -1,0 +1,126 @@
+// Gateways, their reports and their feedback in PostgreSQL.
+import { type Kysely, sql } from "kysely";
+import type { CohortId, GatewayId } from "../../learning/ids.ts";
+import type { GatewayFeedback } from "../ports/federation-store.ts";
+import type { GatewayStore, ReportedEpisode } from "../ports/gateway-store.ts";
+import type { Tables } from "./tables.ts";
+
+export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
+  return {
+    forgetPresence: async () => {
+      await db.updateTable("gateways").set({ connected: false }).where("connected", "=", true).execute();
+    },
+
+    connected: async ({ gatewayId, site, agentVersion, cohorts }) => {
+      const facts = {
+        site,
+        agent_version: agentVersion,
+        cohorts: JSON.stringify(cohorts),
+        connected: true,
+        last_seen_at: new Date(),
+      };
+      await db
+        .insertInto("gateways")
+        .values({ gateway_id: gatewayId, ...facts })
+        .onConflict((conflict) => conflict.column("gateway_id").doUpdateSet(facts))
+        .execute();
+    },
+
+    seen: async (gateway) => {
+      await db.updateTable("gateways").set({ last_seen_at: new Date() }).where("gateway_id", "=", gateway).execute();
+    },
+
+    disconnected: async (gateway) => {
+      await db.updateTable("gateways").set({ connected: false }).where("gateway_id", "=", gateway).execute();
+    },
+
+    addReport: (gateway, episodes, health) =>
+      db.transaction().execute(async (trx) => {
+        await trx
+          .updateTable("gateways")
+          .set({ last_seen_at: new Date(), ...(health ? { health: JSON.stringify(health) } : {}) })
+          .where("gateway_id", "=", gateway)
+          .execute();
+        if (episodes.length === 0) return;
+        await trx
+          .insertInto("episodes")
+          .values(episodes.map((episode) => episodeRow(gateway, episode)))
+          .onConflict((conflict) =>
+            conflict
+              .column("alert_id")
+              .doUpdateSet((eb) => ({
+                state: eb.ref("excluded.state"),
+                severity: eb.ref("excluded.severity"),
+                score: eb.ref("excluded.score"),
+                threshold: eb.ref("excluded.threshold"),
+                confidence: eb.ref("excluded.confidence"),
+                contributors: eb.ref("excluded.contributors"),
+                count: eb.ref("excluded.count"),
+                updated_at: eb.ref("excluded.updated_at"),
+              }))
+              .where("episodes.gateway_id", "=", gateway)
+              .whereRef("excluded.updated_at", ">=", "episodes.updated_at"),
+          )
+          .execute();
+      }),
+
+    openFeedback: async (gateway) => {
+      const rows = await db
+        .selectFrom("model_feedback")
+        .distinctOn("cohort")
+        .selectAll()
+        .where("gateway_id", "=", gateway)
+        .where("acknowledged_at", "is", null)
+        .where("learning_rate_factor", "is not", null)
+        .orderBy("cohort")
+        .orderBy("global_version", "desc")
+        .execute();
+      return rows.map(
+        (row): GatewayFeedback => ({
+          cohort: row.cohort as CohortId,
+          gatewayId: gateway,
+          version: row.global_version,
+          promoted: row.promoted ?? false,
+          factor: row.learning_rate_factor ?? 1,
+          lossBefore: row.loss_before,
+          lossAfter: row.loss,
+          trend: row.trend,
+          agreement: row.agreement,
+          reason: row.reason,
+        }),
+      );
+    },
+
+    acknowledgeFeedback: async (gateway, cohort, version) => {
+      // What came before it is answered too: the gateway follows the newest only.
+      await db
+        .updateTable("model_feedback")
+        .set({ acknowledged_at: sql<Date>`now()` })
+        .where("gateway_id", "=", gateway)
+        .where("cohort", "=", cohort)
+        .where("global_version", "<=", version)
+        .where("acknowledged_at", "is", null)
+        .execute();
+    },
+  };
+}
+
+function episodeRow(gateway: GatewayId, episode: ReportedEpisode) {
+  return {
+    alert_id: episode.alertId,
+    gateway_id: gateway,
+    device_id: episode.deviceId,
+    cohort: episode.cohort,
+    model_kind: episode.modelKind,
+    global_version: episode.globalVersion,
+    state: episode.state,
+    severity: episode.severity,
+    score: episode.score,
+    threshold: episode.threshold,
+    confidence: episode.confidence,
+    contributors: JSON.stringify(episode.contributors),
+    count: episode.count,
+    started_at: new Date(episode.startedAtMs),
+    updated_at: new Date(episode.updatedAtMs),
+  };
+}

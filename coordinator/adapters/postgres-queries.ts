@@ -1,0 +1,293 @@
+// The admin API's reads, in SQL. A page begins after a key, not at an offset, so that new rows shift nothing.
+import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
+import type { Scores } from "../../learning/metrics.ts";
+import type { FederationSettings } from "../../learning/plan.ts";
+import {
+  type Baselines,
+  type CohortOverview,
+  type Contributor,
+  type EpisodeItem,
+  type FleetQueries,
+  FleetUnavailableError,
+  type GatewayHealth,
+  type GatewayItem,
+  type ModelItem,
+  type Page,
+  type RoundItem,
+} from "../ports/fleet-queries.ts";
+import type { Tables } from "./tables.ts";
+
+export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
+  return {
+    cohorts: () => answered(readCohorts(kysely)),
+
+    gateways: async ({ limit, after, cohort }) => {
+      const query = kysely
+        .selectFrom("gateways")
+        .selectAll()
+        .select(microseconds("created_at"))
+        .where(cohort === null ? ALL : sql<SqlBool>`cohorts @> ${JSON.stringify([{ cohort }])}::jsonb`)
+        .where(after === null ? ALL : olderThan("created_at", ["gateway_id"], after.atUs, [after.id]))
+        .orderBy("created_at", "desc")
+        .orderBy("gateway_id")
+        .limit(limit + 1);
+      return page(await answered(query.execute()), limit, gatewayItem, (row) => ({
+        atUs: row.at_us,
+        id: row.gateway_id,
+      }));
+    },
+
+    rounds: async ({ limit, after, cohort }) => {
+      const query = kysely
+        .selectFrom("rounds")
+        .selectAll()
+        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+        .where(after === null ? ALL : sql<SqlBool>`round_id < ${after.roundId}`)
+        .orderBy("round_id", "desc")
+        .limit(limit + 1);
+      return page(await answered(query.execute()), limit, roundItem, (row) => ({ roundId: row.round_id }));
+    },
+
+    models: async ({ limit, after, cohort }) => {
+      const query = kysely
+        .selectFrom("federated_models")
+        .select(MODEL_COLUMNS)
+        .select(microseconds("created_at"))
+        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+        .where(
+          after === null
+            ? ALL
+            : olderThan("created_at", ["cohort", "global_version"], after.atUs, [after.cohort, after.globalVersion]),
+        )
+        .orderBy("created_at", "desc")
+        .orderBy("cohort")
+        .orderBy("global_version")
+        .limit(limit + 1);
+      return page(await answered(query.execute()), limit, modelItem, (row) => ({
+        atUs: row.at_us,
+        cohort: row.cohort,
+        globalVersion: row.global_version,
+      }));
+    },
+
+    episodes: async ({ limit, after, cohort }) => {
+      const query = kysely
+        .selectFrom("episodes")
+        .selectAll()
+        .select(microseconds("received_at"))
+        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+        .where(after === null ? ALL : olderThan("received_at", ["alert_id"], after.atUs, [after.id]))
+        .orderBy("received_at", "desc")
+        .orderBy("alert_id")
+        .limit(limit + 1);
+      return page(await answered(query.execute()), limit, episodeItem, (row) => ({
+        atUs: row.at_us,
+        id: row.alert_id,
+      }));
+    },
+  };
+}
+
+const ALL = sql<SqlBool>`true`;
+
+const MODEL_COLUMNS = [
+  "cohort",
+  "global_version",
+  "parent_version",
+  "plan_id",
+  "aggregation_round",
+  "status",
+  "rule",
+  "num_devices",
+  "num_gateways",
+  "total_samples",
+  "accuracy",
+  "loss",
+  "created_at",
+] as const;
+
+/** PostgreSQL keeps microseconds, a Date only milliseconds: a key made of one would skip rows. */
+function microseconds(column: string) {
+  return sql<number>`(extract(epoch from ${sql.ref(column)}) * 1000000)::bigint`.as("at_us");
+}
+
+function olderThan(timeColumn: string, idColumns: string[], atUs: number, ids: (string | number)[]) {
+  const time = sql.ref(timeColumn);
+  const at = sql`(timestamptz 'epoch' + ${atUs}::bigint * interval '1 microsecond')`;
+  const columns = sql.join(idColumns.map((column) => sql.ref(column)));
+  return sql<SqlBool>`(${time} < ${at} OR (${time} = ${at} AND ROW(${columns}) > ROW(${sql.join(ids)})))`;
+}
+
+/** `rows` holds one row more than the page when another page follows. */
+function page<Row, Item, Key>(
+  rows: Row[],
+  limit: number,
+  item: (row: Row) => Item,
+  key: (row: Row) => Key,
+): Page<Item, Key> {
+  const last = rows[limit - 1];
+  return {
+    items: rows.slice(0, limit).map(item),
+    next: rows.length > limit && last !== undefined ? key(last) : null,
+  };
+}
+
+/** SQLSTATE classes of a server that is away, going away or full; an error without one never reached a server. */
+const UNAVAILABLE = /^(08|53|57)/;
+
+async function answered<Result>(query: Promise<Result>): Promise<Result> {
+  return query.catch((error: { code?: unknown; severity?: unknown }) => {
+    if (error.severity === undefined || UNAVAILABLE.test(String(error.code))) throw new FleetUnavailableError(error);
+    throw error;
+  });
+}
+
+async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
+  const rows = await kysely
+    .selectFrom("cohorts as c")
+    .leftJoin("local_models as u", (join) =>
+      join
+        .onRef("u.cohort", "=", "c.cohort")
+        .on("u.status", "in", ["accepted", "clipped"])
+        .on("u.round_id", "is", null),
+    )
+    .select(["c.cohort", "c.plan_id", "c.champion_version", "c.learning_rate_factor", "c.federation"])
+    .select(({ fn }) => [
+      fn.count<number>("u.id").as("updates"),
+      fn.count<number>("u.gateway_id").distinct().as("gateways"),
+      fn.min("u.created_at").as("opened_at"),
+    ])
+    .select((eb) => [
+      eb
+        .selectFrom("rounds as r")
+        .whereRef("r.cohort", "=", "c.cohort")
+        .select(sql<number>`coalesce(sum(r.updates), 0)::bigint`.as("n"))
+        .as("aggregated"),
+      eb
+        .selectFrom("local_models as f")
+        .whereRef("f.cohort", "=", "c.cohort")
+        .where("f.status", "=", "refused")
+        .select(({ fn }) => fn.countAll<number>().as("n"))
+        .as("refused"),
+    ])
+    .groupBy("c.cohort")
+    .orderBy("c.cohort")
+    .execute();
+  return rows.map((row) => {
+    const { round } = row.federation as FederationSettings;
+    return {
+      cohort: row.cohort,
+      planId: row.plan_id,
+      championVersion: row.champion_version,
+      learningRateFactor: row.learning_rate_factor,
+      openRound: {
+        updates: row.updates,
+        updatesWanted: round.updates,
+        gateways: row.gateways,
+        gatewaysWanted: round.minGateways,
+        openedAt: row.opened_at?.toISOString() ?? null,
+      },
+      updates: {
+        acknowledged: row.updates + (row.aggregated ?? 0),
+        aggregated: row.aggregated ?? 0,
+        refused: row.refused ?? 0,
+      },
+    };
+  });
+}
+
+function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
+  return {
+    gatewayId: row.gateway_id,
+    site: row.site,
+    agentVersion: row.agent_version,
+    connected: row.connected,
+    lastSeenAt: row.last_seen_at.toISOString(),
+    createdAt: row.created_at.toISOString(),
+    cohorts: (row.cohorts as Partial<GatewayItem["cohorts"][number]>[]).map((held) => ({
+      cohort: String(held.cohort),
+      planId: held.planId || null,
+      globalVersion: number(held.globalVersion),
+      devices: (held.devices ?? []).map(String),
+    })),
+    health: row.health === null ? null : gatewayHealth(row.health as Record<string, unknown>),
+  };
+}
+
+function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
+  return {
+    rows: number(said.rows),
+    rowsRefused: number(said.rowsRefused),
+    updatesTrained: number(said.updatesTrained),
+    samplesTrained: number(said.samplesTrained),
+    outboxBytes: number(said.outboxBytes),
+    outboxDropped: number(said.outboxDropped),
+    rssBytes: number(said.rssBytes),
+  };
+}
+
+/** Counts of 64 bits may have been written as JSON strings; what an older agent does not say is null. */
+function number(said: unknown): number | null {
+  const value = typeof said === "string" && said !== "" ? Number(said) : said;
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+function roundItem(row: Selectable<Tables["rounds"]>): RoundItem {
+  return {
+    roundId: row.round_id,
+    cohort: row.cohort,
+    baseVersion: row.base_version,
+    globalVersion: row.global_version,
+    rule: row.rule,
+    verdict: row.verdict,
+    reason: row.reason,
+    updates: row.updates,
+    gateways: row.gateways,
+    samples: row.samples,
+    heldOut: row.held_out as Scores | null,
+    championHeldOut: row.champion_held_out as Scores | null,
+    baselines: row.baselines as Baselines | null,
+    learningRateFactor: row.learning_rate_factor,
+    openedAt: row.opened_at.toISOString(),
+    closedAt: row.closed_at.toISOString(),
+  };
+}
+
+function modelItem(row: Pick<Selectable<Tables["federated_models"]>, (typeof MODEL_COLUMNS)[number]>): ModelItem {
+  return {
+    cohort: row.cohort,
+    globalVersion: row.global_version,
+    parentVersion: row.parent_version,
+    planId: row.plan_id,
+    roundId: row.aggregation_round,
+    status: row.status,
+    rule: row.rule,
+    devices: row.num_devices,
+    gateways: row.num_gateways,
+    samples: row.total_samples,
+    accuracy: number(row.accuracy),
+    loss: number(row.loss),
+    createdAt: row.created_at.toISOString(),
+  };
+}
+
+function episodeItem(row: Selectable<Tables["episodes"]>): EpisodeItem {
+  return {
+    alertId: row.alert_id,
+    gatewayId: row.gateway_id,
+    deviceId: row.device_id,
+    cohort: row.cohort,
+    modelKind: row.model_kind,
+    globalVersion: row.global_version,
+    state: row.state,
+    severity: row.severity,
+    score: row.score,
+    threshold: row.threshold,
+    confidence: row.confidence,
+    contributors: row.contributors as Contributor[],
+    count: row.count,
+    startedAt: row.started_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+    receivedAt: row.received_at.toISOString(),
+  };
+}

@@ -1,0 +1,29 @@
+// What the session's messages work with.
+import type { GatewayId } from "../../../learning/ids.ts";
+import type { Logger } from "../../../runtime/log.ts";
+import type { Problems } from "../../../runtime/problems.ts";
+import type { Cohorts } from "../../ports/cohorts.ts";
+import type { FederationStore } from "../../ports/federation-store.ts";
+import type { GatewayStore } from "../../ports/gateway-store.ts";
+
+export type ProblemKind =
+  | "update_refused"
+  | "report_refused"
+  | "session_refused"
+  | "slow_reader"
+  | "held_out_stream"
+  | "plan_request"
+  | "database";
+
+export interface Gateway {
+  readonly gatewayId: GatewayId;
+}
+
+export interface SessionDeps {
+  readonly store: FederationStore;
+  readonly gateways: GatewayStore;
+  readonly cohorts: Cohorts;
+  readonly problems: Problems<ProblemKind>;
+  readonly log: Logger;
+  readonly version: string;
+}

@@ -1,0 +1,40 @@
+// What the coordinator says to a gateway, from its own values to the wire.
+import type { Feedback, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { encodeWeights } from "../../../proto/weights.ts";
+import type { CohortState } from "../../core/cohort-state.ts";
+import type { GatewayFeedback } from "../../ports/federation-store.ts";
+
+type Message = NonNullable<SessionResponse["message"]>;
+
+export const respond = (message: Message): SessionResponse => ({ message });
+
+export function globalModel(cohort: CohortState): SessionResponse {
+  return respond({
+    $case: "globalModel",
+    value: {
+      cohort: cohort.cohort,
+      planId: cohort.planId,
+      globalVersion: BigInt(cohort.champion.version),
+      weights: Buffer.from(encodeWeights(cohort.champion.weights)),
+      trained: cohort.champion.trained,
+    },
+  });
+}
+
+export function planChanged(cohort: CohortState): SessionResponse {
+  return respond({ $case: "planChanged", value: { cohort: cohort.cohort, planId: cohort.planId } });
+}
+
+export function feedbackMessage(feedback: GatewayFeedback): SessionResponse {
+  const value: Feedback = {
+    cohort: feedback.cohort,
+    globalVersion: BigInt(feedback.version),
+    promoted: feedback.promoted,
+    learningRateFactor: feedback.factor,
+    lossBefore: feedback.lossBefore ?? undefined,
+    lossAfter: feedback.lossAfter ?? undefined,
+    agreement: feedback.agreement ?? undefined,
+    reason: feedback.reason,
+  };
+  return respond({ $case: "feedback", value });
+}

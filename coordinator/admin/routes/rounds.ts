@@ -1,0 +1,43 @@
+// GET /rounds: what came of each round: verdict, reason, and the candidate's scores beside the champion's and the baselines'.
+import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { FleetQueries } from "../../ports/fleet-queries.ts";
+import { cursorOf, pageAnswer, pageQuery, pageRequest, pageSchema } from "../paging.ts";
+import { problems } from "../problem.ts";
+import { apiSchemas, scoresSchema, time } from "../schemas.ts";
+
+const cursor = cursorOf(z.strictObject({ roundId: z.int().min(0) }));
+
+const roundSchema = z
+  .object({
+    roundId: z.int(),
+    cohort: z.string(),
+    baseVersion: z.int().describe("The champion the candidate was made from"),
+    globalVersion: z.int().describe("The candidate"),
+    rule: z.string(),
+    verdict: z.enum(["promoted", "rejected"]),
+    reason: z.string(),
+    updates: z.int(),
+    gateways: z.int(),
+    samples: z.int(),
+    heldOut: scoresSchema.nullable().describe("The candidate's; null: not evaluated"),
+    championHeldOut: scoresSchema.nullable().describe("The champion's, on the same windows"),
+    baselines: z.object({ alwaysNormal: scoresSchema, alwaysAlarm: scoresSchema, zScore: scoresSchema }).nullable(),
+    learningRateFactor: z.number().describe("In force after the round"),
+    openedAt: time,
+    closedAt: time,
+  })
+  .register(apiSchemas, { id: "Round" });
+
+export const roundsRoute =
+  (queries: FleetQueries): FastifyPluginAsyncZod =>
+  async (app) => {
+    const schema = {
+      summary: "Rounds, the newest first",
+      querystring: pageQuery(cursor),
+      response: { 200: pageSchema(roundSchema), ...problems(400, 503) },
+    };
+    app.get("/rounds", { schema }, async (request) =>
+      pageAnswer(await queries.rounds(pageRequest(request.query)), cursor),
+    );
+  };

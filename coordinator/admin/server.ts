@@ -1,0 +1,59 @@
+// The admin side of the coordinator: REST under /api/v1, its OpenAPI at /docs and the page at /, for this machine only.
+import { join } from "node:path";
+import fastifyStatic from "@fastify/static";
+import { type FastifyInstance, fastify } from "fastify";
+import type { HostAndPort } from "../../runtime/config.ts";
+import type { Logger } from "../../runtime/log.ts";
+import { packageRoot } from "../../runtime/package-root.ts";
+import { Problems } from "../../runtime/problems.ts";
+import type { FleetQueries } from "../ports/fleet-queries.ts";
+import { documentApi } from "./documentation.ts";
+import { isLoopback, NotLoopbackError } from "./loopback.ts";
+import { answerWithProblems, sendUnroutable } from "./problem.ts";
+import { episodesRoute } from "./routes/episodes.ts";
+import { gatewaysRoute } from "./routes/gateways.ts";
+import { healthRoute } from "./routes/health.ts";
+import { modelsRoute } from "./routes/models.ts";
+import { roundsRoute } from "./routes/rounds.ts";
+import { secure } from "./security.ts";
+
+export interface AdminSettings {
+  readonly queries: FleetQueries;
+  readonly address: HostAndPort;
+  readonly version: string;
+  readonly log: Logger;
+}
+
+export interface Admin {
+  /** Where it listens, with the port that was given for port 0. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Throws NotLoopbackError for an address that other machines could reach. */
+export async function startAdmin(settings: AdminSettings): Promise<Admin> {
+  const { host, port } = settings.address;
+  if (!isLoopback(host)) throw new NotLoopbackError(host);
+  const app = fastify({ logger: false, forceCloseConnections: true, frameworkErrors: sendUnroutable });
+  const outages = new Problems<"database">(settings.log, Date.now);
+  secure(app);
+  answerWithProblems(app, settings.log, outages);
+  await documentApi(app, settings.version);
+  await app.register(api(settings, outages), { prefix: "/api/v1" });
+  await app.register(fastifyStatic, { root: join(packageRoot, "coordinator/admin/page"), wildcard: false });
+  const url = await app.listen({ host, port });
+  return { url, close: () => app.close() };
+}
+
+function api({ queries, version }: AdminSettings, outages: Problems<"database">) {
+  return async (app: FastifyInstance) => {
+    app.addHook("onRequest", async (_request, reply) => {
+      reply.header("cache-control", "no-store");
+    });
+    await app.register(healthRoute(queries, version, outages));
+    await app.register(gatewaysRoute(queries));
+    await app.register(roundsRoute(queries));
+    await app.register(modelsRoute(queries));
+    await app.register(episodesRoute(queries));
+  };
+}

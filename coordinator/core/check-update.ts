@@ -1,0 +1,71 @@
+// Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
+import type { UpdateId } from "../../learning/ids.ts";
+
+/** What an update claims, its delta not yet decoded. */
+export interface UpdateClaim {
+  readonly updateId: UpdateId;
+  readonly planId: string;
+  readonly baseVersion: number;
+  readonly samples: number;
+  readonly localSteps: number;
+  readonly loss: number;
+}
+
+/** What the coordinator knows of the cohort it names. */
+export interface CohortFacts {
+  readonly planId: string;
+  readonly championVersion: number;
+  /** Versions of this plan that an agent may have trained from, whether they are still champion or not. */
+  isKnownBase(version: number): boolean;
+  /** Champions promoted after `version`. */
+  championsSince(version: number): number;
+  readonly maxStaleness: number;
+}
+
+/** A malformed update changes nothing; a well-formed one that policy refuses is recorded with its reason. */
+export type Refusal = {
+  readonly kind: "malformed" | "refused";
+  readonly reason:
+    | "unknown_plan"
+    | "unknown_base"
+    | "bad_samples"
+    | "bad_loss"
+    | "wrong_length"
+    | "not_finite"
+    | "stale_base"
+    | "norm_too_large";
+  readonly message: string;
+};
+
+const MAX_SAMPLES_AN_UPDATE = 1_000_000;
+/** A delta of this L2 norm is far beyond what one training of normalised features can move. */
+const MAX_DELTA_NORM = 100;
+
+const malformed = (reason: Refusal["reason"], message: string): Refusal => ({ kind: "malformed", reason, message });
+
+export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | null {
+  if (claim.planId !== cohort.planId) {
+    return malformed("unknown_plan", `plan ${claim.planId.slice(0, 64)}, but the cohort learns by ${cohort.planId}`);
+  }
+  if (!cohort.isKnownBase(claim.baseVersion)) {
+    return malformed("unknown_base", `base version ${claim.baseVersion}; the champion is ${cohort.championVersion}`);
+  }
+  if (!Number.isSafeInteger(claim.samples) || claim.samples < 1 || claim.samples > MAX_SAMPLES_AN_UPDATE) {
+    return malformed("bad_samples", `${claim.samples} samples; allowed are 1 to ${MAX_SAMPLES_AN_UPDATE}`);
+  }
+  if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
+  const staleness = cohort.championsSince(claim.baseVersion);
+  if (staleness > cohort.maxStaleness) {
+    const message = `base version ${claim.baseVersion} is ${staleness} champions old; allowed are ${cohort.maxStaleness}`;
+    return { kind: "refused", reason: "stale_base", message };
+  }
+  return null;
+}
+
+export function checkDelta(delta: Float32Array): Refusal | null {
+  let sum = 0;
+  for (const value of delta) sum += value * value;
+  const norm = Math.sqrt(sum);
+  if (norm <= MAX_DELTA_NORM) return null;
+  return { kind: "refused", reason: "norm_too_large", message: `delta norm ${norm}; allowed is ${MAX_DELTA_NORM}` };
+}

@@ -1,0 +1,53 @@
+// A cohort as one value: what it learns, its champion, and what that means for an arriving update.
+import type { CohortId, PlanId } from "../../learning/ids.ts";
+import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { CohortFacts } from "./check-update.ts";
+import type { RateState } from "./learning-rate.ts";
+
+export interface GlobalModel {
+  readonly version: number;
+  readonly weights: Float32Array;
+  /** False for a plan's initial weights: a base to train from, not a detector. */
+  readonly trained: boolean;
+}
+
+export interface CohortState {
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  readonly manifest: Manifest;
+  readonly federation: FederationSettings;
+  readonly champion: GlobalModel;
+  /** The highest version ever given, promoted or not. */
+  readonly lastVersion: number;
+  /** Every version of this plan that was champion, oldest first, the current one last. */
+  readonly championVersions: readonly number[];
+  readonly rate: RateState;
+}
+
+export function championsSince(state: CohortState, version: number): number {
+  const { championVersions } = state;
+  let newer = 0;
+  while (newer < championVersions.length && (championVersions.at(-1 - newer) ?? 0) > version) newer++;
+  return newer;
+}
+
+export function cohortFacts(state: CohortState): CohortFacts {
+  return {
+    planId: state.planId,
+    championVersion: state.champion.version,
+    isKnownBase: (version) => state.championVersions.includes(version),
+    championsSince: (version) => championsSince(state, version),
+    maxStaleness: state.federation.round.maxStaleness,
+  };
+}
+
+export function afterRound(state: CohortState, version: number, champion: GlobalModel, rate: RateState): CohortState {
+  const promoted = champion.version === version;
+  return {
+    ...state,
+    champion,
+    lastVersion: version,
+    championVersions: promoted ? [...state.championVersions, version] : state.championVersions,
+    rate,
+  };
+}

@@ -1,0 +1,8 @@
+// The cohorts as the sessions see them.
+import type { CohortState } from "../core/cohort-state.ts";
+
+export interface Cohorts {
+  get(cohort: string): CohortState | undefined;
+  /** To be called after an update was stored: its round may be full. */
+  updateStored(cohort: string): void;
+}

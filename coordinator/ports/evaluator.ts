@@ -1,0 +1,9 @@
+// Scores models of one cohort on its held-out streams.
+import type { Baselines, Evaluation } from "../core/evaluate.ts";
+
+export interface Evaluator {
+  /** Null when the cohort has no held-out stream. The same weights always give the same answer. */
+  evaluate(weights: Float32Array): Promise<Evaluation | null>;
+  readonly baselines: Baselines | null;
+  close(): Promise<void>;
+}

@@ -1,0 +1,83 @@
+// What the coordinator keeps of cohorts, updates and rounds. Every method is durable before it resolves.
+
+import type { CohortId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
+import type { Scores } from "../../learning/metrics.ts";
+import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { Refusal } from "../core/check-update.ts";
+import type { CohortState } from "../core/cohort-state.ts";
+import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
+import type { Trend } from "../core/learning-rate.ts";
+import type { OpenRound } from "../core/round-decision.ts";
+
+export interface NewUpdate {
+  readonly updateId: UpdateId;
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  readonly gatewayId: GatewayId;
+  readonly baseVersion: number;
+  readonly localSteps: number;
+  readonly samples: number;
+  readonly loss: number;
+  /** As it came over the wire, float32 little endian, already checked. */
+  readonly delta: Uint8Array;
+}
+
+export interface PlanDefinition {
+  readonly planId: PlanId;
+  readonly manifest: Manifest;
+  readonly bundle: Uint8Array;
+  readonly initialWeights: Float32Array;
+}
+
+export interface GatewayFeedback {
+  readonly cohort: CohortId;
+  readonly gatewayId: GatewayId;
+  readonly version: number;
+  readonly promoted: boolean;
+  readonly factor: number;
+  readonly lossBefore: number | null;
+  readonly lossAfter: number | null;
+  readonly trend: Trend | null;
+  readonly agreement: number | null;
+  readonly reason: string;
+}
+
+export interface RoundRecord {
+  /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
+  readonly before: CohortState;
+  readonly after: CohortState;
+  readonly version: number;
+  readonly candidate: Float32Array;
+  readonly rule: string;
+  readonly verdict: "promoted" | "rejected";
+  readonly reason: string;
+  readonly updates: readonly RoundUpdate[];
+  readonly shares: readonly number[];
+  readonly heldOut: Scores | null;
+  readonly championHeldOut: Scores | null;
+  readonly baselines: Baselines | null;
+  readonly evaluatedRows: readonly EvaluatedRow[];
+  readonly feedback: readonly GatewayFeedback[];
+}
+
+export interface FederationStore {
+  /** Makes the cohort learn by this plan; a cohort that already does keeps its champion and history. */
+  defineCohort(cohort: CohortId, plan: PlanDefinition, federation: FederationSettings): Promise<void>;
+  loadCohorts(): Promise<CohortState[]>;
+  planBundle(plan: PlanId): Promise<Uint8Array | null>;
+  recordHeldOutStream(
+    cohort: CohortId,
+    stream: { name: string; sha256: string; rows: number; anomalies: number },
+  ): Promise<void>;
+
+  /** A second call with the same updateId changes nothing and says so. */
+  addUpdate(update: NewUpdate): Promise<"stored" | "known">;
+  /** Keeps that a well-formed update was refused, and why; its delta is not kept. */
+  addRefusal(update: NewUpdate, refusal: Refusal): Promise<void>;
+  openRound(cohort: CohortId): Promise<OpenRound>;
+  /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
+  roundUpdates(cohort: CohortId): Promise<RoundUpdate[]>;
+  /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
+  recordRound(record: RoundRecord): Promise<void>;
+}

@@ -1,0 +1,170 @@
+// What the admin API reads of the fleet: pages of rows, newest first, and one overview. Times are ISO 8601 in UTC.
+import type { Scores } from "../../learning/metrics.ts";
+
+export interface PageRequest<Key> {
+  readonly limit: number;
+  /** Where the page before ended; null: from the newest. */
+  readonly after: Key | null;
+  /** null: all cohorts. */
+  readonly cohort: string | null;
+}
+
+export interface Page<Item, Key> {
+  readonly items: Item[];
+  /** Where this page ended; null: no row follows. */
+  readonly next: Key | null;
+}
+
+/** A row's place in a list ordered by time: microseconds since 1970, then what makes the row unique. */
+export interface TimeKey {
+  readonly atUs: number;
+  readonly id: string;
+}
+
+export interface RoundKey {
+  readonly roundId: number;
+}
+
+export interface ModelKey {
+  readonly atUs: number;
+  readonly cohort: string;
+  readonly globalVersion: number;
+}
+
+export interface CohortOverview {
+  readonly cohort: string;
+  readonly planId: string;
+  readonly championVersion: number;
+  readonly learningRateFactor: number;
+  /** What waits for the next round, and what it waits for. */
+  readonly openRound: {
+    readonly updates: number;
+    readonly updatesWanted: number;
+    readonly gateways: number;
+    readonly gatewaysWanted: number;
+    /** Time of its first update; null: it has none. */
+    readonly openedAt: string | null;
+  };
+  /** Over the cohort's life. */
+  readonly updates: {
+    /** Durable and answered: those of closed rounds and of the open one. */
+    readonly acknowledged: number;
+    readonly aggregated: number;
+    /** Well-formed ones that were refused and kept with their reason. */
+    readonly refused: number;
+  };
+}
+
+/** As the agent counted since it was set up; null: it has not said. */
+export interface GatewayHealth {
+  readonly rows: number | null;
+  readonly rowsRefused: number | null;
+  readonly updatesTrained: number | null;
+  readonly samplesTrained: number | null;
+  readonly outboxBytes: number | null;
+  readonly outboxDropped: number | null;
+  readonly rssBytes: number | null;
+}
+
+export interface GatewayItem {
+  readonly gatewayId: string;
+  readonly site: string;
+  readonly agentVersion: string;
+  readonly connected: boolean;
+  readonly lastSeenAt: string;
+  readonly createdAt: string;
+  readonly cohorts: { cohort: string; planId: string | null; globalVersion: number | null; devices: string[] }[];
+  readonly health: GatewayHealth | null;
+}
+
+export interface Baselines {
+  readonly alwaysNormal: Scores;
+  readonly alwaysAlarm: Scores;
+  readonly zScore: Scores;
+}
+
+export interface RoundItem {
+  readonly roundId: number;
+  readonly cohort: string;
+  readonly baseVersion: number;
+  readonly globalVersion: number;
+  readonly rule: string;
+  readonly verdict: "promoted" | "rejected";
+  readonly reason: string;
+  readonly updates: number;
+  readonly gateways: number;
+  readonly samples: number;
+  /** The candidate's scores; null: not evaluated. */
+  readonly heldOut: Scores | null;
+  /** The champion's, on the same windows. */
+  readonly championHeldOut: Scores | null;
+  readonly baselines: Baselines | null;
+  /** In force after the round. */
+  readonly learningRateFactor: number;
+  readonly openedAt: string;
+  readonly closedAt: string;
+}
+
+export interface ModelItem {
+  readonly cohort: string;
+  readonly globalVersion: number;
+  readonly parentVersion: number | null;
+  readonly planId: string;
+  /** The round it came from; null: the plan's initial weights. */
+  readonly roundId: number | null;
+  readonly status: "candidate" | "champion" | "rejected" | "rolled_back" | "pinned";
+  readonly rule: string;
+  readonly devices: number;
+  readonly gateways: number;
+  readonly samples: number;
+  /** On the held-out streams; null: not evaluated. */
+  readonly accuracy: number | null;
+  readonly loss: number | null;
+  readonly createdAt: string;
+}
+
+export interface Contributor {
+  readonly channel: string;
+  readonly share: number;
+  readonly value: number;
+  readonly expected: [number, number];
+  readonly unit: string;
+}
+
+export interface EpisodeItem {
+  readonly alertId: string;
+  readonly gatewayId: string;
+  readonly deviceId: string;
+  readonly cohort: string;
+  readonly modelKind: string;
+  readonly globalVersion: number;
+  readonly state: "active" | "cleared";
+  readonly severity: "minor" | "major" | "critical";
+  readonly score: number;
+  readonly threshold: number;
+  readonly confidence: number;
+  readonly contributors: Contributor[];
+  readonly count: number;
+  readonly startedAt: string;
+  readonly updatedAt: string;
+  readonly receivedAt: string;
+}
+
+/**
+ * Paging from `after: null` along `next` gives every row that was there at the start exactly once, whatever is added
+ * meanwhile. Each call rejects with FleetUnavailableError when the store does not answer.
+ */
+export interface FleetQueries {
+  cohorts(): Promise<CohortOverview[]>;
+  gateways(request: PageRequest<TimeKey>): Promise<Page<GatewayItem, TimeKey>>;
+  rounds(request: PageRequest<RoundKey>): Promise<Page<RoundItem, RoundKey>>;
+  models(request: PageRequest<ModelKey>): Promise<Page<ModelItem, ModelKey>>;
+  episodes(request: PageRequest<TimeKey>): Promise<Page<EpisodeItem, TimeKey>>;
+}
+
+export class FleetUnavailableError extends Error {
+  constructor(cause: unknown) {
+    super("the database does not answer", { cause });
+    this.name = "FleetUnavailableError";
+  }
+}

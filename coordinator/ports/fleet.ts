@@ -1,0 +1,8 @@
+// The gateways that are connected right now; who is not gets the same on its next hello.
+import type { CohortState } from "../core/cohort-state.ts";
+import type { GatewayFeedback } from "./federation-store.ts";
+
+export interface Fleet {
+  /** Sends a promoted champion to every connected gateway of the cohort, and to each gateway its own feedback. */
+  announce(cohort: CohortState, promoted: boolean, feedback: readonly GatewayFeedback[]): void;
+}

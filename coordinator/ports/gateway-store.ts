@@ -1,0 +1,40 @@
+// What the coordinator keeps of gateways: presence, reports, and which feedback they have acknowledged.
+import type { CohortId, GatewayId } from "../../learning/ids.ts";
+import type { GatewayFeedback } from "./federation-store.ts";
+
+export interface GatewayHello {
+  readonly gatewayId: GatewayId;
+  readonly site: string;
+  readonly agentVersion: string;
+  readonly cohorts: readonly { cohort: string; planId: string; globalVersion: number; devices: readonly string[] }[];
+}
+
+export interface ReportedEpisode {
+  readonly alertId: string;
+  readonly deviceId: string;
+  readonly cohort: string;
+  readonly modelKind: string;
+  readonly globalVersion: number;
+  readonly state: "active" | "cleared";
+  readonly severity: "minor" | "major" | "critical";
+  readonly score: number;
+  readonly threshold: number;
+  readonly confidence: number;
+  readonly contributors: readonly object[];
+  readonly count: number;
+  readonly startedAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+export interface GatewayStore {
+  /** At start: nobody is connected yet. */
+  forgetPresence(): Promise<void>;
+  connected(hello: GatewayHello): Promise<void>;
+  seen(gateway: GatewayId): Promise<void>;
+  disconnected(gateway: GatewayId): Promise<void>;
+  /** Repeating a report changes nothing. */
+  addReport(gateway: GatewayId, episodes: readonly ReportedEpisode[], health: object | null): Promise<void>;
+  /** The newest feedback of each cohort that this gateway has not acknowledged. */
+  openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;
+  acknowledgeFeedback(gateway: GatewayId, cohort: CohortId, version: number): Promise<void>;
+}

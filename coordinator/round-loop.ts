@@ -1,0 +1,96 @@
+// Runs the rounds of one cohort: closes the open one when it is due and takes the next from there.
+import type { Logger } from "../runtime/log.ts";
+import { backoffMs } from "../runtime/retry.ts";
+import type { CohortState } from "./core/cohort-state.ts";
+import { decideRound } from "./core/round-decision.ts";
+import { type RoundDeps, runRound } from "./run-round.ts";
+
+const RETRY = { firstMs: 500, maxMs: 30_000 };
+
+/**
+ * At most one round of the cohort runs at a time, and `state` moves only after a round is recorded: whoever reads it
+ * sees a champion that is durable.
+ */
+export class RoundLoop {
+  readonly #deps: RoundDeps;
+  readonly #log: Logger;
+  #state: CohortState;
+  #running: Promise<void> | null = null;
+  #askedAgain = false;
+  #timer: NodeJS.Timeout | null = null;
+  #failures = 0;
+  #stopped = false;
+
+  constructor(deps: RoundDeps, state: CohortState, log: Logger) {
+    this.#deps = deps;
+    this.#state = state;
+    this.#log = log;
+  }
+
+  get state(): CohortState {
+    return this.#state;
+  }
+
+  /** Looks whether the open round is due; cheap to call after every stored update. */
+  check(): void {
+    if (this.#stopped) return;
+    if (this.#running) {
+      this.#askedAgain = true;
+      return;
+    }
+    this.#running = this.#closeWhatIsDue().finally(() => {
+      this.#running = null;
+      if (!this.#askedAgain) return;
+      this.#askedAgain = false;
+      this.check();
+    });
+  }
+
+  /** Lets a running round finish; starts no other. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  async #closeWhatIsDue(): Promise<void> {
+    try {
+      while (!this.#stopped) {
+        const open = await this.#deps.store.openRound(this.#state.cohort);
+        const decision = decideRound(open, this.#state.federation.round, Date.now());
+        if (decision.do === "wait") {
+          this.#failures = 0;
+          if (decision.untilMs !== null) this.#checkAfter(decision.untilMs - Date.now());
+          return;
+        }
+        this.#state = await runRound(this.#deps, this.#state);
+        this.#logRound();
+      }
+    } catch (error) {
+      const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
+      this.#log.error({ err: error, cohort: this.#state.cohort, waitMs }, "a round failed; it is tried again");
+      this.#checkAfter(waitMs);
+      await this.#readBack().catch(() => undefined);
+    }
+  }
+
+  /** A connection that broke at the commit leaves open whether the round counts: the database knows. */
+  async #readBack(): Promise<void> {
+    const stored = (await this.#deps.store.loadCohorts()).find(({ cohort }) => cohort === this.#state.cohort);
+    if (stored === undefined || stored.lastVersion === this.#state.lastVersion) return;
+    const promoted = stored.champion.version !== this.#state.champion.version;
+    this.#state = stored;
+    this.#deps.fleet.announce(stored, promoted, []);
+  }
+
+  #checkAfter(ms: number): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.check(), Math.max(0, ms));
+  }
+
+  #logRound(): void {
+    const { cohort, champion, lastVersion, rate } = this.#state;
+    const fields = { cohort, candidate: lastVersion, champion: champion.version, learningRateFactor: rate.factor };
+    this.#log.info(fields, champion.version === lastVersion ? "candidate promoted" : "candidate rejected");
+  }
+}

@@ -1,0 +1,101 @@
+// A plan as one artifact that is known by the SHA-256 of its bytes.
+import { createHash } from "node:crypto";
+import type { CompiledPlan } from "../learning/compile-plan.ts";
+import type { Value } from "../learning/graph/graph.ts";
+import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
+import { nextName } from "../learning/models/train-step.ts";
+import { type Manifest, weightCount } from "../learning/plan.ts";
+import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
+import { checkOnnx, encodeOnnx } from "./onnx.ts";
+import { describeFaults, manifestSchema } from "./plan-schema.ts";
+import { decodeWeights, encodeWeights } from "./weights.ts";
+
+export interface PlanBundle {
+  readonly planId: PlanId;
+  readonly manifest: Manifest;
+  readonly scoreOnnx: Uint8Array;
+  readonly trainOnnx: Uint8Array;
+  readonly initialWeights: Float32Array;
+}
+
+export class PlanBundleError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(`plan bundle: ${message}`, { cause });
+    this.name = "PlanBundleError";
+  }
+}
+
+const MAX_BUNDLE_BYTES = 16 * 1024 * 1024;
+
+/** The same plan gives the same bytes, whatever the order of its keys. Throws PlanBundleError for one nobody would accept. */
+export function encodeBundle(plan: CompiledPlan): { planId: PlanId; bytes: Uint8Array } {
+  const bytes = BundleMessage.encode({
+    manifestJson: Buffer.from(canonicalJson(plan.manifest)),
+    scoreOnnx: Buffer.from(encodeOnnx(plan.score)),
+    trainOnnx: Buffer.from(encodeOnnx(plan.train)),
+    initialWeights: Buffer.from(encodeWeights(plan.initialWeights)),
+  }).finish();
+  const planId = hashOf(bytes);
+  decodeBundle(bytes, planId);
+  return { planId, bytes };
+}
+
+/** `bytes` are untrusted. Throws PlanBundleError, and nothing else, unless every part is what `planId` and FLEAD promise. */
+export function decodeBundle(bytes: Uint8Array, planId: PlanId): PlanBundle {
+  if (bytes.byteLength > MAX_BUNDLE_BYTES) {
+    throw new PlanBundleError(`${bytes.byteLength} bytes; at most ${MAX_BUNDLE_BYTES} are allowed`);
+  }
+  const hash = hashOf(bytes);
+  if (hash !== planId) throw new PlanBundleError(`its SHA-256 is ${hash}, not ${planId}: damaged or not this plan`);
+  const message = part("its frame", () => BundleMessage.decode(bytes));
+  const manifest = part("manifest", () => readManifest(message.manifestJson));
+  const { score, train } = signatures(manifest);
+  part("score graph", () => checkOnnx(message.scoreOnnx, score));
+  part("train graph", () => checkOnnx(message.trainOnnx, train));
+  const initialWeights = part("initial weights", () =>
+    decodeWeights(message.initialWeights, weightCount(manifest.weights)),
+  );
+  return { planId, manifest, scoreOnnx: message.scoreOnnx, trainOnnx: message.trainOnnx, initialWeights };
+}
+
+function hashOf(bytes: Uint8Array): PlanId {
+  return checkedPlanId(createHash("sha256").update(bytes).digest("hex"));
+}
+
+/** Names the part that a fault is in. */
+function part<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw new PlanBundleError(`${name}: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+}
+
+function readManifest(json: Uint8Array): Manifest {
+  const parsed = manifestSchema.safeParse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)));
+  if (!parsed.success) throw new Error(describeFaults(parsed.error));
+  return parsed.data;
+}
+
+/** What the graphs of a plan take and give (DESIGN.md section 3). */
+function signatures({ featureCount, weights, residualChannels }: Manifest) {
+  const x: Value = { name: "x", shape: ["N", featureCount] };
+  const scores: Value[] = [
+    { name: "score", shape: ["N"] },
+    { name: "residual", shape: ["N", residualChannels.length] },
+  ];
+  const next = weights.map(({ name, shape }) => ({ name: nextName(name), shape }));
+  return {
+    score: { inputs: [x, ...weights], outputs: scores },
+    train: { inputs: [x, { name: "lr", shape: [] }, ...weights], outputs: [{ name: "loss", shape: [] }, ...next] },
+  };
+}
+
+/** JSON without white space, keys sorted. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    inner !== null && typeof inner === "object" && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}

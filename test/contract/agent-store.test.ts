@@ -1,0 +1,260 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { expect, test } from "vitest";
+import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
+import type { OutgoingMessage } from "../../agent/core/alert.ts";
+import { Device } from "../../agent/core/device.ts";
+import type { Episode } from "../../agent/core/episode.ts";
+import type { AgentStore, Slot } from "../../agent/ports/agent-store.ts";
+import type { Update } from "../../agent/ports/coordinator-link.ts";
+import type { Plan } from "../../agent/ports/plan.ts";
+import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
+import type { PlanSettings } from "../../learning/plan.ts";
+import { decodeBundle } from "../../proto/plan-bundle.ts";
+import { testPlan } from "../support/scripted-coordinator.ts";
+import { smallSettings } from "../support/small-plan.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const folder = temporaryFolder("agent-store");
+const PUMPS = cohortId("pumps");
+
+function planOf(settings: PlanSettings): Plan {
+  const { planId, bytes } = testPlan(settings);
+  return { bytes, ...decodeBundle(bytes, planId) };
+}
+const PLAN = planOf(smallSettings());
+
+const updateOf = (number: number, weights = 10): Update => ({
+  updateId: updateId(`01${String(number).padStart(24, "0")}`),
+  cohort: PUMPS,
+  planId: PLAN.planId,
+  baseVersion: 3,
+  localSteps: 8,
+  samples: 50,
+  loss: 0.25,
+  delta: new Float32Array(weights).fill(number),
+});
+
+const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode => ({
+  alertId,
+  deviceId: deviceId("pump-1"),
+  cohort: PUMPS,
+  kind: "z_score",
+  globalVersion: 0,
+  localSteps: 0,
+  state,
+  severity: "minor",
+  score: 6,
+  threshold: 5,
+  confidence: 0.5,
+  contributors: [{ channel: "flow", share: 1, value: 3, expected: [1, 2], unit: "" }],
+  startedAtMs: 1000,
+  updatedAtMs: 2000,
+  count: 3,
+});
+
+const slot: Slot = {
+  globalVersion: 3,
+  trained: true,
+  base: Float32Array.of(1, 2),
+  local: Float32Array.of(1.5, 2.5),
+  localSteps: 12,
+};
+
+const message = (topic: string): OutgoingMessage => ({ topic, payload: "{}", retain: false });
+
+interface Opened {
+  readonly store: AgentStore;
+  readonly reopen: () => AgentStore;
+}
+
+/** What every adapter of the port must do; `open` begins with nothing and `reopen` closes and comes back. */
+function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Opened): void {
+  test("a cohort comes back with its plan, slot and factor", () => {
+    const { store, reopen } = open();
+    expect(store.learning.cohort(PUMPS)).toBeNull();
+    store.learning.startPlan(PUMPS, PLAN);
+    expect(store.learning.cohort(PUMPS)).toMatchObject({ learningRateFactor: 1, slot: null });
+    store.learning.saveSlot(PUMPS, slot);
+    store.learning.recordFeedback(PUMPS, 4, 1.05);
+    const back = reopen().learning.cohort(PUMPS);
+    expect(back).toMatchObject({ learningRateFactor: 1.05, slot });
+    expect(back?.plan.planId).toBe(PLAN.planId);
+    expect(back?.plan.manifest).toEqual(PLAN.manifest);
+  });
+
+  test("another plan begins anew", () => {
+    const { store } = open();
+    store.learning.startPlan(PUMPS, PLAN);
+    store.learning.saveSlot(PUMPS, slot);
+    store.learning.recordFeedback(PUMPS, 4, 2);
+    store.learning.saveDevices(PUMPS, [new Device(deviceId("pump-1"), [{ name: "flow", unit: "" }]).record()]);
+    store.learning.startPlan(PUMPS, planOf({ ...smallSettings(), commissioningRows: 11 }));
+    expect(store.learning.cohort(PUMPS)).toMatchObject({ learningRateFactor: 1, slot: null });
+    expect(store.learning.devices(PUMPS)).toEqual([]);
+    expect(store.learning.recordFeedback(PUMPS, 4, 1.5)).toBe(true);
+  });
+
+  test("feedback counts once a version", () => {
+    const { store, reopen } = open();
+    store.learning.startPlan(PUMPS, PLAN);
+    expect(store.learning.recordFeedback(PUMPS, 4, 2)).toBe(true);
+    const again = reopen();
+    expect(again.learning.recordFeedback(PUMPS, 4, 3)).toBe(false);
+    expect(again.learning.cohort(PUMPS)?.learningRateFactor).toBe(2);
+    again.learning.forgetFeedback(PUMPS);
+    expect(again.learning.recordFeedback(PUMPS, 4, 3)).toBe(true);
+  });
+
+  test("updates leave in order and only when they are removed", () => {
+    const { store, reopen } = open();
+    for (const number of [1, 2, 3]) store.learning.addUpdate(updateOf(number));
+    const again = reopen();
+    expect(again.learning.queuedUpdates(2)).toEqual([updateOf(1).updateId, updateOf(2).updateId]);
+    expect(again.learning.update(updateOf(2).updateId)).toEqual(updateOf(2));
+    again.learning.removeUpdate(updateOf(1).updateId);
+    again.learning.removeUpdate("never heard of");
+    expect(again.learning.queuedUpdates(9)).toEqual([updateOf(2).updateId, updateOf(3).updateId]);
+    expect(again.counter("updates_trained")).toBe(3);
+    expect(again.counter("samples_trained")).toBe(150);
+  });
+
+  test("a full outbox drops its oldest, counted, and never the other kind's", () => {
+    const { store, reopen } = open({ maxOutboxBytes: 2000 });
+    store.alerts.addMessages([message("kept")]);
+    for (let number = 1; number <= 9; number++) store.learning.addUpdate(updateOf(number, 100));
+    const kept = store.learning.queuedUpdates(99);
+    expect(kept.at(-1)).toBe(updateOf(9).updateId);
+    expect(kept.length).toBeGreaterThan(1);
+    expect(store.outboxBytes().updates).toBeLessThanOrEqual(2000);
+    expect(reopen().counter("dropped_update")).toBe(9 - kept.length);
+    for (let number = 0; number < 100; number++) store.alerts.addMessages([message(`topic-${number}`)]);
+    expect(store.outboxBytes().alerts).toBeLessThanOrEqual(2000);
+    expect(store.alerts.queuedMessages(99).at(-1)?.message.topic).toBe("topic-99");
+    expect(store.counter("dropped_alert")).toBeGreaterThan(0);
+    expect(store.learning.queuedUpdates(99)).toEqual(kept);
+  });
+
+  test("a transaction that throws leaves nothing behind", () => {
+    const { store } = open();
+    const work = () => {
+      store.learning.addUpdate(updateOf(1));
+      store.alerts.saveEpisode(episodeOf("a1"));
+      throw new Error("power cut");
+    };
+    expect(() => store.transaction(work)).toThrow("power cut");
+    expect(store.learning.queuedUpdates(9)).toEqual([]);
+    expect(store.alerts.episodes()).toEqual([]);
+    expect(store.counter("updates_trained")).toBe(0);
+  });
+
+  test("devices come back as they were saved", () => {
+    const { store, reopen } = open();
+    store.learning.startPlan(PUMPS, PLAN);
+    const device = new Device(deviceId("pump-1"), PLAN.manifest.channels);
+    device.adoptPlan(PLAN.manifest);
+    const record = device.record();
+    store.learning.saveDevices(PUMPS, [record]);
+    store.learning.saveDevices(PUMPS, [record]);
+    expect(reopen().learning.devices(PUMPS)).toEqual([record]);
+  });
+
+  test("an episode is unreported again whenever it was saved since its report", () => {
+    const { store, reopen } = open();
+    store.alerts.saveEpisode(episodeOf("a1"));
+    const reported = store.alerts.unreported(9);
+    expect(reported.map(({ episode }) => episode)).toEqual([episodeOf("a1")]);
+    store.alerts.saveEpisode(episodeOf("a1", "cleared"));
+    store.alerts.markReported(reported);
+    const again = reopen();
+    const rest = again.alerts.unreported(9);
+    expect(rest.map(({ episode }) => episode.state)).toEqual(["cleared"]);
+    again.alerts.markReported(rest);
+    expect(again.alerts.unreported(9)).toEqual([]);
+    expect(again.alerts.episodes()).toHaveLength(1);
+  });
+
+  test("cleared episodes are bounded, active ones are kept", () => {
+    const { store } = open();
+    store.alerts.saveEpisode(episodeOf("active"));
+    store.transaction(() => {
+      for (let number = 0; number < 1010; number++) store.alerts.saveEpisode(episodeOf(`a${number}`, "cleared"));
+    });
+    const kept = store.alerts.episodes().map(({ alertId }) => alertId);
+    expect(kept).toHaveLength(1001);
+    expect(kept[0]).toBe("active");
+    expect(kept.at(-1)).toBe("a1009");
+  });
+
+  test("retained topics are emptied once, when due, also after a restart", () => {
+    const { store, reopen } = open();
+    store.alerts.emptyAt("cleared", 1000);
+    store.alerts.emptyAt("raised again", 1000);
+    store.alerts.emptyAt("raised again", null);
+    const again = reopen();
+    expect(again.alerts.emptyDue(999)).toBe(0);
+    expect(again.alerts.emptyDue(1000)).toBe(1);
+    expect(again.alerts.emptyDue(2000)).toBe(0);
+    const [queued] = again.alerts.queuedMessages(9);
+    expect(queued?.message).toEqual({ topic: "cleared", payload: "", retain: true });
+    again.alerts.removeMessage(queued?.sequence ?? 0);
+    expect(again.alerts.queuedMessages(9)).toEqual([]);
+  });
+}
+
+let files = 0;
+agentStoreContract((limits = {}) => {
+  const path = join(folder, `store-${++files}`, "agent.sqlite");
+  let current = new SqliteStore(path, { nowMs: 0, ...limits });
+  const handle: AgentStore = {
+    get learning() {
+      return current.learning;
+    },
+    get alerts() {
+      return current.alerts;
+    },
+    transaction: (work) => current.transaction(work),
+    counter: (name) => current.counter(name),
+    outboxBytes: () => current.outboxBytes(),
+    close: () => current.close(),
+  };
+  const reopen = () => {
+    current.close();
+    current = new SqliteStore(path, { nowMs: 0, ...limits });
+    return handle;
+  };
+  return { store: handle, reopen };
+});
+
+test.each([
+  ["no database at all", () => Buffer.from("this is not a database".repeat(500))],
+  [
+    "a database with pages of noise",
+    (whole: Buffer) => Buffer.concat([whole.subarray(0, 4096), Buffer.alloc(whole.length - 4096, 7)]),
+  ],
+])("a damaged file, %s, is set aside and a new one begun", (_, damage) => {
+  const place = join(folder, `damaged-${++files}`);
+  const path = join(place, "agent.sqlite");
+  const before = new SqliteStore(path, { nowMs: 0 });
+  before.learning.startPlan(PUMPS, PLAN);
+  before.close();
+  writeFileSync(path, damage(readFileSync(path)));
+  const store = new SqliteStore(path, { nowMs: 1234 });
+  expect(store.quarantined).toBe(`${path}.damaged-1234`);
+  expect(readdirSync(place)).toContain("agent.sqlite.damaged-1234");
+  expect(store.counter("store_damaged")).toBe(1);
+  expect(store.learning.cohort(PUMPS)).toBeNull();
+  store.learning.startPlan(PUMPS, PLAN);
+  store.close();
+  expect(new SqliteStore(path, { nowMs: 5678 }).quarantined).toBeNull();
+});
+
+test("a file of a later version is left alone and named", () => {
+  const path = join(folder, "later", "agent.sqlite");
+  new SqliteStore(path, { nowMs: 0 }).close();
+  const database = new Database(path);
+  database.pragma("user_version = 99");
+  database.close();
+  expect(() => new SqliteStore(path, { nowMs: 0 })).toThrow(/later version/);
+});

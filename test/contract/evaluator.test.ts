@@ -1,0 +1,121 @@
+import { expect, test } from "vitest";
+import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
+import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
+import { evaluateModel, type HeldOutStream, headRows } from "../../coordinator/core/evaluate.ts";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { DeviceMonitor } from "../../learning/monitor.ts";
+import type { PlanSettings } from "../../learning/plan.ts";
+import { seededRandom } from "../../learning/random.ts";
+import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
+import { PlanModel } from "../../runtime/plan-model.ts";
+import { plantStream } from "../support/held-out.ts";
+
+const settings: PlanSettings = {
+  channels: PLANT_CHANNELS,
+  commissioningRows: 100,
+  normaliserRows: 2000,
+  features: { windowRows: 1, rollingRows: 50, rolling: [] },
+  model: { kind: "dense_autoencoder", hidden: [3] },
+  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 5 },
+  threshold: { rule: "quantile", quantile: 0.99, rows: 150 },
+};
+const { planId, bytes } = encodeBundle(compilePlan(settings));
+const plan = decodeBundle(bytes, planId);
+const streams = [0, 1, 2].map((pump) => plantStream(pump, 1200, headRows(plan.manifest) + 50));
+
+/** Weights that have learned something of pumps, by the plan's own training graph on rows of other pumps. */
+async function trainedWeights(): Promise<Float32Array> {
+  const model = await PlanModel.load(plan);
+  let weights = plan.initialWeights;
+  for (const pump of [10, 11, 12]) {
+    const monitor = new DeviceMonitor(plan.manifest);
+    const features = plantStream(pump, 1100, Number.POSITIVE_INFINITY).rows.flatMap((row) => [
+      ...(monitor.observe(row) ?? []),
+    ]);
+    const x = Float32Array.from(features);
+    for (let pass = 0; pass < 20; pass++) {
+      const batch = 50 * plan.manifest.featureCount;
+      for (let from = 0; from + batch <= x.length; from += batch) {
+        ({ weights } = await model.train(weights, x.subarray(from, from + batch), 50, 0.01));
+      }
+    }
+  }
+  await model.release();
+  return weights;
+}
+
+function shuffled(stream: HeldOutStream, seed: number): HeldOutStream {
+  const head = headRows(plan.manifest);
+  const random = seededRandom(seed);
+  const labels = stream.labels.slice();
+  for (let i = labels.length - 1; i > head; i--) {
+    const j = head + Math.floor(random.next() * (i - head + 1));
+    [labels[i], labels[j]] = [labels[j] as number, labels[i] as number];
+  }
+  return { ...stream, labels };
+}
+
+test("with the labels of every held-out stream shuffled, F1 and PR-AUC fall to chance: they are measured", async () => {
+  const weights = await trainedWeights();
+  const honest = await openEvaluator(plan, streams);
+  const blind = await openEvaluator(
+    plan,
+    streams.map((stream, index) => shuffled(stream, index + 1)),
+  );
+  const real = (await honest.evaluate(weights))?.scores;
+  const chance = (await blind.evaluate(weights))?.scores;
+  await Promise.all([honest.close(), blind.close()]);
+  if (!real || !chance) throw new Error("nothing was evaluated");
+
+  // The same predictions: only what they are compared with has changed.
+  expect(chance.tp + chance.fp).toBe(real.tp + real.fp);
+  expect(chance.tp + chance.fn).toBe(real.tp + real.fn);
+  // A detector that ignores its input has precision = prevalence; F1 follows from its rate of alarms.
+  const prevalence = (real.tp + real.fn) / real.n;
+  const alarms = (real.tp + real.fp) / real.n;
+  const chanceF1 = (2 * prevalence * alarms) / (prevalence + alarms);
+  expect(chance.f1).toBeGreaterThan(chanceF1 - 0.05);
+  expect(chance.f1).toBeLessThan(chanceF1 + 0.05);
+  expect(chance.prAuc).toBeLessThan(prevalence + 0.05);
+  expect(real.f1).toBeGreaterThan(chanceF1 + 0.15);
+  expect(real.prAuc).toBeGreaterThan(prevalence + 0.25);
+});
+
+test("the same weights on the same streams give the same answer, row for row", async () => {
+  const evaluator = await openEvaluator(plan, streams);
+  const first = await evaluator.evaluate(plan.initialWeights);
+  const again = await evaluator.evaluate(plan.initialWeights.slice());
+  await evaluator.close();
+  expect(again).toEqual(first);
+});
+
+test("labels are only compared with, never looked at: predictions don't depend on them", async () => {
+  const model = await PlanModel.load(plan);
+  const score = (x: Float32Array, rows: number) => model.score(plan.initialWeights, x, rows);
+  const inverted = streams.map((stream) => ({ ...stream, labels: stream.labels.map((label) => 1 - label) }));
+  const one = await evaluateModel(plan.manifest, streams, score);
+  const other = await evaluateModel(plan.manifest, inverted, score);
+  await model.release();
+  expect(other?.rows.map(({ prediction, score: s }) => [prediction, s])).toEqual(
+    one?.rows.map(({ prediction, score: s }) => [prediction, s]),
+  );
+});
+
+test("every row behind the head is evaluated, and none of the head", async () => {
+  const evaluator = await openEvaluator(plan, streams);
+  const evaluation = await evaluator.evaluate(plan.initialWeights);
+  await evaluator.close();
+  const head = headRows(plan.manifest);
+  expect(evaluation?.rows.filter(({ stream }) => stream === "pump-0").map(({ rowIndex }) => rowIndex)).toEqual(
+    Array.from({ length: 1200 - head }, (_, i) => head + i),
+  );
+  expect(evaluator.baselines?.alwaysAlarm).toMatchObject({ n: evaluation?.scores.n, recall: 1 });
+  expect(evaluator.baselines?.alwaysNormal).toMatchObject({ n: evaluation?.scores.n, recall: 0, precision: null });
+});
+
+test("without a held-out stream there is no number", async () => {
+  const evaluator = await openEvaluator(plan, []);
+  expect(await evaluator.evaluate(plan.initialWeights)).toBeNull();
+  expect(evaluator.baselines).toBeNull();
+  await evaluator.close();
+});

@@ -1,0 +1,201 @@
+// The ONNX graphs in onnxruntime against steps written by hand, through the bundle that a gateway would fetch.
+import { spawnSync } from "node:child_process";
+import * as ort from "onnxruntime-node";
+import { expect, onTestFinished, test } from "vitest";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { GraphBuilder } from "../../learning/graph/builder.ts";
+import type { Value } from "../../learning/graph/graph.ts";
+import { interpret, tensor } from "../../learning/graph/interpret.ts";
+import { buildLogistic } from "../../learning/models/logistic.ts";
+import type { PlanSettings } from "../../learning/plan.ts";
+import { seededRandom } from "../../learning/random.ts";
+import { encodeOnnx } from "../../proto/onnx.ts";
+import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
+import { packageRoot } from "../../runtime/package-root.ts";
+import { PlanModel } from "../../runtime/plan-model.ts";
+import { expectClose, randomInputs } from "../support/graph-checks.ts";
+import { PlainDense, plainLogisticStep } from "../support/plain-autoencoder.ts";
+import { testForecaster, testPlan } from "../support/plan-settings.ts";
+
+async function openPlan(settings: PlanSettings) {
+  const { bytes, planId } = encodeBundle(compilePlan(settings));
+  const bundle = decodeBundle(bytes, planId);
+  const model = await PlanModel.load(bundle);
+  onTestFinished(() => model.release());
+  return { ...bundle, model };
+}
+
+function randomRows(rows: number, columns: number, seed: number): Float32Array {
+  const random = seededRandom(seed);
+  return Float32Array.from({ length: rows * columns }, () => random.normal());
+}
+
+/** Columns [start, end) of each row, in float64. */
+function pick(x: Float32Array, columns: number, start: number, end: number): Float64Array {
+  return Float64Array.from(x.filter((_, at) => at % columns >= start && at % columns < end));
+}
+
+const float = (values: Float32Array | number[], shape: readonly number[]) => new ort.Tensor("float32", values, shape);
+
+/** One run of a graph; the result reads its outputs by name. */
+async function run(onnx: Uint8Array, feeds: Record<string, ort.Tensor>) {
+  const session = await ort.InferenceSession.create(onnx);
+  onTestFinished(() => session.release());
+  const outputs = await session.run(feeds);
+  return (name: string) => ({ dims: outputs[name]?.dims, data: outputs[name]?.data as Float32Array });
+}
+
+const linear: PlanSettings = { ...testForecaster, model: { kind: "dense_forecaster", hidden: [] } };
+
+interface Case {
+  readonly name: string;
+  readonly settings: PlanSettings;
+  readonly widths: readonly number[];
+  /** Columns of the row that the model sees, and that it predicts. */
+  readonly from: readonly [number, number];
+  readonly to: readonly [number, number];
+}
+
+test.each<Case>([
+  { name: "autoencoder", settings: testPlan, widths: [12, 5, 4, 12], from: [0, 12], to: [0, 12] },
+  { name: "dense forecaster", settings: testForecaster, widths: [6, 4, 3], from: [0, 6], to: [6, 9] },
+  { name: "linear forecaster", settings: linear, widths: [6, 3], from: [0, 6], to: [6, 9] },
+])("20 steps of the $name in onnxruntime are 20 steps of the plain one", async (given) => {
+  const { model, manifest, initialWeights } = await openPlan(given.settings);
+  const columns = manifest.featureCount;
+  const x = randomRows(50, columns, 3);
+  const plain = new PlainDense(given.widths, initialWeights, 50);
+  const [input, target] = [pick(x, columns, ...given.from), pick(x, columns, ...given.to)];
+  let weights = initialWeights;
+  for (let step = 0; step < 20; step++) {
+    const trained = await model.train(weights, x, 50, 0.05);
+    expect(Math.abs(trained.loss / plain.train(input, target, 0.05) - 1)).toBeLessThan(1e-5);
+    weights = trained.weights;
+  }
+  expectClose(weights, plain.weights, 1e-5);
+});
+
+test("training lowers the loss and the score of the rows it learned from", async () => {
+  const { model, manifest, initialWeights } = await openPlan(testPlan);
+  const x = randomRows(50, manifest.featureCount, 5).map((value) => 0.2 * value + 0.5);
+  const before = await model.score(initialWeights, x, 50);
+  const first = await model.train(initialWeights, x, 50, 0.05);
+  let trained = first;
+  for (let step = 0; step < 200; step++) trained = await model.train(trained.weights, x, 50, 0.05);
+  const after = await model.score(trained.weights, x, 50);
+  const mean = (scores: Float32Array) => scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  expect(trained.loss).toBeLessThan(0.5 * first.loss);
+  expect(mean(after.scores)).toBeLessThan(0.8 * mean(before.scores));
+});
+
+test("scores are the root of the mean residual, and the same in one call, in chunks and row by row", async () => {
+  const { model, manifest, initialWeights } = await openPlan(testPlan);
+  const columns = manifest.featureCount;
+  const x = randomRows(2345, columns, 9);
+  const all = await model.score(initialWeights, x, 2345);
+  const expected = interpret(compilePlan(testPlan).score, {
+    x: tensor([2345, columns], x),
+    ...Object.fromEntries(
+      manifest.weights.map(({ name, shape, offset }) => [
+        name,
+        tensor(shape, initialWeights.subarray(offset, offset + shape.reduce((a, b) => a * b))),
+      ]),
+    ),
+  });
+  expectClose(all.scores, expected.score?.data ?? [], 1e-5);
+  expectClose(all.residuals, expected.residual?.data ?? [], 1e-5);
+  for (const row of [0, 999, 1000, 1001, 2344]) {
+    const one = await model.score(initialWeights, x.subarray(row * columns, (row + 1) * columns), 1);
+    expectClose(one.scores, all.scores.subarray(row, row + 1), 1e-6);
+    expectClose(one.residuals, all.residuals.subarray(row * columns, (row + 1) * columns), 1e-6);
+  }
+});
+
+test("calls may overlap, and what they return is the caller's own", async () => {
+  const { model, manifest, initialWeights } = await openPlan(testPlan);
+  const x = randomRows(10, manifest.featureCount, 1);
+  const before = initialWeights.slice();
+  const alone = await model.train(initialWeights, x, 10, 0.1);
+  const together = await Promise.all([1, 2, 3].map(() => model.train(initialWeights, x, 10, 0.1)));
+  for (const step of together) expect(step).toEqual(alone);
+  together[0]?.weights.fill(0);
+  expect(together[1]).toEqual(alone);
+  expect(initialWeights).toEqual(before);
+});
+
+test("lengths that do not fit the plan are refused", async () => {
+  const { model, initialWeights } = await openPlan(testPlan);
+  const x = randomRows(2, 12, 1);
+  await expect(model.score(initialWeights, x, 3)).rejects.toThrow("24 values are not 3 rows of 12 features");
+  await expect(model.score(initialWeights, new Float32Array(0), 0)).rejects.toThrow(RangeError);
+  await expect(model.train(initialWeights.subarray(1), x, 2, 0.1)).rejects.toThrow("the plan has");
+});
+
+test("a step of the logistic classifier in onnxruntime is a step of the plain one", async () => {
+  const x = randomRows(30, 4, 2);
+  const y = Float32Array.from({ length: 30 }, (_, row) => Number((x[row * 4] as number) > 0));
+  const weights = Float32Array.of(0.3, -0.2, 0.1, 0.5, -0.4);
+  const { train, score } = buildLogistic(4);
+  const model = { weight: float(weights.subarray(0, 4), [4, 1]), bias: float(weights.subarray(4), [1]) };
+  const feeds = { ...model, x: float(x, [30, 4]), y: float(y, [30]), lr: float([0.5], []) };
+  const step = await run(encodeOnnx(train), feeds);
+  const plain = plainLogisticStep([...weights], Float64Array.from(x), Float64Array.from(y), 0.5);
+  expectClose(step("loss").data, [plain.loss], 1e-6);
+  expectClose([...step("weight_next").data, ...step("bias_next").data], plain.weights, 1e-6);
+  const scored = await run(encodeOnnx(score), { ...model, x: float(x, [30, 4]) });
+  expect(scored("score").dims).toEqual([30]);
+});
+
+test("every operation means the same in onnxruntime and in the interpreter", async () => {
+  const b = new GraphBuilder();
+  const [x, w, row] = [b.input("x", ["N", 4]), b.input("w", [4, 3]), b.input("row", [3])];
+  const squares = b.add(b.mul(x, x), b.constant([], [0.5]));
+  const outputs: Record<string, Value> = {
+    gemm: b.gemm(x, w, { c: row }),
+    transA: b.gemm(x, b.tanh(x), { transA: true }),
+    transB: b.gemm(b.sigmoid(x), squares, { transB: true }),
+    transBoth: b.gemm(w, x, { transA: true, transB: true }),
+    sub: b.sub(b.neg(row), b.softplus(w)),
+    div: b.div(x, b.sqrt(squares)),
+    sum: b.sum(x, [0]),
+    mean: b.mean(x, [1]),
+    sumSquares: b.sumSquares(x, [0, 1]),
+    unsqueeze: b.unsqueeze(b.mean(x, [0]), [1]),
+    squeeze: b.squeeze(b.columns(x, 2, 3), [1]),
+    columns: b.columns(x, 1, 3),
+    pad: b.pad(x, 2, 1),
+    broadcast: b.broadcastLike(row, b.gemm(x, w)),
+    size: b.size(x),
+  };
+  const graph = b.build("operations", outputs);
+  const given = randomInputs(graph, 5, 4);
+  const feeds = Object.entries(given).map(([name, { data, shape }]) => [name, float(Float32Array.from(data), shape)]);
+  const computed = await run(encodeOnnx(graph), Object.fromEntries(feeds));
+  for (const [name, { shape, data }] of Object.entries(interpret(graph, given))) {
+    expect([name, computed(name).dims]).toEqual([name, shape]);
+    expectClose(computed(name).data, data, 1e-5);
+  }
+});
+
+test("a graph that onnxruntime refuses is an exception and not a line on standard error", () => {
+  const script = `
+    const { compilePlan } = await import("./learning/compile-plan.ts");
+    const { encodeOnnx } = await import("./proto/onnx.ts");
+    const { PlanModel } = await import("./runtime/plan-model.ts");
+    const { testPlan } = await import("./test/support/plan-settings.ts");
+    const plan = compilePlan(testPlan);
+    const [scoreOnnx, trainOnnx] = [encodeOnnx(plan.score), encodeOnnx(plan.train)];
+    const model = await PlanModel.load({ manifest: plan.manifest, scoreOnnx, trainOnnx });
+    await model.score(plan.initialWeights, new Float32Array(12), 1);
+    await model.release();
+    await PlanModel.load({ manifest: plan.manifest, scoreOnnx, trainOnnx: trainOnnx.fill(1, 40, 60) }).then(
+      () => console.log("loaded"),
+      (error) => console.log("refused"),
+    );`;
+  const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "--eval", script], {
+    cwd: packageRoot,
+    encoding: "utf8",
+    env: { ...process.env, NODE_NO_WARNINGS: "1" },
+  });
+  expect({ stdout, stderr }).toEqual({ stdout: "refused\n", stderr: "" });
+});

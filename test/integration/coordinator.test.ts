@@ -1,0 +1,310 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
+import { openDatabase } from "../../coordinator/adapters/database.ts";
+import { readCoordinatorConfig } from "../../coordinator/config.ts";
+import { type Coordinator, openCoordinator } from "../../coordinator/main.ts";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { weightCount } from "../../learning/plan.ts";
+import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
+import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
+import { createLogger } from "../../runtime/log.ts";
+import { eventually } from "../support/eventually.ts";
+import { anUpdate, fetchPlan, GatewayClient } from "../support/gateway-client.ts";
+import { plantStream, writeCsv } from "../support/held-out.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const folder = temporaryFolder("coordinator");
+const plan = {
+  channels: PLANT_CHANNELS,
+  commissioningRows: 100,
+  normaliserRows: 2000,
+  features: { windowRows: 1, rollingRows: 50, rolling: [] },
+  model: { kind: "dense_autoencoder" as const, hidden: [3] },
+  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 5 },
+  threshold: { rule: "quantile" as const, quantile: 0.99, rows: 150 },
+};
+const compiled = compilePlan(plan);
+const { planId } = encodeBundle(compiled);
+const parameters = weightCount(compiled.manifest.weights);
+/** JSON is YAML. */
+const cohortFile = (name: string, round: object) => {
+  const file = join(folder, `${name}.yaml`);
+  writeFileSync(file, JSON.stringify({ cohort: name, plan, federation: { round } }));
+  return file;
+};
+
+let coordinator: Coordinator;
+let address: string;
+const clients: GatewayClient[] = [];
+
+const config = readCoordinatorConfig({
+  FLEAD_PLANS: [
+    cohortFile("open", { updates: 1000, deadlineMs: 3_600_000 }),
+    cohortFile("judged", { updates: 4, deadlineMs: 3_600_000 }),
+    cohortFile("due", { updates: 1000, deadlineMs: 300 }),
+  ].join(","),
+  FLEAD_HELD_OUT: join(folder, "held-out"),
+  FLEAD_DATA_DIR: join(folder, "data"),
+  FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
+  FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
+  FLEAD_LOG_LEVEL: "silent",
+});
+const log = createLogger("test", "silent");
+
+async function connect(gatewayId: string, cohort: string): Promise<GatewayClient> {
+  const client = new GatewayClient(address, gatewayId);
+  clients.push(client);
+  await client.hello(cohort);
+  return client;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
+const get = async (path: string): Promise<any> => (await fetch(new URL(path, coordinator.url))).json();
+
+beforeAll(async () => {
+  for (const pump of [0, 1]) writeCsv(join(folder, "held-out/judged"), plantStream(pump, 700, 300));
+  const broken = join(folder, "held-out/judged/broken.csv");
+  const good = readFileSync(join(folder, "held-out/judged/pump-0.csv"), "utf8").split("\n");
+  writeFileSync(broken, good.with(400, "what,is,this").join("\n"));
+  mkdirSync(join(folder, "held-out/open"), { recursive: true });
+  coordinator = await openCoordinator(config, log);
+  address = `localhost:${coordinator.grpcAddress.port}`;
+});
+
+afterAll(async () => {
+  for (const client of clients) client.close();
+  await coordinator.close();
+});
+
+test("a new gateway is told the plan and the initial model, and the plan arrives whole", async () => {
+  const gateway = await connect("newcomer", "open");
+  expect(await gateway.hears("planChanged")).toEqual({ cohort: "open", planId });
+  const model = await gateway.hears("globalModel");
+  expect(model).toMatchObject({ cohort: "open", planId, globalVersion: 1n, trained: false });
+  const bundle = decodeBundle(await fetchPlan(address, planId), planId);
+  expect(decodeWeights(model.weights, parameters)).toEqual(bundle.initialWeights);
+});
+
+test("a plan that does not exist, or an id that is none, is an error that says so", async () => {
+  await expect(fetchPlan(address, "0".repeat(64))).rejects.toThrow(/NOT_FOUND.*there is no plan/);
+  await expect(fetchPlan(address, "../../etc/passwd")).rejects.toThrow(/INVALID_ARGUMENT.*64 lower-case hex digits/);
+});
+
+test.each([
+  ["of the wrong length", { delta: Buffer.alloc(parameters * 4 - 4) }, "wrong_length"],
+  ["with NaN", { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(Number.NaN))) }, "not_finite"],
+  ["with infinity", { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(-Infinity))) }, "not_finite"],
+  ["of random bytes", { delta: randomBytes(parameters * 4) }, /not_finite|norm_too_large/],
+  ["on an unknown base", { baseVersion: 99n }, "unknown_base"],
+  ["on a base beyond any number", { baseVersion: 2n ** 64n - 1n }, "unknown_base"],
+  ["of another plan", { planId: "f".repeat(64) }, "unknown_plan"],
+  ["with no samples", { samples: 0n }, "bad_samples"],
+  ["with a loss of NaN", { loss: Number.NaN }, "bad_loss"],
+  ["for a cohort that is not there", { cohort: "nobody" }, "unknown_cohort"],
+  ["with an id that is no ULID", { updateId: "'; DROP TABLE local_models" }, "unknown_plan"],
+])("an update %s is refused with its reason and changes neither model nor open round", async (_, change, reason) => {
+  const gateway = await connect("clumsy", "open");
+  const before = await get("/api/v1/health");
+  const result = await gateway.push(anUpdate("open", planId, parameters, change));
+  expect(result.reason).toMatch(reason);
+  expect(await get("/api/v1/health")).toMatchObject({
+    cohorts: before.cohorts.map((c: object) => ({ ...c, updates: expect.anything() })),
+  });
+  gateway.close();
+});
+
+test("an update sent twice counts once, and both are answered", async () => {
+  const gateway = await connect("stutterer", "open");
+  const update = anUpdate("open", planId, parameters);
+  const openUpdates = async () =>
+    (await get("/api/v1/health")).cohorts.find((c: { cohort: string }) => c.cohort === "open").openRound.updates;
+  const before = await openUpdates();
+  gateway.say({ $case: "update", value: update });
+  gateway.say({ $case: "update", value: update });
+  const answers = await eventually("two answers", () => {
+    const results = gateway.heard.filter(({ $case }) => $case === "updateResult");
+    return results.length === 2 ? results.map(({ value }) => (value as { status: number }).status) : undefined;
+  });
+  expect(answers).toEqual([1, 2]); // accepted, known
+  expect(await openUpdates()).toBe(before + 1);
+});
+
+test("a session that does not begin with hello, or names no valid gateway, is ended with the reason", async () => {
+  const silent = new GatewayClient(address, "gw");
+  silent.say({ $case: "heartbeat", value: { sentAtMs: 0n } });
+  await eventually("the session ends", () => silent.ended ?? undefined);
+  expect(silent.ended).toMatchObject({ details: "a session begins with hello" });
+  const forger = new GatewayClient(address, "../../root");
+  forger.hello("open").catch(() => undefined);
+  await eventually("the session ends", () => forger.ended ?? undefined);
+  expect(forger.ended).toMatchObject({ details: expect.stringContaining("gateway id") });
+  silent.close();
+  forger.close();
+});
+
+test("a gateway that connects again ends its own older session", async () => {
+  const older = await connect("twin", "open");
+  const newer = await connect("twin", "open");
+  await eventually("the older session ends", () => older.ended ?? undefined);
+  expect(newer.ended).toBeNull();
+});
+
+test("four updates of two gateways become a candidate that is evaluated, judged, announced and fed back", async () => {
+  const [a, b] = [await connect("a", "judged"), await connect("b", "judged")];
+  for (const gateway of [a, a, b, b]) await gateway.push(anUpdate("judged", planId, parameters));
+  const model = await a.hears("globalModel", ({ globalVersion }) => globalVersion === 2n);
+  expect(model.trained).toBe(true);
+  // FedAvg of equal deltas is that delta: the champion moved by exactly what was pushed.
+  const moved = decodeWeights(model.weights, parameters).map(
+    (weight, i) => weight - (compiled.initialWeights[i] as number),
+  );
+  for (const change of moved) expect(change).toBeCloseTo(0.001, 6);
+
+  const feedback = await b.hears("feedback");
+  expect(feedback).toMatchObject({ cohort: "judged", globalVersion: 2n, promoted: true, learningRateFactor: 1 });
+  expect(feedback.agreement).toBeCloseTo(1, 5);
+  const [round] = (await get("/api/v1/rounds?cohort=judged")).items;
+  // Two streams of 700 rows, each less its head of 250: the broken one is left out, not patched up.
+  expect(round).toMatchObject({ globalVersion: 2, verdict: "promoted", updates: 4, gateways: 2, heldOut: { n: 900 } });
+  expect(round.heldOut.f1Interval[0]).toBeLessThanOrEqual(round.heldOut.f1);
+  expect(round.baselines.alwaysNormal).toMatchObject({ n: 900, recall: 0, precision: null });
+  expect(round.baselines.alwaysAlarm).toMatchObject({ n: 900, recall: 1 });
+});
+
+test("feedback that was not acknowledged comes again with the next hello, acknowledged feedback does not", async () => {
+  const again = await connect("b", "judged");
+  await again.hears("feedback", ({ globalVersion }) => globalVersion === 2n);
+  again.say({
+    $case: "feedbackAcknowledgement",
+    value: { cohort: "judged", globalVersion: 2n, learningRateFactor: 1 },
+  });
+  again.say({ $case: "heartbeat", value: { sentAtMs: 1n } });
+  await again.hears("heartbeat"); // handled in order: the acknowledgement is stored
+  const third = await connect("b", "judged");
+  third.say({ $case: "heartbeat", value: { sentAtMs: 2n } });
+  await third.hears("heartbeat");
+  expect(third.heard.filter(({ $case }) => $case === "feedback")).toEqual([]);
+});
+
+test("a candidate that is much worse is rejected: the champion stays, the number is used up", async () => {
+  const [a, b] = [await connect("a", "judged"), await connect("b", "judged")];
+  // Learn first, so that there is something to lose: the champion's quality is what the untrained weights have.
+  const wreck = new Float32Array(parameters).map((_, i) => (i % 2 === 0 ? 4 : -4));
+  const delta = Buffer.from(encodeWeights(wreck));
+  for (const gateway of [a, b, a, b]) await gateway.push(anUpdate("judged", planId, parameters, { delta }));
+  const feedback = await a.hears("feedback", ({ globalVersion }) => globalVersion === 3n);
+  const [round] = (await get("/api/v1/rounds?cohort=judged")).items;
+  expect(round.globalVersion).toBe(3);
+  expect(round.verdict).toBe(feedback.promoted ? "promoted" : "rejected");
+  const { championVersion } = (await get("/api/v1/health")).cohorts.find(
+    (c: { cohort: string }) => c.cohort === "judged",
+  );
+  expect(championVersion).toBe(feedback.promoted ? 3 : 2);
+  expect(feedback.promoted).toBe(false);
+  expect(a.heard.some((m) => m.$case === "globalModel" && m.value.globalVersion === 3n)).toBe(false);
+});
+
+test("a round that is not full closes at its deadline, and not before a second gateway is there", async () => {
+  const a = await connect("a", "due");
+  await a.push(anUpdate("due", planId, parameters));
+  await a.push(anUpdate("due", planId, parameters));
+  const b = await connect("b", "due");
+  expect((await get("/api/v1/rounds?cohort=due")).items).toEqual([]);
+  await b.push(anUpdate("due", planId, parameters));
+  const rounds = await eventually("the round closes", async () => {
+    const { items } = await get("/api/v1/rounds?cohort=due");
+    return items.length > 0 ? items : undefined;
+  });
+  expect(rounds).toMatchObject([{ updates: 3, gateways: 2, heldOut: null, baselines: null, verdict: "promoted" }]);
+  expect(rounds[0].reason).toContain("not evaluated");
+});
+
+test("an episode is kept once however often it is reported, and a malformed one is left out alone", async () => {
+  const gateway = await connect("reporter", "open");
+  const episode = {
+    alertId: "01JD0000000000000000000000",
+    deviceId: "pump-1",
+    cohort: "open",
+    modelKind: "federated",
+    globalVersion: 1n,
+    state: "active",
+    severity: "major",
+    score: 2,
+    threshold: 1,
+    confidence: 0.9,
+    startedAtMs: 1_700_000_000_000n,
+    updatedAtMs: 1_700_000_001_000n,
+    count: 5n,
+    contributors: [{ channel: "flow", share: 1, value: 2, expectedLow: 0, expectedHigh: 1, unit: "m³/h" }],
+  };
+  const bad = { ...episode, alertId: "01JD0000000000000000000001", severity: "apocalyptic" };
+  for (const reportId of ["r1", "r2"]) {
+    gateway.say({ $case: "report", value: { reportId, episodes: [episode, bad], health: undefined } });
+    await gateway.hears("reportResult", (result) => result.reportId === reportId);
+  }
+  const { items } = await get("/api/v1/episodes");
+  expect(items).toMatchObject([{ alertId: episode.alertId, gatewayId: "reporter", severity: "major" }]);
+});
+
+test("a coordinator whose plan file changes starts the cohort anew with the next version, and a same one changes nothing", async () => {
+  const dataDir = join(folder, "replan");
+  const open = (file: string) =>
+    openCoordinator({ ...config, FLEAD_PLANS: [file], FLEAD_DATA_DIR: dataDir, FLEAD_HELD_OUT: undefined }, log);
+  const file = cohortFile("replan", {});
+  await (await open(file)).close();
+  const same = await open(file);
+  const versions = async (of: Coordinator) =>
+    (
+      (await (await fetch(new URL("/api/v1/models", of.url))).json()) as { items: { globalVersion: number }[] }
+    ).items.map((m: { globalVersion: number }) => m.globalVersion);
+  expect(await versions(same)).toEqual([1]);
+  await same.close();
+  const wider = { ...plan, model: { ...plan.model, hidden: [4] } };
+  writeFileSync(file, JSON.stringify({ cohort: "replan", plan: wider }));
+  const changed = await open(file);
+  expect(await versions(changed)).toEqual([2, 1]);
+  await changed.close();
+});
+
+test("an embedded database that a killed coordinator left running is taken over, not started twice", async () => {
+  const dataDir = join(folder, "orphan");
+  const first = await openDatabase({ dataDir, log });
+  const second = await openDatabase({ dataDir, log });
+  const pid = (db: typeof first) =>
+    readFileSync(join(dataDir, "postgres/cluster/postmaster.pid"), "utf8").split("\n")[0] + String(db === null);
+  expect(pid(second)).toBe(pid(first));
+  await first.kysely.destroy();
+  await second.close();
+});
+
+test.each([
+  ["not YAML", "cohort: [", /plan .*: /],
+  ["an unknown key", JSON.stringify({ cohort: "x", plan, surprise: 1 }), /surprise/],
+  ["a cohort that is no name", JSON.stringify({ cohort: "../x", plan }), /cohort: must be 1 to 64 letters/],
+  [
+    "a quantile of 2",
+    JSON.stringify({ cohort: "x", plan: { ...plan, threshold: { ...plan.threshold, quantile: 2 } } }),
+    /plan\.threshold\.quantile/,
+  ],
+])("a plan file with %s is an error that names file and key", async (_, text, message) => {
+  const file = join(folder, "wrong.yaml");
+  writeFileSync(file, text);
+  const wrong = { ...config, FLEAD_PLANS: [file], FLEAD_DATA_DIR: join(folder, "wrong") };
+  await expect(openCoordinator(wrong, log)).rejects.toThrow(message);
+  await expect(openCoordinator(wrong, log)).rejects.toThrow("wrong.yaml");
+});
+
+test.each(["0.0.0.0:7443", "192.168.1.4:7443", "[::]:7443", "example.org:7443"])(
+  "%s is refused: without transport security only loopback is served",
+  (given) => {
+    expect(() => readCoordinatorConfig({ FLEAD_GRPC_ADDRESS: given })).toThrow(
+      /FLEAD_GRPC_ADDRESS: must be on loopback/,
+    );
+    expect(() => readCoordinatorConfig({ FLEAD_HTTP_ADDRESS: given })).toThrow(
+      /FLEAD_HTTP_ADDRESS: must be on loopback/,
+    );
+  },
+);

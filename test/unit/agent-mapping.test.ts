@@ -1,0 +1,141 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { MAX_PAYLOAD_BYTES, type Reading, readTelemetry } from "../../agent/core/default-mapping.ts";
+import { isRefusal } from "../../agent/core/refusal.ts";
+import { channelsOf, type RowClock, rowOf, stepClock } from "../../agent/core/rows.ts";
+
+const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+function read(body: unknown, { topic = "flead/v1/north/pump-1/telemetry", retained = false } = {}) {
+  const payload = bytes(typeof body === "string" ? body : JSON.stringify(body));
+  return readTelemetry({ topic, payload, retained, receivedAtMs: RECEIVED_MS });
+}
+
+function reading(body: unknown): Reading {
+  const result = read(body);
+  if (isRefusal(result)) throw new Error(result.detail);
+  return result;
+}
+
+const refusedAs = (body: unknown, options = {}) => {
+  const result = read(body, options);
+  return isRefusal(result) ? result.refused : "read";
+};
+
+test("the three payload shapes give the same row", () => {
+  const at = { timestamp: "2026-11-21T09:59:58Z" };
+  const shapes = [
+    { ...at, telemetry: { flow: { value: 3.5, unit: "l/min", quality: "good" }, current: { value: 1 } } },
+    { ...at, flow: 3.5, current: 1 },
+    { ...at, device_id: "pump-1", data: { flow: 3.5, current: 1 } },
+  ].map(reading);
+  for (const shape of shapes) {
+    expect(shape.deviceId).toBe("pump-1");
+    expect(shape.atMs).toBe(RECEIVED_MS - 2000);
+    expect(rowOf(shape, ["current", "flow"])).toEqual(Float64Array.of(1, 3.5));
+  }
+  expect(shapes[0]?.units.get("flow")).toBe("l/min");
+});
+
+test.each([
+  ["2026-11-21T09:59:58.250Z", RECEIVED_MS - 1750],
+  ["2026-11-21T10:59:58+01:00", RECEIVED_MS - 2000],
+  ["2026-11-21 09:59:58", RECEIVED_MS - 2000],
+  [RECEIVED_MS - 2000, RECEIVED_MS - 2000],
+  [RECEIVED_MS / 1000 - 2, RECEIVED_MS - 2000],
+  [undefined, RECEIVED_MS],
+])("timestamp %s is understood", (timestamp, atMs) => {
+  expect(reading({ timestamp, flow: 1 }).atMs).toBe(atMs);
+});
+
+test.each([
+  ["malformed_json", "{flow: 1}"],
+  ["malformed_json", ""],
+  ["malformed_json", '{"flow": NaN}'],
+  ["too_large", `{"flow": "${"x".repeat(MAX_PAYLOAD_BYTES)}"}`],
+  ["wrong_shape", "[1, 2]"],
+  ["wrong_shape", "null"],
+  ["wrong_shape", { timestamp: "yesterday", flow: 1 }],
+  ["wrong_shape", { timestamp: {}, flow: 1 }],
+  ["wrong_shape", { timestamp: -5, flow: 1 }],
+  ["wrong_shape", { timestamp: "2026-11-21T10:00:00Z" }],
+  ["wrong_shape", { telemetry: [1] }],
+  ["wrong_shape", { device_id: "pump-2", data: { flow: 1 } }],
+])("a message is refused as %s: %j", (kind, body) => {
+  expect(refusedAs(body)).toBe(kind);
+});
+
+test("retained messages and ids that would break a topic or a path are refused", () => {
+  expect(refusedAs({ flow: 1 }, { retained: true })).toBe("retained");
+  for (const device of ["..", "", "a b", "x".repeat(65), "$SYS"]) {
+    expect(refusedAs({ flow: 1 }, { topic: `insa/devices/${device}/telemetry` })).toBe("invalid_device_id");
+  }
+});
+
+test("a row needs every channel as a number; channels beyond the plan's are left out", () => {
+  const given = reading({ flow: 1, current: 2, note: "ok" });
+  expect(rowOf(given, ["flow", "current"])).toEqual(Float64Array.of(1, 2));
+  expect(rowOf(given, ["flow", "pressure"])).toMatchObject({ refused: "missing_channel" });
+  for (const value of ["2", null, true, [], "NaN"]) {
+    expect(rowOf(reading({ flow: 1, current: value }), ["flow", "current"])).toMatchObject({ refused: "bad_value" });
+  }
+  expect(rowOf(reading('{"flow": 1e999, "current": 2}'), ["flow"])).toMatchObject({ refused: "bad_value" });
+});
+
+test("without a plan the channels are the first reading's numbers, never a label", () => {
+  const given = reading({ flow: 1, Anomaly: 1, label: 0, changepoint: 0, fault: 2, state: "on", current: 2 });
+  expect(channelsOf(given)).toEqual(["flow", "current"]);
+  const wide = reading(Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`c${i}`, i])));
+  expect(channelsOf(wide)).toHaveLength(64);
+  expect(channelsOf(reading({ label: 1 }))).toMatchObject({ refused: "bad_value" });
+});
+
+test("row time goes forward; a clock that was set back is believed once twenty rows agree", () => {
+  const verdicts: string[] = [];
+  let clock: RowClock | null = null;
+  const step = (atMs: number) => {
+    const result = stepClock(clock, atMs);
+    clock = result.clock;
+    verdicts.push(result.verdict);
+    return result.verdict;
+  };
+  [1000, 2000, 2000, 1500, 3000].forEach(step);
+  expect(verdicts).toEqual(["in_order", "in_order", "duplicate_timestamp", "out_of_order", "in_order"]);
+  for (let row = 0; row < 19; row++) expect(step(100 + row)).toBe("out_of_order");
+  expect(step(119)).toBe("stepped_back");
+  expect(step(120)).toBe("in_order");
+});
+
+test("late rows among live ones never set the clock back", () => {
+  let clock: RowClock | null = null;
+  for (let row = 0; row < 100; row++) {
+    const live = stepClock(clock, 1_000_000 + row);
+    expect(live.verdict).toBe("in_order");
+    const late = stepClock(live.clock, row);
+    expect(late.verdict).toBe("out_of_order");
+    clock = late.clock;
+  }
+});
+
+test("no message makes the mapping throw", () => {
+  const payload = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.json().map(bytes),
+    fc.jsonValue().map((value) => bytes(JSON.stringify({ timestamp: value, telemetry: { flow: value }, flow: value }))),
+    fc.dictionary(fc.string(), fc.jsonValue()).map((value) => bytes(JSON.stringify(value))),
+  );
+  const topic = fc.oneof(fc.string(), fc.constant("insa/devices/pump-1/telemetry"));
+  fc.assert(
+    fc.property(topic, payload, fc.boolean(), (topic, payload, retained) => {
+      const result = readTelemetry({ topic, payload, retained, receivedAtMs: RECEIVED_MS });
+      if (isRefusal(result)) return;
+      const channels = channelsOf(result);
+      const row = isRefusal(channels) ? channels : rowOf(result, channels);
+      if (!isRefusal(row)) expect(row.every(Number.isFinite)).toBe(true);
+      expect(Number.isFinite(result.atMs)).toBe(true);
+      new Date(result.atMs).toISOString();
+    }),
+    { numRuns: 2000 },
+  );
+});

@@ -1,0 +1,152 @@
+import { expect, test } from "vitest";
+import { type CohortFacts, checkClaim, checkDelta } from "../../coordinator/core/check-update.ts";
+import { type CohortState, championsSince, cohortFacts } from "../../coordinator/core/cohort-state.ts";
+import { agreements, combineUpdates } from "../../coordinator/core/combine-updates.ts";
+import { judge, quality } from "../../coordinator/core/gate.ts";
+import { lossTrend, nextRate } from "../../coordinator/core/learning-rate.ts";
+import { decideRound } from "../../coordinator/core/round-decision.ts";
+import { updateId } from "../../learning/ids.ts";
+import type { Scores } from "../../learning/metrics.ts";
+
+const ROUND = { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 };
+const FACTS: CohortFacts = {
+  planId: "a".repeat(64),
+  championVersion: 7,
+  isKnownBase: (version) => [1, 2, 4, 5, 6, 7].includes(version),
+  championsSince: (version) => 7 - version,
+  maxStaleness: 3,
+};
+const CLAIM = {
+  updateId: updateId("01JD0000000000000000000000"),
+  planId: "a".repeat(64),
+  baseVersion: 7,
+  samples: 50,
+  localSteps: 3,
+  loss: 0.5,
+};
+
+const scores = (f1: number | null, prAuc: number | null) => ({ f1, prAuc }) as Scores;
+
+test("a round stays open until it has enough gateways, however full or old it is", () => {
+  const open = { updates: 50, gateways: 1, openedAtMs: 0 };
+  expect(decideRound(open, ROUND, 1e9)).toEqual({ do: "wait", untilMs: null });
+  expect(decideRound({ updates: 0, gateways: 0, openedAtMs: null }, ROUND, 1e9)).toEqual({ do: "wait", untilMs: null });
+});
+
+test("a round closes at K updates, or at its deadline, and not a moment before", () => {
+  expect(decideRound({ updates: 20, gateways: 2, openedAtMs: 1_000 }, ROUND, 1_001)).toEqual({ do: "close" });
+  expect(decideRound({ updates: 19, gateways: 2, openedAtMs: 1_000 }, ROUND, 60_999)).toEqual({
+    do: "wait",
+    untilMs: 61_000,
+  });
+  expect(decideRound({ updates: 2, gateways: 2, openedAtMs: 1_000 }, ROUND, 61_000)).toEqual({ do: "close" });
+});
+
+test.each([
+  ["another plan", { planId: "b".repeat(64) }, "malformed", "unknown_plan"],
+  ["a version that never was champion", { baseVersion: 3 }, "malformed", "unknown_base"],
+  ["a version of the future", { baseVersion: 8 }, "malformed", "unknown_base"],
+  ["a base that is too old", { baseVersion: 2 }, "refused", "stale_base"],
+  ["no samples", { samples: 0 }, "malformed", "bad_samples"],
+  ["samples that no gateway can have", { samples: 1e9 }, "malformed", "bad_samples"],
+  ["half a sample", { samples: 1.5 }, "malformed", "bad_samples"],
+  ["a loss that is no number", { loss: Number.NaN }, "malformed", "bad_loss"],
+])("an update with %s is refused with its reason", (_, change, kind, reason) => {
+  expect(checkClaim({ ...CLAIM, ...change }, FACTS)).toMatchObject({ kind, reason });
+});
+
+test("an update that is fresh or within the staleness limit counts", () => {
+  expect(checkClaim(CLAIM, FACTS)).toBeNull();
+  expect(checkClaim({ ...CLAIM, baseVersion: 4 }, FACTS)).toBeNull();
+});
+
+test("a delta beyond the norm bound is refused, one within it counts", () => {
+  expect(checkDelta(Float32Array.of(60, 80))).toBeNull();
+  expect(checkDelta(Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
+});
+
+test("rejected candidates between champions do not make an update staler", () => {
+  const state = { championVersions: [1, 2, 5, 9] } as unknown as CohortState;
+  expect([1, 2, 5, 9].map((version) => championsSince(state, version))).toEqual([3, 2, 1, 0]);
+});
+
+test("a base that was never champion is unknown even where a candidate had that number", () => {
+  const state = {
+    championVersions: [1, 3],
+    champion: { version: 3 },
+    federation: { round: ROUND },
+  } as unknown as CohortState;
+  const facts = cohortFacts(state);
+  expect([1, 2, 3, 4].map(facts.isKnownBase)).toEqual([true, false, true, false]);
+});
+
+const update = (gatewayId: string, samples: number, baseVersion: number, delta: number[]) => ({
+  updateId: `${gatewayId}-${baseVersion}-${samples}`,
+  gatewayId,
+  baseVersion,
+  samples,
+  loss: 1,
+  receivedAtMs: 0,
+  delta: Float32Array.from(delta),
+});
+
+test("updates weigh by samples times 1/√(1 + staleness)", () => {
+  const combined = combineUpdates([update("a", 100, 7, [1, 0]), update("b", 100, 4, [0, 1])], (base) => 7 - base);
+  expect(combined.shares[0]).toBeCloseTo(2 / 3, 12);
+  expect(combined.shares[1]).toBeCloseTo(1 / 3, 12);
+  expect([...combined.delta]).toEqual([expect.closeTo(2 / 3, 6), expect.closeTo(1 / 3, 6)]);
+});
+
+test("a gateway's agreement is the cosine of its own pull with the round's", () => {
+  const updates = [
+    update("a", 100, 7, [1, 0]),
+    update("a", 100, 7, [1, 0]),
+    update("b", 100, 7, [-1, 0]),
+    update("c", 100, 7, [0, 0]),
+  ];
+  const agreement = agreements(
+    updates,
+    combineUpdates(updates, () => 0),
+  );
+  expect(agreement.get("a")).toBeCloseTo(1, 6);
+  expect(agreement.get("b")).toBeCloseTo(-1, 6);
+  expect(agreement.get("c")).toBeNull();
+});
+
+test("the gate rejects a large drop and lets a small dip pass", () => {
+  expect(judge(scores(0.8, 0.7), scores(0.84, 0.75), 0.05).verdict).toBe("promoted");
+  expect(judge(scores(0.8, 0.7), scores(0.9, 0.75), 0.05).verdict).toBe("rejected");
+});
+
+test("what was not measured is not judged, and the verdict says so", () => {
+  expect(judge(null, null, 0.05)).toEqual({ verdict: "promoted", reason: expect.stringContaining("not evaluated") });
+  expect(judge(scores(0.5, null), scores(0.9, 0.9), 0.05).reason).toContain("not evaluated");
+  expect(quality(scores(null, 0.4))).toBeNull();
+});
+
+test("the learning rate rises with quality, falls with it, and rests in the dead band", () => {
+  const state = { factor: 1, smoothedQuality: 0.6 };
+  expect(nextRate(state, 0.7, true)).toEqual({ factor: 1.05, smoothedQuality: expect.closeTo(0.65, 9) });
+  expect(nextRate(state, 0.5, true)).toEqual({ factor: 0.9, smoothedQuality: expect.closeTo(0.55, 9) });
+  expect(nextRate(state, 0.603, true).factor).toBe(1);
+  expect(nextRate(state, 0.585, true).factor).toBe(1);
+});
+
+test("the learning rate keeps within its bounds and does not move without a measurement", () => {
+  expect(nextRate({ factor: 3.99, smoothedQuality: 0.1 }, 0.9, true).factor).toBe(4);
+  expect(nextRate({ factor: 0.101, smoothedQuality: 0.9 }, 0.1, false).factor).toBe(0.1);
+  expect(nextRate({ factor: 2, smoothedQuality: 0.9 }, null, true)).toEqual({ factor: 2, smoothedQuality: 0.9 });
+});
+
+test("a rejected candidate cuts the rate but leaves the champions' quality as it was", () => {
+  expect(nextRate({ factor: 1, smoothedQuality: 0.8 }, 0.2, false)).toEqual({ factor: 0.9, smoothedQuality: 0.8 });
+});
+
+test("the loss trend is null where a loss was not measured", () => {
+  expect([lossTrend(1, 0.9), lossTrend(1, 1.005), lossTrend(1, 1.1), lossTrend(null, 1)]).toEqual([
+    "falling",
+    "flat",
+    "rising",
+    null,
+  ]);
+});

@@ -1,0 +1,67 @@
+import { expect, test } from "vitest";
+import { type AlarmStep, initialAlarm, recentlyOver, stepAlarm } from "../../learning/alarm.ts";
+
+/** One row a second against threshold 1; R, C, a and . = raised, cleared, active and quiet after each row. */
+function run(scores: number[], rowMs = 1000): string {
+  let state = initialAlarm;
+  return scores
+    .map((score, i) => {
+      const step: AlarmStep = stepAlarm(state, { score, threshold: 1, atMs: 5000 + i * rowMs });
+      state = step.state;
+      expect(step.active).toBe(state.active);
+      if (step.transition !== null) return step.transition === "raised" ? "R" : "C";
+      return step.active ? "a" : ".";
+    })
+    .join("");
+}
+
+const quiet = (rows: number, score = 0.5) => new Array<number>(rows).fill(score);
+
+test("three rows of five over the threshold raise, two do not", () => {
+  expect(run([2, 2, 2])).toBe("..R");
+  expect(run([2, 0, 2, 0, 2])).toBe("....R");
+  expect(run([2, 0, 0, 2, 0, 2])).toBe("......");
+  expect(run([2, 2, 0, 0, 0, 2])).toBe("......");
+});
+
+test("a score on the threshold is not over it", () => {
+  expect(run([1, 1, 1, 1])).toBe("....");
+});
+
+test("sixty seconds in which three of every five rows are below 0.8 of the threshold clear", () => {
+  expect(run([2, 2, 2, ...quiet(63)])).toBe(`..R${"a".repeat(62)}C`);
+  expect(run([2, 2, 2, ...quiet(9)], 10_000)).toBe("..RaaaaaaaaC");
+});
+
+test("a row or two between the levels keep no alarm up, a majority or NaNs start the quiet time again", () => {
+  expect(run([2, 2, 2, ...quiet(30), 0.9, 2, ...quiet(31)])).toBe(`..R${"a".repeat(62)}C`);
+  for (const loud of [0.8, 0.9, Number.NaN]) {
+    expect(run([2, 2, 2, ...quiet(60), loud, loud, loud, ...quiet(62)])).toBe(`..R${"a".repeat(125)}`);
+  }
+});
+
+test("an alarm that was cleared needs three new exceedances, however far apart the rows are", () => {
+  expect(run([2, 2, 2, 0, 0, 0, 0, 2, 2, 2], 60_000)).toBe("..RaaaC..R");
+});
+
+test("a clock that steps back does not shorten the quiet time", () => {
+  let state = [2, 2, 2, 0, 0].reduce(
+    (s, score, i) => stepAlarm(s, { score, threshold: 1, atMs: i }).state,
+    initialAlarm,
+  );
+  const at = (atMs: number) => {
+    const step = stepAlarm(state, { score: 0, threshold: 1, atMs });
+    state = step.state;
+    return step.transition;
+  };
+  expect([at(100_000), at(50_000), at(109_000), at(110_000)]).toEqual([null, null, null, "cleared"]);
+});
+
+test("exceedances are remembered for four further rows", () => {
+  let state = initialAlarm;
+  const remembered = [2, 0, 0, 0, 0, 0].map((score, i) => {
+    state = stepAlarm(state, { score, threshold: 1, atMs: i }).state;
+    return recentlyOver(state);
+  });
+  expect(remembered).toEqual([1, 1, 1, 1, 0, 0]);
+});

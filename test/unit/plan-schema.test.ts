@@ -1,0 +1,51 @@
+// What a plan may say.
+import { expect, test } from "vitest";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { describeFaults, manifestSchema, planSettingsSchema } from "../../proto/plan-schema.ts";
+import { testForecaster, testPlan } from "../support/plan-settings.ts";
+
+/** The faults of `plan`, or "accepted". */
+function verdict(plan: object): string {
+  const parsed = planSettingsSchema.safeParse(plan);
+  return parsed.success ? "accepted" : describeFaults(parsed.error);
+}
+
+const [first, ...others] = testPlan.channels;
+
+test("a valid plan is taken as it is", () => {
+  expect(planSettingsSchema.parse(testPlan)).toEqual(testPlan);
+  expect(verdict(testForecaster)).toBe("accepted");
+});
+
+test.each<[string, object, string]>([
+  ["no channel", { channels: [] }, "channels"],
+  ["two channels of one name", { channels: [first, first] }, "channels: two channels have the same name"],
+  ["a channel name with a control character", { channels: [{ name: "a\nb", unit: "" }] }, "channels.0.name"],
+  [
+    "too many channels",
+    { channels: Array.from({ length: 257 }, (_, at) => ({ name: `c${at}`, unit: "" })) },
+    "channels",
+  ],
+  ["an unknown key", { chanels: others }, "chanels"],
+  ["a window too long to be built", { features: { ...testPlan.features, windowRows: 1e9 } }, "features.windowRows"],
+  ["a quantile of 1", { threshold: { rule: "quantile", quantile: 1, rows: 500 } }, "threshold.quantile"],
+  ["an infinite rate", { training: { ...testPlan.training, learningRate: Infinity } }, "training.learningRate"],
+  ["a statistic named twice", { features: { ...testPlan.features, rolling: ["z", "z"] } }, "features.rolling"],
+  ["a layer without units", { model: { kind: "dense_autoencoder", hidden: [0] } }, "model.hidden.0"],
+  ["an autoencoder without layers", { model: { kind: "dense_autoencoder", hidden: [] } }, "at least one hidden layer"],
+  ["a model that is too large", { model: { kind: "dense_autoencoder", hidden: [4096, 4096] } }, "at most 1000000"],
+  ["a forecaster over statistics", { model: testForecaster.model }, "features.rolling to be empty"],
+])("%s is refused, and the fault names its place", (_, change, fault) => {
+  expect(verdict({ ...testPlan, ...change })).toContain(fault);
+});
+
+test.each<[string, object, string]>([
+  ["a gap between tensors", { weights: [{ name: "w", shape: [2], offset: 1 }] }, "not contiguous"],
+  ["a tensor name taken twice", { weights: [0, 1].map((offset) => ({ name: "w", shape: [1], offset })) }, "same name"],
+  ["another feature count", { featureCount: 11 }, "featureCount: must be 12"],
+  ["a residual of no channel", { residualChannels: [0, 3] }, "residualChannels: every index must be below 3"],
+  ["an unknown format", { formatVersion: 2 }, "formatVersion"],
+])("a manifest with %s is refused", (_, change, fault) => {
+  const parsed = manifestSchema.safeParse({ ...compilePlan(testPlan).manifest, ...change });
+  expect(parsed.success ? "accepted" : describeFaults(parsed.error)).toContain(fault);
+});

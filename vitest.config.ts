@@ -1,0 +1,24 @@
+// Test projects by what they need: nothing, one real part, several processes. One command runs them all.
+import { defineConfig } from "vitest/config";
+
+const project = (name: string, testTimeoutMs: number) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: testTimeoutMs,
+    hookTimeout: testTimeoutMs,
+  },
+});
+
+export default defineConfig({
+  test: {
+    // Two cores, and the system tests start a dozen processes each.
+    maxWorkers: 2,
+    projects: [
+      project("unit", 30_000),
+      project("contract", 60_000),
+      project("integration", 120_000),
+      project("system", 600_000),
+    ],
+  },
+});
