@@ -1,0 +1,45 @@
+// The broker of production, on a free port of its own.
+import { type ChildProcess, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { join } from "node:path";
+import { eventually } from "./eventually.ts";
+
+export interface Mosquitto {
+  readonly port: number;
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export async function startMosquitto(program: string, folder: string): Promise<Mosquitto> {
+  const port = await freePort();
+  const file = join(folder, "mosquitto.conf");
+  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`);
+  const child = spawn(program, ["-c", file], { stdio: "ignore" });
+  await eventually("mosquitto answers", () => answers(port));
+  return { port, url: `mqtt://127.0.0.1:${port}`, stop: () => ended(child) };
+}
+
+export function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once("exit", () => resolve());
+    child.kill("SIGTERM");
+  });
+}
+
+function answers(port: number): Promise<true | undefined> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: "127.0.0.1" });
+    socket.once("connect", () => resolve(socket.destroy() && true));
+    socket.once("error", () => resolve(undefined));
+  });
+}

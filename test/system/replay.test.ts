@@ -1,0 +1,196 @@
+import { execFile, spawn } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Program, startProgram } from "../../cli/demo/processes.ts";
+import { packageRoot } from "../../runtime/package-root.ts";
+import { debianProgram } from "../support/debian-program.ts";
+import { eventually } from "../support/eventually.ts";
+import { ended, type Mosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const run = promisify(execFile);
+const flead = join(packageRoot, "dist/cli/flead.js");
+const skab = join(packageRoot, "../shared/data/skab");
+const broker = debianProgram("mosquitto");
+const subscriber = debianProgram("mosquitto_sub");
+const hasData = existsSync(join(skab, "valve1/0.csv"));
+const folder = temporaryFolder("replay");
+
+/** Runs `flead replay` to its end. */
+const replay = (...args: string[]) => run(process.execPath, [flead, "replay", ...args], { timeout: 180_000 });
+
+/** An outside listener: every message on the topic filter, as mosquitto_sub prints it. */
+function listen(program: string, port: number, filter: string) {
+  const child = spawn(program, ["-h", "127.0.0.1", "-p", String(port), "-t", filter, "-q", "1", "-F", "%t %r %p"]);
+  const heard: { topic: string; retained: boolean; payload: string }[] = [];
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    const [topic = "", retained, ...payload] = line.split(" ");
+    heard.push({ topic, retained: retained === "1", payload: payload.join(" ") });
+  });
+  return { heard, stop: () => ended(child) };
+}
+
+describe.skipIf(broker === null || subscriber === null)(
+  "flead replay (needs Debian's mosquitto and mosquitto-clients)",
+  () => {
+    let mosquitto: Mosquitto;
+    const programs: Program[] = [];
+
+    beforeAll(async () => {
+      mosquitto = await startMosquitto(broker as string, folder);
+    });
+
+    afterAll(async () => {
+      await Promise.all(programs.map((program) => program.stop()));
+      await mosquitto.stop();
+    });
+
+    test("every row arrives in order with its time and channels, and no label, change point or fault among them", async () => {
+      const file = join(folder, "pump.csv");
+      const rows = Array.from(
+        { length: 50 },
+        (_, i) => `2026-01-01 00:00:${String(i).padStart(2, "0")};${i};${i / 2};${i % 2};0`,
+      );
+      writeFileSync(file, ["datetime;flow;Volume Flow RateRMS;anomaly;changepoint", ...rows].join("\n"));
+      const listener = listen(subscriber as string, mosquitto.port, "flead/v1/plain/#");
+      await eventually("the listener is there", async () => {
+        await replay(
+          file,
+          "--mqtt",
+          mosquitto.url,
+          "--site",
+          "plain",
+          "--device",
+          "probe",
+          "--speed",
+          "max",
+          "--rows",
+          "1",
+        );
+        return listener.heard.length > 0 || undefined;
+      });
+      const { stdout } = await replay(file, "--mqtt", mosquitto.url, "--site", "plain", "--speed", "max");
+      expect(stdout).toBe("pump: 50 rows published\n");
+      const heard = await eventually("fifty rows", () => {
+        const ofPump = listener.heard.filter(({ topic }) => topic === "flead/v1/plain/pump/telemetry");
+        return ofPump.length >= 50 ? ofPump : undefined;
+      });
+      await listener.stop();
+      expect(heard.map(({ payload }) => JSON.parse(payload))).toEqual(
+        rows.map((_, i) => ({
+          timestamp: new Date(Date.UTC(2026, 0, 1, 0, 0, i)).toISOString(),
+          telemetry: { flow: { value: i }, "Volume Flow RateRMS": { value: i / 2 } },
+        })),
+      );
+    });
+
+    test.each([
+      ["a file that is not there", ["nowhere.csv"], 1, "recording nowhere.csv"],
+      ["a broken row", ["broken.csv"], 1, 'line 3: flow is "x", not a finite number'],
+      ["a speed of zero", ["pump.csv", "--speed", "0"], 2, "It must be a number above 0, or max."],
+      ["one device name for two files", ["pump.csv", "pump.csv", "--device", "d"], 2, "--device names one device"],
+      [
+        "a broker that is not there",
+        ["pump.csv", "--mqtt", "mqtt://127.0.0.1:1"],
+        1,
+        "no broker answers at mqtt://127.0.0.1:1",
+      ],
+    ])("%s is an error that says what to do", async (_, args, code, message) => {
+      writeFileSync(join(folder, "broken.csv"), "flow,anomaly\n1,0\nx,0\n");
+      writeFileSync(join(folder, "pump.csv"), "flow,anomaly\n1,0\n");
+      const failure = await run(process.execPath, [flead, "replay", "--mqtt", mosquitto.url, ...args], {
+        cwd: folder,
+      }).catch((e) => e);
+      expect(failure).toMatchObject({ code, stderr: expect.stringContaining(message) });
+    });
+
+    test.skipIf(!hasData)(
+      "real SKAB rows train the fleet, held-out runs judge it, and alerts reach an outside listener (needs ../shared/data)",
+      async () => {
+        const heldOut = join(folder, "held-out/skab");
+        mkdirSync(heldOut, { recursive: true });
+        for (const name of ["12", "13", "14", "15"])
+          copyFileSync(join(skab, `valve1/${name}.csv`), join(heldOut, `${name}.csv`));
+        const coordinator = await startProgram(
+          "coordinator",
+          [
+            "coordinator",
+            "--plan",
+            join(packageRoot, "plans/skab.yaml"),
+            "--held-out",
+            join(folder, "held-out"),
+            "--data-dir",
+            join(folder, "c"),
+          ],
+          { FLEAD_GRPC_ADDRESS: "127.0.0.1:0", FLEAD_HTTP_ADDRESS: "127.0.0.1:0" },
+          join(folder, "coordinator.log"),
+        );
+        programs.push(coordinator);
+        const gateways = await Promise.all(
+          ["a", "b"].map((name) =>
+            startProgram(
+              `gw-${name}`,
+              [
+                "agent",
+                "--gateway-id",
+                `gw-${name}`,
+                "--site",
+                `lab-${name}`,
+                "--mqtt",
+                mosquitto.url,
+                "--cohorts",
+                "skab=*",
+              ],
+              { FLEAD_COORDINATOR: coordinator.ready.grpc ?? "", FLEAD_DATA_DIR: join(folder, name) },
+              join(folder, `${name}.log`),
+            ),
+          ),
+        );
+        programs.push(...gateways);
+        const listener = listen(subscriber as string, mosquitto.port, "flead/v1/+/+/event/#");
+        const rest = ["--mqtt", mosquitto.url, "--speed", "200"];
+        const heads = ["1", "2", "3", "4"].map((name) => join(skab, `valve1/${name}.csv`));
+        await Promise.all([
+          replay(join(skab, "anomaly-free/anomaly-free.csv"), "--site", "lab-a", "--rows", "3000", ...rest),
+          replay(...heads, "--site", "lab-b", "--rows", "500", ...rest),
+        ]);
+        // One run with its valve closing, label unpublished: the detector has to find it.
+        await replay(join(skab, "valve1/0.csv"), "--site", "lab-b", ...rest);
+
+        const rounds = await eventually("three rounds are judged on held-out runs", async () => {
+          const response = await fetch(new URL("/api/v1/rounds", coordinator.ready.url));
+          const { items } = (await response.json()) as {
+            items: { verdict: string; gateways: number; heldOut: { n: number; f1: number } }[];
+          };
+          return items.length >= 3 ? items : undefined;
+        });
+        for (const { verdict, gateways: from, heldOut: scores } of rounds) {
+          expect(["promoted", "rejected"]).toContain(verdict);
+          expect(from).toBe(2);
+          expect(scores.n).toBeGreaterThan(2500);
+        }
+        expect(new Set(rounds.map(({ heldOut: scores }) => scores.f1)).size).toBe(rounds.length);
+
+        const raised = await eventually("the closing valve raises an alert", () =>
+          listener.heard
+            .filter(({ topic }) => topic.startsWith("flead/v1/lab-b/gw-b/event/0/"))
+            .map(({ payload }) => JSON.parse(payload))
+            .find(({ type, time }) => type === "flead.anomaly.raised.v1" && time > "2020-03-09T10:20"),
+        );
+        await listener.stop();
+        expect(raised).toMatchObject({
+          specversion: "1.0",
+          source: "/lab-b/gw-b/0",
+          data: {
+            state: "active",
+            contributors: expect.any(Array),
+            model: { kind: expect.stringMatching(/federated|z_score/) },
+          },
+        });
+      },
+    );
+  },
+);
