@@ -30,7 +30,7 @@ export const agentConfigSchema = z.object({
     .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
     .default("mqtt://127.0.0.1:1883"),
   FLEAD_COORDINATOR: hostAndPort.default({ host: "127.0.0.1", port: 7443 }),
-  FLEAD_DATA_DIR: z.string().default("flead-agent"),
+  FLEAD_DATA_DIR: z.string().default(".flead/agent"),
   /** Cohort = device pattern, `;` between rules, the first match wins. */
   FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),
   FLEAD_ALERT_PREFIX: topicPrefix

@@ -1,9 +1,8 @@
 // Wires the agent of one gateway; the caller owns configuration, log and shutdown.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ulid } from "ulid";
 import type { Logger } from "../runtime/log.ts";
-import { packageRoot } from "../runtime/package-root.ts";
+import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
 import { MqttBroker } from "./adapters/mqtt.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
@@ -17,7 +16,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
   const nowMs = Date.now;
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
-  const version = packageVersion();
+  const version = packageVersion;
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
   if (store.quarantined !== null)
     log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");
@@ -43,9 +42,4 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     random: Math.random,
     newId,
   });
-}
-
-function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
-  return version;
 }

@@ -18,7 +18,7 @@ export interface SelfReportDeps {
 
 export class SelfReport {
   readonly #deps: SelfReportDeps;
-  #lastHealth = "";
+  #lastSaid = "";
 
   constructor(deps: SelfReportDeps) {
     this.#deps = deps;
@@ -51,13 +51,15 @@ export class SelfReport {
 
   /** Null when nothing changed since the last one, unless it was `asked` for. */
   report(asked: boolean): { readonly report: Report; readonly episodes: readonly UnreportedEpisode[] } | null {
-    const { store, newId } = this.#deps;
+    const { store, newId, cohorts } = this.#deps;
     const episodes = store.alerts.unreported(EPISODES_A_REPORT);
     const health = this.#health();
-    const said = JSON.stringify({ ...health, rssBytes: 0 });
-    if (!asked && episodes.length === 0 && said === this.#lastHealth) return null;
-    this.#lastHealth = said;
-    return { report: { reportId: newId(), episodes: episodes.map(({ episode }) => episode), health }, episodes };
+    const held = Array.from(cohorts, (cohort) => cohort.held());
+    const said = JSON.stringify([{ ...health, rssBytes: 0 }, held]);
+    if (!asked && episodes.length === 0 && said === this.#lastSaid) return null;
+    this.#lastSaid = said;
+    const report = { reportId: newId(), episodes: episodes.map(({ episode }) => episode), health, cohorts: held };
+    return { report, episodes };
   }
 
   #health(): GatewayHealth {

@@ -12,14 +12,17 @@ import type { Episode } from "../core/episode.ts";
 import type { FromCoordinator, Hello, Report, ToCoordinator, Update, UpdateStatus } from "../ports/coordinator-link.ts";
 
 export function wireHello(hello: Hello): SessionRequest {
-  const cohorts = hello.cohorts.map((held) => ({
+  const { gatewayId, agentVersion, site } = hello;
+  return { message: { $case: "hello", value: { gatewayId, agentVersion, site, cohorts: wireCohorts(hello.cohorts) } } };
+}
+
+function wireCohorts(cohorts: Hello["cohorts"]) {
+  return cohorts.map((held) => ({
     cohort: held.cohort,
     planId: held.planId ?? "",
     globalVersion: BigInt(held.globalVersion),
     devices: [...held.devices],
   }));
-  const { gatewayId, agentVersion, site } = hello;
-  return { message: { $case: "hello", value: { gatewayId, agentVersion, site, cohorts } } };
 }
 
 export function wireMessage(message: ToCoordinator): SessionRequest {
@@ -51,9 +54,10 @@ function wireUpdate(update: Update) {
   };
 }
 
-function wireReport({ reportId, episodes, health }: Report) {
+function wireReport({ reportId, episodes, health, cohorts }: Report) {
   return {
     reportId,
+    cohorts: wireCohorts(cohorts),
     episodes: episodes.map(wireEpisode),
     health: {
       rows: BigInt(health.rows),

@@ -45,6 +45,7 @@ export interface Report {
   readonly reportId: string;
   readonly episodes: readonly Episode[];
   readonly health: GatewayHealth;
+  readonly cohorts: Hello["cohorts"];
 }
 
 export interface GlobalModel {

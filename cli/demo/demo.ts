@@ -89,7 +89,6 @@ function startAgents(folder: string, brokerUrl: string, grpc: string): Promise<P
         FLEAD_COORDINATOR: grpc.replace("127.0.0.1", "localhost"),
         FLEAD_DATA_DIR: join(folder, name),
         FLEAD_COHORTS: `${COHORT}=pump-*`,
-        FLEAD_ALERT_PREFIX: "",
       };
       return startProgram(name, ["agent"], variables, join(folder, `${name}.log`));
     }),

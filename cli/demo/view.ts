@@ -45,7 +45,7 @@ export function screenText(loop: LoopState, alerts: Pick<AlertListener, "counts"
     `FLEAD demo   champion v${loop.championVersion}   learning rate ×${loop.learningRateFactor.toFixed(2)}   ${loop.gatewaysConnected} gateways   ${pageUrl}`,
     "",
     `open round   ${"█".repeat(filled)}${"·".repeat(BAR_CHARACTERS - filled)} ${openRound.updates} of ${openRound.updatesWanted} updates from ${openRound.gateways} gateways`,
-    `updates      ${loop.updatesTrained} trained, ${updates.acknowledged} acknowledged, ${updates.aggregated} aggregated, ${updates.refused} refused`,
+    `updates      ${loop.updatesTrained} trained as last reported, ${updates.acknowledged} acknowledged, ${updates.aggregated} aggregated, ${updates.refused} refused`,
     "",
     "Rounds, each candidate measured on held-out pumps:",
     ...(loop.rounds.length === 0
@@ -53,6 +53,7 @@ export function screenText(loop: LoopState, alerts: Pick<AlertListener, "counts"
       : loop.rounds.slice(-ROUNDS_SHOWN).map(roundText)),
     ...(baselines
       ? [
+          `  always normal           F1 ${shown(baselines.alwaysNormal.f1)}   PR-AUC ${shown(baselines.alwaysNormal.prAuc)}`,
           `  always alarm            F1 ${shown(baselines.alwaysAlarm.f1)}   PR-AUC ${shown(baselines.alwaysAlarm.prAuc)}`,
           `  z-score                 F1 ${shown(baselines.zScore.f1)}   PR-AUC ${shown(baselines.zScore.prAuc)}`,
         ]

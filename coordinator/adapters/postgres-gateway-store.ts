@@ -34,11 +34,15 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
       await db.updateTable("gateways").set({ connected: false }).where("gateway_id", "=", gateway).execute();
     },
 
-    addReport: (gateway, episodes, health) =>
+    addReport: (gateway, { episodes, cohorts, health }) =>
       db.transaction().execute(async (trx) => {
         await trx
           .updateTable("gateways")
-          .set({ last_seen_at: new Date(), ...(health ? { health: JSON.stringify(health) } : {}) })
+          .set({
+            last_seen_at: new Date(),
+            cohorts: JSON.stringify(cohorts),
+            ...(health ? { health: JSON.stringify(health) } : {}),
+          })
           .where("gateway_id", "=", gateway)
           .execute();
         if (episodes.length === 0) return;

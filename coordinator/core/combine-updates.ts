@@ -18,7 +18,11 @@ export interface Combined {
   readonly shares: readonly number[];
 }
 
-/** Weight = samples × staleness discount. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022. */
+/**
+ * Each delta is cumulative against its base, so a gateway's later update of a round holds its earlier ones; its samples
+ * are only the rows that no earlier update counted. The mean then follows the gateway's path without counting a row twice.
+ * Weight = samples × staleness discount. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
+ */
 export function combineUpdates(
   updates: readonly RoundUpdate[],
   championsSince: (baseVersion: number) => number,

@@ -2,11 +2,26 @@
 import type { CohortId, GatewayId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "./federation-store.ts";
 
+/** What a gateway holds of one cohort. */
+export interface HeldCohort {
+  readonly cohort: string;
+  readonly planId: string;
+  readonly globalVersion: number;
+  readonly devices: readonly string[];
+}
+
 export interface GatewayHello {
   readonly gatewayId: GatewayId;
   readonly site: string;
   readonly agentVersion: string;
-  readonly cohorts: readonly { cohort: string; planId: string; globalVersion: number; devices: readonly string[] }[];
+  readonly cohorts: readonly HeldCohort[];
+}
+
+export interface GatewayReport {
+  readonly episodes: readonly ReportedEpisode[];
+  readonly cohorts: readonly HeldCohort[];
+  /** Null: not said. */
+  readonly health: object | null;
 }
 
 export interface ReportedEpisode {
@@ -33,7 +48,7 @@ export interface GatewayStore {
   seen(gateway: GatewayId): Promise<void>;
   disconnected(gateway: GatewayId): Promise<void>;
   /** Repeating a report changes nothing. */
-  addReport(gateway: GatewayId, episodes: readonly ReportedEpisode[], health: object | null): Promise<void>;
+  addReport(gateway: GatewayId, report: GatewayReport): Promise<void>;
   /** The newest feedback of each cohort that this gateway has not acknowledged. */
   openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;
   acknowledgeFeedback(gateway: GatewayId, cohort: CohortId, version: number): Promise<void>;

@@ -3,11 +3,8 @@ import { gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { MAX_MESSAGE_BYTES } from "../grpc-server.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
+import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { feedbackMessage, globalModel, planChanged, respond } from "./messages.ts";
-
-const MAX_COHORTS = 64;
-const MAX_DEVICES_A_COHORT = 2_000;
-const MAX_TEXT_CHARACTERS = 64;
 
 export interface Welcomed {
   readonly gateway: Gateway;
@@ -21,18 +18,11 @@ export const welcome =
   (deps: SessionDeps) =>
   async (hello: Hello): Promise<Welcomed> => {
     const gateway = { gatewayId: gatewayId(hello.gatewayId) };
-    if (hello.cohorts.length > MAX_COHORTS)
-      throw new Error(`${hello.cohorts.length} cohorts; allowed are ${MAX_COHORTS}`);
-    const held = hello.cohorts.map(({ cohort, planId, globalVersion, devices }) => ({
-      cohort: cohort.slice(0, MAX_TEXT_CHARACTERS),
-      planId,
-      globalVersion: Number(globalVersion),
-      devices: devices.slice(0, MAX_DEVICES_A_COHORT).map((device) => device.slice(0, MAX_TEXT_CHARACTERS)),
-    }));
+    const held = heldCohorts(hello.cohorts);
     await deps.gateways.connected({
       gatewayId: gateway.gatewayId,
-      site: hello.site.slice(0, MAX_TEXT_CHARACTERS),
-      agentVersion: hello.agentVersion.slice(0, MAX_TEXT_CHARACTERS),
+      site: bounded(hello.site),
+      agentVersion: bounded(hello.agentVersion),
       cohorts: held,
     });
     const known = held.flatMap((member) => {

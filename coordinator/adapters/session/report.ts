@@ -3,6 +3,7 @@ import { deviceId } from "../../../learning/ids.ts";
 import type { Episode, Report, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import type { ReportedEpisode } from "../../ports/gateway-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
+import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 
 const MAX_EPISODES = 5_000;
@@ -33,7 +34,8 @@ export const addReport =
     const health =
       report.health && Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)]));
     try {
-      await deps.gateways.addReport(gateway.gatewayId, episodes, health ?? null);
+      const cohorts = heldCohorts(report.cohorts);
+      await deps.gateways.addReport(gateway.gatewayId, { episodes, cohorts, health: health ?? null });
     } catch (error) {
       deps.problems.report(
         "database",
@@ -50,7 +52,7 @@ function checkEpisode(episode: Episode): ReportedEpisode {
   return {
     alertId: episode.alertId,
     deviceId: deviceId(episode.deviceId),
-    cohort: episode.cohort.slice(0, 64),
+    cohort: bounded(episode.cohort),
     modelKind: oneOf("model kind", MODEL_KINDS, episode.modelKind),
     globalVersion: Number(episode.globalVersion),
     state: oneOf("state", STATES, episode.state),
@@ -59,11 +61,11 @@ function checkEpisode(episode: Episode): ReportedEpisode {
     threshold: finite("threshold", episode.threshold),
     confidence: finite("confidence", episode.confidence),
     contributors: episode.contributors.slice(0, MAX_CONTRIBUTORS).map((c) => ({
-      channel: c.channel.slice(0, 64),
+      channel: bounded(c.channel),
       share: finite("share", c.share),
       value: finite("value", c.value),
       expected: [finite("expected", c.expectedLow), finite("expected", c.expectedHigh)],
-      unit: c.unit.slice(0, 32),
+      unit: bounded(c.unit),
     })),
     count: Number(episode.count),
     startedAtMs: time("start", episode.startedAtMs),

@@ -174,7 +174,11 @@ export interface Report {
   /** ULID */
   reportId: string;
   episodes: Episode[];
-  health: GatewayHealth | undefined;
+  health:
+    | GatewayHealth
+    | undefined;
+  /** as in hello, which was said before the first device */
+  cohorts: CohortState[];
 }
 
 export interface Episode {
@@ -1519,7 +1523,7 @@ export const FeedbackAcknowledgement: MessageFns<FeedbackAcknowledgement> = {
 };
 
 function createBaseReport(): Report {
-  return { reportId: "", episodes: [], health: undefined };
+  return { reportId: "", episodes: [], health: undefined, cohorts: [] };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1532,6 +1536,9 @@ export const Report: MessageFns<Report> = {
     }
     if (message.health !== undefined) {
       GatewayHealth.encode(message.health, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.cohorts) {
+      CohortState.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1573,6 +1580,14 @@ export const Report: MessageFns<Report> = {
             message.health = GatewayHealth.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.cohorts.push(CohortState.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1595,6 +1610,7 @@ export const Report: MessageFns<Report> = {
     message.health = (object.health !== undefined && object.health !== null)
       ? GatewayHealth.fromPartial(object.health)
       : undefined;
+    message.cohorts = object.cohorts?.map((e) => CohortState.fromPartial(e)) || [];
     return message;
   },
 };

@@ -1,0 +1,20 @@
+// What a gateway says it holds of its cohorts, bounded before it is kept.
+import type { CohortState as HeldOnTheWire } from "../../../proto/gen/flead/v1/federation.ts";
+import type { HeldCohort } from "../../ports/gateway-store.ts";
+
+const MAX_COHORTS = 64;
+const MAX_DEVICES_A_COHORT = 2_000;
+const MAX_TEXT_CHARACTERS = 64;
+
+export const bounded = (text: string) => text.slice(0, MAX_TEXT_CHARACTERS);
+
+/** Throws when there are more cohorts than a gateway can have. */
+export function heldCohorts(cohorts: readonly HeldOnTheWire[]): HeldCohort[] {
+  if (cohorts.length > MAX_COHORTS) throw new Error(`${cohorts.length} cohorts; allowed are ${MAX_COHORTS}`);
+  return cohorts.map(({ cohort, planId, globalVersion, devices }) => ({
+    cohort: bounded(cohort),
+    planId: bounded(planId),
+    globalVersion: Number(globalVersion),
+    devices: devices.slice(0, MAX_DEVICES_A_COHORT).map(bounded),
+  }));
+}
