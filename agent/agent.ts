@@ -22,7 +22,7 @@ import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import { Publisher } from "./publisher.ts";
 import { RowQueue } from "./row-queue.ts";
 import { SelfReport } from "./self-report.ts";
-import type { TroubleKind } from "./trouble.ts";
+import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
 
 const MAX_DEVICES = 2_000;
@@ -121,6 +121,7 @@ export class Agent {
     this.#uplink = new Uplink({
       link,
       store,
+      nowMs,
       random,
       handlers: {
         hello: () => this.#self.hello(),
@@ -130,6 +131,7 @@ export class Agent {
         feedback: (message) => this.#follower.feedback(message),
         sessionChanged: (connected, detail) => log.info({ connected, detail }, "coordinator session"),
         problem: (kind, what) => trouble(kind, "coordinator", what),
+        storeFailed: (error) => this.#storeFailed(error),
       },
     });
     this.#publisher = new Publisher(store.alerts, () => this.#broker);
@@ -162,12 +164,12 @@ export class Agent {
     this.#queue.take(MAX_QUEUED_ROWS);
     await within(CLOSE_STEP_MS, this.#lane.idle());
     await within(CLOSE_STEP_MS, Promise.all([this.#sessions, ...this.#learners().map((learner) => learner.close())]));
-    for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
+    this.#stored(() => {
+      for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
+    });
     if (this.#broker.connected) {
-      await within(
-        CLOSE_STEP_MS,
-        Promise.all([this.#broker.publish(this.#self.status("offline")), this.#publisher.wake()]),
-      );
+      const goodBye = this.#stored(() => this.#self.status("offline"));
+      await within(CLOSE_STEP_MS, Promise.all([goodBye && this.#broker.publish(goodBye), this.#publisher.wake()]));
     }
     await within(CLOSE_STEP_MS, this.#broker.close());
     link.close();
@@ -209,7 +211,7 @@ export class Agent {
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
     const judged = await judgeRows(cohort, readings, (reading, refusal) => this.#refuse(reading.deviceId, refusal));
     this.#rows += judged.length;
-    for (const row of judged) this.#observe(cohort, row);
+    for (const row of judged) this.#stored(() => this.#observe(cohort, row));
   }
 
   #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
@@ -243,15 +245,13 @@ export class Agent {
 
   #keepHouse(): void {
     const { store, nowMs } = this.#deps;
-    try {
+    this.#stored(() => {
       store.alerts.emptyDue(nowMs());
       for (const cohort of this.#cohorts.values()) {
         const due = cohort.dueRecords(nowMs());
         if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
       }
-    } catch (error) {
-      this.#troubles.report("store_failed", "agent.sqlite", (error as Error).message);
-    }
+    });
     void this.#publisher.wake();
     void this.#uplink.report();
   }
@@ -289,7 +289,8 @@ export class Agent {
   }
 
   #tellStatus(): void {
-    this.#tell(this.#self.status("online"));
+    const status = this.#stored(() => this.#self.status("online"));
+    if (status !== null) this.#tell(status);
   }
 
   /** Of interest only while it is fresh: not kept for a broker that is away. */
@@ -361,6 +362,14 @@ export class Agent {
 
   #refuse(where: string, { refused, detail }: Refusal): void {
     this.#refusals.report(refused, where, detail);
+  }
+
+  #stored<Result>(work: () => Result): Result | null {
+    return guarded(work, (error) => this.#storeFailed(error));
+  }
+
+  #storeFailed(error: Error): void {
+    this.#troubles.report("store_failed", "agent.sqlite", error.message);
   }
 
   #stamp() {

@@ -23,6 +23,13 @@ export interface EpisodesDeps {
   readonly onTransition: (episode: Episode) => void;
 }
 
+/** The row that an episode is stepped by; `record`: its device after the row. */
+export interface EpisodeRow {
+  readonly atMs: number;
+  readonly receivedAtMs: number;
+  readonly record: () => DeviceRecord;
+}
+
 const KINDS: readonly ModelKind[] = ["federated", "z_score"];
 
 export class Episodes {
@@ -44,13 +51,9 @@ export class Episodes {
 
   /**
    * After a row was judged by `subject.kind` (null: it can't say anything yet). The device's alarm is saved with the
-   * transition, so that both agree after a restart.
+   * transition, so that both agree after a restart. Throws, and has not seen the row, when that can't be saved.
    */
-  observe(
-    subject: Omit<EpisodeSubject, "newAlertId">,
-    seen: Observation | null,
-    row: { readonly atMs: number; readonly receivedAtMs: number; readonly record: () => DeviceRecord },
-  ): void {
+  observe(subject: Omit<EpisodeSubject, "newAlertId">, seen: Observation | null, row: EpisodeRow): void {
     for (const kind of KINDS) if (kind !== subject.kind) this.#end(subject.deviceId, kind, row);
     if (seen === null) return;
     const key = keyOf(subject.deviceId, subject.kind);
@@ -59,30 +62,26 @@ export class Episodes {
   }
 
   /** The device's rows begin anew: whatever was active is over. */
-  endAll(deviceId: DeviceId, row: { atMs: number; receivedAtMs: number; record: () => DeviceRecord }): void {
+  endAll(deviceId: DeviceId, row: EpisodeRow): void {
     for (const kind of KINDS) {
       this.#end(deviceId, kind, row);
       this.#states.delete(keyOf(deviceId, kind));
     }
   }
 
-  #end(
-    deviceId: DeviceId,
-    kind: ModelKind,
-    row: { atMs: number; receivedAtMs: number; record: () => DeviceRecord },
-  ): void {
+  #end(deviceId: DeviceId, kind: ModelKind, row: EpisodeRow): void {
     const key = keyOf(deviceId, kind);
     const state = this.#states.get(key);
     if (state?.episode) this.#take(key, clearEpisode(state, row.atMs), row);
   }
 
-  #take(
-    key: string,
-    { state, event }: EpisodeStep,
-    { receivedAtMs, record }: { readonly receivedAtMs: number; readonly record: () => DeviceRecord },
-  ): void {
-    this.#states.set(key, state);
-    if (event === null) return;
+  #take(key: string, { state, event }: EpisodeStep, row: EpisodeRow): void {
+    if (event !== null) this.#save(event, row);
+    this.#states.set(key, state); // after it is saved: what could not be is tried again with the next row
+    if (event !== null) this.#deps.onTransition(event.episode);
+  }
+
+  #save(event: NonNullable<EpisodeStep["event"]>, { receivedAtMs, record }: EpisodeRow): void {
     const { store, origin, newId, nowMs } = this.#deps;
     const { episode, kind } = event;
     const topic = stateTopic(origin, episode.deviceId, episode.kind);
@@ -92,7 +91,6 @@ export class Episodes {
       store.alerts.emptyAt(topic, kind === "cleared" ? nowMs() + CLEARED_STATE_MS : null);
       if (kind !== "updated") store.learning.saveDevices(episode.cohort, [record()]);
     });
-    this.#deps.onTransition(episode);
   }
 }
 

@@ -9,7 +9,7 @@ import { type Learner, UnusableModelError } from "./learner.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { CoordinatorLink, Feedback, FeedbackAcknowledgement, GlobalModel } from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
-import type { ReportTrouble } from "./trouble.ts";
+import type { ReportTrouble, TroubleKind } from "./trouble.ts";
 
 const REFETCH: BackoffSettings = { firstMs: 1_000, maxMs: 60_000 };
 
@@ -24,11 +24,18 @@ export interface FollowerDeps {
   readonly trouble: ReportTrouble;
 }
 
-/** At most one plan is being fetched for a cohort, the one named last; a model that comes before its plan waits for it. */
+/** A plan on its way, and what was said meanwhile: the newest of each waits for it. */
+interface Fetch {
+  readonly planId: PlanId;
+  readonly abort: AbortController;
+  model: GlobalModel | null;
+  feedback: { readonly said: Feedback; readonly acknowledge: (now: FeedbackAcknowledgement) => void } | null;
+}
+
+/** At most one plan is being fetched for a cohort, the one named last. */
 export class CoordinatorFollower {
   readonly #deps: FollowerDeps;
-  readonly #fetches = new Map<CohortId, { readonly planId: PlanId; readonly abort: AbortController }>();
-  readonly #waiting = new Map<CohortId, GlobalModel>();
+  readonly #fetches = new Map<CohortId, Fetch>();
 
   constructor(deps: FollowerDeps) {
     this.#deps = deps;
@@ -41,22 +48,32 @@ export class CoordinatorFollower {
     fetching?.abort.abort();
     this.#fetches.delete(id);
     if (cohort.learner?.plan.planId === planId) return;
-    const abort = new AbortController();
-    this.#fetches.set(id, { planId, abort });
-    void this.#fetch(cohort, planId, abort.signal);
+    const fetch: Fetch = { planId, abort: new AbortController(), model: null, feedback: null };
+    this.#fetches.set(id, fetch);
+    void this.#fetch(cohort, fetch);
   }
 
   async globalModel(model: GlobalModel): Promise<void> {
     const cohort = this.#cohort(model.cohort);
     if (cohort === null) return;
     this.planChanged(model);
-    if (this.#fetches.has(model.cohort)) this.#waiting.set(model.cohort, model);
+    const fetch = this.#fetches.get(model.cohort);
+    if (fetch !== undefined) fetch.model = model;
     else await this.#deps.lane.run(() => this.#activate(cohort, model));
   }
 
-  /** Always gives an acknowledgement, so that the coordinator need not repeat itself. */
+  /**
+   * Resolves when it is in force, or has nothing to be in force for. Feedback that waits for a plan never resolves once
+   * newer feedback or another plan took its place: a later session brings it again.
+   */
   async feedback(feedback: Feedback): Promise<FeedbackAcknowledgement> {
     const { cohort, globalVersion, learningRateFactor } = feedback;
+    const fetch = this.#fetches.get(cohort);
+    if (fetch !== undefined) {
+      return new Promise((acknowledge) => {
+        fetch.feedback = { said: feedback, acknowledge };
+      });
+    }
     const learner = this.#cohort(cohort)?.learner ?? null;
     if (learner !== null) return this.#deps.lane.run(() => learner.applyFeedback(feedback));
     return { cohort, globalVersion, learningRateFactor: boundedFactor(learningRateFactor) ?? 1 };
@@ -66,12 +83,14 @@ export class CoordinatorFollower {
     for (const { abort } of this.#fetches.values()) abort.abort();
   }
 
-  async #fetch(cohort: Cohort, planId: PlanId, signal: AbortSignal): Promise<void> {
+  async #fetch(cohort: Cohort, fetch: Fetch): Promise<void> {
+    const { planId } = fetch;
+    const { signal } = fetch.abort;
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
         const plan = await this.#deps.link.fetchPlan(planId, signal);
         const model = await PlanModel.load(plan);
-        return await this.#deps.lane.run(() => this.#adopt(cohort, plan, model, signal));
+        return await this.#deps.lane.run(() => this.#adopt(cohort, plan, model, fetch));
       } catch (error) {
         if (!signal.aborted) this.#deps.trouble("plan_fetch", `${cohort.cohort} ${planId}`, (error as Error).message);
         await pause(backoffMs(attempt, REFETCH, this.#deps.random), signal);
@@ -79,15 +98,26 @@ export class CoordinatorFollower {
     }
   }
 
-  async #adopt(cohort: Cohort, plan: Plan, model: PlanModel, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return model.release();
-    this.#deps.store.learning.startPlan(cohort.cohort, plan);
-    void cohort.learner?.close();
-    cohort.learnBy(this.#deps.newLearner(cohort, model, { plan, slot: null, learningRateFactor: 1 }));
+  /** Rejects, changing nothing, when the plan can't be kept. */
+  async #adopt(cohort: Cohort, plan: Plan, model: PlanModel, fetch: Fetch): Promise<void> {
+    if (fetch.abort.signal.aborted) return model.release();
+    try {
+      this.#deps.store.learning.startPlan(cohort.cohort, plan);
+    } catch (error) {
+      await model.release();
+      throw error;
+    }
+    const failed = (kind: TroubleKind) => (error: Error) => this.#deps.trouble(kind, cohort.cohort, error.message);
+    cohort.learner?.close().catch(failed("bad_model"));
+    const learner = this.#deps.newLearner(cohort, model, { plan, slot: null, learningRateFactor: 1 });
+    cohort.learnBy(learner);
     this.#fetches.delete(cohort.cohort);
-    const waiting = this.#waiting.get(cohort.cohort);
-    this.#waiting.delete(cohort.cohort);
-    if (waiting?.planId === plan.planId) await this.#activate(cohort, waiting);
+    await this.#catchUp(cohort, learner, fetch).catch(failed("store_failed")); // the next session brings it again
+  }
+
+  async #catchUp(cohort: Cohort, learner: Learner, { model, feedback }: Fetch): Promise<void> {
+    if (model !== null) await this.#activate(cohort, model);
+    feedback?.acknowledge(learner.applyFeedback(feedback.said));
   }
 
   async #activate(cohort: Cohort, model: GlobalModel): Promise<void> {

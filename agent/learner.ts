@@ -5,6 +5,7 @@ import type { PlanModel, Scores } from "../runtime/plan-model.ts";
 import type { Device, DeviceRecord } from "./core/device.ts";
 import { boundedFactor } from "./core/feedback.ts";
 import { PendingRows } from "./core/pending-rows.ts";
+import { isRecent } from "./core/recent.ts";
 import type { Lane } from "./lane.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Feedback, FeedbackAcknowledgement, GlobalModel, Update } from "./ports/coordinator-link.ts";
@@ -13,6 +14,8 @@ import { isUsable, type LocalTraining, trainLocally } from "./train-locally.ts";
 
 /** Rows that wait for a base to train from, or for a training to end. */
 const MAX_PENDING_ROWS = 10_000;
+/** How long a training that failed, for a full disk say, is not tried again. */
+const RETRY_MS = 60_000;
 /** Bounds the memory of one calibration run. */
 const CALIBRATION_ROWS = 1_000;
 
@@ -50,6 +53,7 @@ export class Learner {
   #training: AbortController | null = null;
   #computing: Promise<unknown> = Promise.resolve();
   #lastTrainingMs: number;
+  #failedAtMs: number | null = null;
 
   constructor(deps: LearnerDeps, model: PlanModel, { plan, slot, learningRateFactor }: CohortRecord) {
     this.#deps = deps;
@@ -78,12 +82,16 @@ export class Learner {
     this.#pending.add(features);
   }
 
-  /** False when it is active already. Throws UnusableModelError, changing nothing. */
+  /** False when it is active already; its factor is in force either way. Throws UnusableModelError, changing nothing. */
   async activate(model: GlobalModel): Promise<boolean> {
     const { globalVersion, trained, weights } = model;
     const before = this.#slot;
-    if (before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights))
+    const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
+    if (before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights)) {
+      if (factor !== this.#factor) this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
+      this.#factor = factor;
       return false;
+    }
     const count = weightCount(this.plan.manifest.weights);
     if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
     const slot = { globalVersion, trained, base: weights, local: weights, localSteps: before?.localSteps ?? 0 };
@@ -93,22 +101,30 @@ export class Learner {
     this.#deps.store.transaction(() => {
       if (versionsBeganAgain) this.#deps.store.learning.forgetFeedback(this.#deps.cohort);
       this.#deps.store.learning.saveSlot(this.#deps.cohort, slot);
+      this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
     });
     this.#slot = slot;
+    this.#factor = factor;
     for (const [device, scores] of thresholds) device.monitor?.calibrate(scores);
     return true;
   }
 
-  /** Idempotent by version; what it returns is now in force. */
+  /**
+   * Idempotent by version; what it returns is now in force. Feedback on a candidate before the champion changes nothing:
+   * the champion came with what holds since.
+   */
   applyFeedback({ cohort, globalVersion, promoted, learningRateFactor }: Feedback): FeedbackAcknowledgement {
     const { store } = this.#deps;
     const factor = boundedFactor(learningRateFactor) ?? this.#factor;
     const slot = promoted || this.#slot === null ? this.#slot : { ...this.#slot, local: this.#slot.base };
-    const applied = store.transaction(() => {
-      if (!store.learning.recordFeedback(cohort, globalVersion, factor)) return false;
-      if (slot !== null) store.learning.saveSlot(cohort, slot);
-      return true;
-    });
+    const outdated = this.#slot !== null && globalVersion < this.#slot.globalVersion;
+    const applied =
+      !outdated &&
+      store.transaction(() => {
+        if (!store.learning.recordFeedback(cohort, globalVersion, factor)) return false;
+        if (slot !== null) store.learning.saveSlot(cohort, slot);
+        return true;
+      });
     if (applied) {
       if (slot !== this.#slot) this.#training?.abort();
       this.#slot = slot;
@@ -126,6 +142,7 @@ export class Learner {
   /** Enough new rows, or any new row and enough time. */
   due(): boolean {
     if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return false;
+    if (this.#failedAtMs !== null && isRecent(this.#failedAtMs, this.#deps.nowMs(), RETRY_MS)) return false;
     const { triggerRows, triggerMs } = this.plan.manifest.training;
     return this.#pending.length >= triggerRows || this.#deps.nowMs() - this.#lastTrainingMs >= triggerMs;
   }
@@ -149,6 +166,7 @@ export class Learner {
         if (!training.signal.aborted) await this.#adopt(slot, taken, result);
       });
     } catch (error) {
+      this.#failedAtMs = this.#deps.nowMs();
       this.#deps.onProblem("training_failed", (error as Error).message);
     } finally {
       this.#training = null;
@@ -169,13 +187,14 @@ export class Learner {
   ): Promise<void> {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
-      this.#slot = { ...slot, local: slot.base };
-      store.learning.saveSlot(cohort, this.#slot);
+      const backToBase = { ...slot, local: slot.base };
+      store.learning.saveSlot(cohort, backToBase);
+      this.#slot = backToBase;
       this.#pending.learned(taken.upTo);
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
     const next: Slot = { ...slot, local: result.weights, localSteps: slot.localSteps + result.steps };
-    const update = this.#updateOf(next, taken.rows, result.loss);
+    const update = this.#updateOf(slot, next, { samples: taken.rows, loss: result.loss });
     for (const device of this.#deps.devices()) device.monitor?.freeze();
     await this.recalibrate();
     store.transaction(() => {
@@ -188,16 +207,16 @@ export class Learner {
     this.#deps.onTrained(update);
   }
 
-  #updateOf({ globalVersion, base, local, localSteps }: Slot, samples: number, loss: number): Update {
+  /** A training took the local weights from `before` to `after`. */
+  #updateOf(before: Slot, after: Slot, training: { readonly samples: number; readonly loss: number }): Update {
     return {
       updateId: this.#deps.newUpdateId(),
       cohort: this.#deps.cohort,
       planId: this.plan.planId,
-      baseVersion: globalVersion,
-      localSteps,
-      samples,
-      loss,
-      delta: local.map((weight, index) => weight - (base[index] ?? 0)),
+      baseVersion: after.globalVersion,
+      localSteps: after.localSteps,
+      ...training,
+      delta: after.local.map((weight, index) => weight - (before.local[index] ?? 0)),
     };
   }
 

@@ -8,7 +8,7 @@ import { MqttBroker } from "./adapters/mqtt.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
-import { statusMessage } from "./core/alert.ts";
+import { lastWill } from "./core/alert.ts";
 import { telemetryTopics } from "./core/default-mapping.ts";
 
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when its folder can't be used. */
@@ -33,7 +33,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
           url: config.FLEAD_MQTT_URL,
           clientId: `flead-${site}-${gatewayId}`,
           topics: telemetryTopics(site),
-          will: statusMessage(origin, "offline", { id: newId(), atMs: nowMs() }, { agent_version: version }),
+          will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },
         handlers,

@@ -17,3 +17,16 @@ export type TroubleKind =
 
 /** `where`: device, cohort or topic; `what`: what was wrong and what is allowed. */
 export type ReportTrouble = (kind: TroubleKind, where: string, what: string) => void;
+
+/**
+ * What `work` gives; null, and told to `failed`, when it throws: a store that can't be written, for a full disk, costs
+ * what it should have kept and not the process.
+ */
+export function guarded<Result>(work: () => Result, failed: (error: Error) => void): Result | null {
+  try {
+    return work();
+  } catch (error) {
+    failed(error as Error);
+    return null;
+  }
+}

@@ -1,5 +1,6 @@
 // The gateway's side of the session: what waits in the outbox goes up until it is answered, what comes down is applied.
 import { type BackoffSettings, backoffMs, pause } from "../runtime/retry.ts";
+import { isRecent } from "./core/recent.ts";
 import type { AgentStore, UnreportedEpisode } from "./ports/agent-store.ts";
 import type {
   CoordinatorLink,
@@ -12,9 +13,14 @@ import type {
   Session,
   Update,
 } from "./ports/coordinator-link.ts";
+import { guarded } from "./trouble.ts";
 
 const MAX_IN_FLIGHT = 32;
+/** A report that was not answered by then is taken for lost, as is what the store could not do before it is tried again. */
+const PATIENCE_MS = 30_000;
 const RECONNECT: BackoffSettings = { firstMs: 1_000, maxMs: 30_000 };
+
+type UplinkProblem = "no_session" | "update_refused" | "bad_message" | "unknown_cohort";
 
 export interface UplinkHandlers {
   readonly hello: () => Hello;
@@ -26,12 +32,14 @@ export interface UplinkHandlers {
   readonly globalModel: (message: GlobalModel) => Promise<void>;
   readonly feedback: (message: Feedback) => Promise<FeedbackAcknowledgement>;
   readonly sessionChanged: (connected: boolean, detail: string) => void;
-  readonly problem: (kind: "no_session" | "update_refused" | "bad_message" | "unknown_cohort", what: string) => void;
+  readonly problem: (kind: UplinkProblem, what: string) => void;
+  readonly storeFailed: (error: Error) => void;
 }
 
 export interface UplinkDeps {
   readonly link: CoordinatorLink;
   readonly store: AgentStore;
+  readonly nowMs: () => number;
   readonly random: () => number;
   readonly handlers: UplinkHandlers;
 }
@@ -44,7 +52,11 @@ export class Uplink {
   readonly #inFlight = new Set<string>();
   #pumping = false;
   #retryTimer: NodeJS.Timeout | null = null;
-  #unanswered: { readonly reportId: string; readonly episodes: readonly UnreportedEpisode[] } | null = null;
+  #unanswered: {
+    readonly reportId: string;
+    readonly episodes: readonly UnreportedEpisode[];
+    readonly sentAtMs: number;
+  } | null = null;
   #reportWanted = false;
 
   constructor(deps: UplinkDeps) {
@@ -82,17 +94,19 @@ export class Uplink {
     }
   }
 
-  /** `asked`: also when nothing changed. */
+  /** `asked`: also when nothing changed. Never rejects. */
   async report(asked = false): Promise<void> {
     const session = this.#session;
     if (session === null) return;
-    if (this.#unanswered !== null) {
+    const atMs = this.#deps.nowMs();
+    const lost = this.#unanswered !== null && !isRecent(this.#unanswered.sentAtMs, atMs, PATIENCE_MS);
+    if (this.#unanswered !== null && !lost) {
       this.#reportWanted = true;
       return;
     }
-    const next = this.#deps.handlers.report(asked);
+    const next = this.#stored(() => this.#deps.handlers.report(asked || lost));
     if (next === null) return;
-    this.#unanswered = { reportId: next.report.reportId, episodes: next.episodes };
+    this.#unanswered = { reportId: next.report.reportId, episodes: next.episodes, sentAtMs: atMs };
     await session.send({ kind: "report", report: next.report }).catch(() => undefined);
   }
 
@@ -132,10 +146,9 @@ export class Uplink {
         return handlers.planChanged(message);
       case "globalModel":
         return handlers.globalModel(message);
-      case "feedback": {
-        const acknowledgement = await handlers.feedback(message);
-        return session.send({ kind: "feedbackAcknowledgement", acknowledgement });
-      }
+      case "feedback":
+        void this.#acknowledge(message, session); // it may have to wait for a plan, and what follows must not
+        return;
       case "updateResult":
         return this.#answered(message);
       case "reportResult":
@@ -147,6 +160,15 @@ export class Uplink {
     }
   }
 
+  async #acknowledge(feedback: Feedback, session: Session): Promise<void> {
+    try {
+      const acknowledgement = await this.#deps.handlers.feedback(feedback);
+      await session.send({ kind: "feedbackAcknowledgement", acknowledgement }).catch(() => undefined);
+    } catch (error) {
+      this.#deps.handlers.storeFailed(error as Error);
+    }
+  }
+
   #answered({ updateId, status, reason, retryAfterMs }: Extract<FromCoordinator, { kind: "updateResult" }>): void {
     this.#inFlight.delete(updateId);
     if (status === "retry") {
@@ -154,8 +176,12 @@ export class Uplink {
       return;
     }
     if (status === "refused") this.#deps.handlers.problem("update_refused", `${updateId}: ${reason}`);
-    this.#deps.store.learning.removeUpdate(updateId);
-    void this.wake();
+    const removed = this.#stored(() => {
+      this.#deps.store.learning.removeUpdate(updateId);
+      return true;
+    });
+    if (removed) void this.wake();
+    else this.#retryAfter(PATIENCE_MS);
   }
 
   /** The whole outbox waits, so that updates stay in order. */
@@ -169,8 +195,9 @@ export class Uplink {
 
   #reported(reportId: string): void {
     if (this.#unanswered?.reportId !== reportId) return;
-    this.#deps.store.alerts.markReported(this.#unanswered.episodes);
+    const { episodes } = this.#unanswered;
     this.#unanswered = null;
+    this.#stored(() => this.#deps.store.alerts.markReported(episodes));
     if (!this.#reportWanted) return;
     this.#reportWanted = false;
     void this.report();
@@ -180,9 +207,15 @@ export class Uplink {
     const session = this.#session;
     if (session === null || this.#retryTimer !== null || this.#inFlight.size >= MAX_IN_FLIGHT) return null;
     const { learning } = this.#deps.store;
-    const next = learning.queuedUpdates(MAX_IN_FLIGHT).find((id) => !this.#inFlight.has(id));
-    const update = next === undefined ? null : learning.update(next);
+    const update = this.#stored(() => {
+      const next = learning.queuedUpdates(MAX_IN_FLIGHT).find((id) => !this.#inFlight.has(id));
+      return next === undefined ? null : learning.update(next);
+    });
     return update === null ? null : { session, update };
+  }
+
+  #stored<Result>(work: () => Result): Result | null {
+    return guarded(work, this.#deps.handlers.storeFailed);
   }
 
   #forget(): void {

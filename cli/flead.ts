@@ -1,13 +1,15 @@
 #!/usr/bin/env node
-// The `flead` command. Before anything native is loaded it makes sure that the Node it runs under is the pinned one.
+// The `flead` command. Before anything else is loaded: is Node the pinned one, and set to a small memory?
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../runtime/package-root.ts";
+import { MALLOC_SETTINGS, saveMemory } from "./memory.ts";
 
 const OLDEST_NODE_MAJOR = 22;
 
 if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE_MAJOR) {
+  saveMemory();
   const { runCommand } = await import("./program.ts");
   await runCommand(process.argv);
 } else {
@@ -17,7 +19,10 @@ if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE_MAJOR) {
 /** Native modules of FLEAD crash under older Nodes instead of saying so; npm put a right one beside them. */
 function runUnderPinnedNode(): void {
   const node = join(packageRoot, "node_modules/.bin/node");
-  const child = spawn(node, process.argv.slice(1), { stdio: "inherit" });
+  const child = spawn(node, process.argv.slice(1), {
+    env: { ...MALLOC_SETTINGS, ...process.env },
+    stdio: "inherit",
+  });
   child.on("error", () => {
     process.stderr.write(
       `flead needs Node ${OLDEST_NODE_MAJOR} or newer; this is ${process.version}, and ${node} is not there\n`,

@@ -52,6 +52,13 @@ async function replay(files: string[], options: ReplayOptions): Promise<void> {
     throw new UsageError("--device names one device, but several files are given");
   const site = deviceId(options.site);
   const recordings = await Promise.all(files.map((file) => readRecording(file, options)));
+  const twice = recordings.find(
+    ({ device }, index) => recordings.findIndex((other) => other.device === device) < index,
+  );
+  if (twice)
+    throw new UsageError(
+      `two recordings would be device ${twice.device}: play them one after the other, or rename one`,
+    );
   const stop = shutdownSignal();
   const client = await connectAsync(options.mqtt, { connectTimeout: CONNECT_TIMEOUT_MS, reconnectPeriod: 0 }).catch(
     (cause) => {

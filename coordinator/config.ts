@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type HostAndPort, hostAndPort, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
+import { isLoopback } from "./core/loopback.ts";
 
 const fileList = z.string().transform((text) =>
   text
@@ -10,9 +11,7 @@ const fileList = z.string().transform((text) =>
     .filter((file) => file !== ""),
 );
 
-const LOOPBACK = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
-
-const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => LOOPBACK.test(host), {
+const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => isLoopback(host), {
   message:
     "must be on loopback (127.0.0.1, ::1, localhost): there is no transport security and no log-in to serve others",
 });

@@ -19,7 +19,7 @@ export class RoundLoop {
   #askedAgain = false;
   #timer: NodeJS.Timeout | null = null;
   #failures = 0;
-  #stopped = false;
+  readonly #stop = new AbortController();
 
   constructor(deps: RoundDeps, state: CohortState, log: Logger) {
     this.#deps = deps;
@@ -33,7 +33,7 @@ export class RoundLoop {
 
   /** Looks whether the open round is due; cheap to call after every stored update. */
   check(): void {
-    if (this.#stopped) return;
+    if (this.#stop.signal.aborted) return;
     if (this.#running) {
       this.#askedAgain = true;
       return;
@@ -46,16 +46,16 @@ export class RoundLoop {
     });
   }
 
-  /** Lets a running round finish; starts no other. */
+  /** A round that is being evaluated is given up and will be run again from what is stored; one that is being recorded ends. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stop.abort();
     if (this.#timer) clearTimeout(this.#timer);
     await this.#running;
   }
 
   async #closeWhatIsDue(): Promise<void> {
     try {
-      while (!this.#stopped) {
+      while (!this.#stop.signal.aborted) {
         const open = await this.#deps.store.openRound(this.#state.cohort);
         const decision = decideRound(open, this.#state.federation.round, Date.now());
         if (decision.do === "wait") {
@@ -63,10 +63,11 @@ export class RoundLoop {
           if (decision.untilMs !== null) this.#checkAfter(decision.untilMs - Date.now());
           return;
         }
-        this.#state = await runRound(this.#deps, this.#state);
+        this.#state = await runRound(this.#deps, this.#state, this.#stop.signal);
         this.#logRound();
       }
     } catch (error) {
+      if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
       this.#log.error({ err: error, cohort: this.#state.cohort, waitMs }, "a round failed; it is tried again");
       this.#checkAfter(waitMs);
@@ -85,6 +86,7 @@ export class RoundLoop {
 
   #checkAfter(ms: number): void {
     if (this.#timer) clearTimeout(this.#timer);
+    if (this.#stop.signal.aborted) return;
     this.#timer = setTimeout(() => this.check(), Math.max(0, ms));
   }
 

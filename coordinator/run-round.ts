@@ -3,7 +3,7 @@ import { applyDelta } from "../learning/aggregation/fedavg.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
 import { afterRound, type CohortState, championsSince, type GlobalModel } from "./core/cohort-state.ts";
-import { agreements, type Combined, combineUpdates, type RoundUpdate } from "./core/combine-updates.ts";
+import { type Combined, combineUpdates } from "./core/combine-updates.ts";
 import { type Judgement, judge, quality } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
@@ -17,7 +17,7 @@ export interface RoundDeps {
 }
 
 /** Runs one round to its end and returns the cohort as it is after it. Throws with nothing changed. */
-export async function runRound(deps: RoundDeps, before: CohortState): Promise<CohortState> {
+export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<CohortState> {
   const updates = await deps.store.roundUpdates(before.cohort);
   const combined = combineUpdates(updates, (base) => championsSince(before, base));
   const version = before.lastVersion + 1;
@@ -28,17 +28,17 @@ export async function runRound(deps: RoundDeps, before: CohortState): Promise<Co
   };
 
   const [evaluation, championEvaluation] = [
-    await deps.evaluator.evaluate(candidate.weights),
-    await deps.evaluator.evaluate(before.champion.weights),
+    await deps.evaluator.evaluate(candidate.weights, signal),
+    await deps.evaluator.evaluate(before.champion.weights, signal),
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, championHeldOut, before.federation.gate.margin);
+  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, before.federation.gate.margin);
 
   const promoted = judgement.verdict === "promoted";
   const rate = nextRate(before.rate, quality(heldOut), promoted);
   const after = afterRound(before, version, promoted ? candidate : before.champion, rate);
-  const feedback = feedbackFor(after, version, judgement, updates, combined, {
+  const feedback = feedbackFor(after, version, judgement, combined, {
     before: championHeldOut,
     after: heldOut,
   });
@@ -66,13 +66,12 @@ function feedbackFor(
   cohort: CohortState,
   version: number,
   judgement: Judgement,
-  updates: readonly RoundUpdate[],
   combined: Combined,
   scores: { before: Scores | null; after: Scores | null },
 ): GatewayFeedback[] {
   const lossBefore = scores.before?.loss ?? null;
   const lossAfter = scores.after?.loss ?? null;
-  return [...agreements(updates, combined)].map(([gatewayId, agreement]) => ({
+  return [...combined.agreements].map(([gatewayId, agreement]) => ({
     cohort: cohort.cohort,
     gatewayId: gatewayId as GatewayId,
     version,

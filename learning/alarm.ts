@@ -16,12 +16,6 @@ export interface AlarmState {
   readonly quietSinceMs: number | null;
 }
 
-export interface AlarmStep {
-  readonly state: AlarmState;
-  readonly transition: "raised" | "cleared" | null;
-  readonly active: boolean;
-}
-
 export const initialAlarm: AlarmState = { active: false, recent: 0, loud: 0, quietSinceMs: null };
 
 const push = (window: number, bit: boolean) => ((window << 1) | Number(bit)) & WINDOW_MASK;
@@ -43,16 +37,11 @@ export const recentlyOver = (state: AlarmState): number => bits(state.recent & (
 export function stepAlarm(
   state: AlarmState,
   { score, threshold, atMs }: { readonly score: number; readonly threshold: number; readonly atMs: number },
-): AlarmStep {
+): AlarmState {
   const recent = push(state.recent, score > threshold);
   const loud = push(state.loud, !(score < CLEAR_FRACTION * threshold));
   const quiet = bits(loud) < MAJORITY_ROWS;
   const quietSinceMs = quiet ? Math.min(state.quietSinceMs ?? atMs, atMs) : null;
-  if (!state.active && bits(recent) >= MAJORITY_ROWS) {
-    return { state: { active: true, recent, loud, quietSinceMs }, transition: "raised", active: true };
-  }
-  if (state.active && quietSinceMs !== null && atMs - quietSinceMs >= CLEAR_MS) {
-    return { state: initialAlarm, transition: "cleared", active: false };
-  }
-  return { state: { active: state.active, recent, loud, quietSinceMs }, transition: null, active: state.active };
+  if (state.active && quietSinceMs !== null && atMs - quietSinceMs >= CLEAR_MS) return initialAlarm;
+  return { active: state.active || bits(recent) >= MAJORITY_ROWS, recent, loud, quietSinceMs };
 }

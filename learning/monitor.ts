@@ -8,7 +8,6 @@ import { percentile, quantile } from "./threshold.ts";
 export interface Judgement {
   /** The score is over the threshold. */
   readonly over: boolean;
-  readonly transition: "raised" | "cleared" | null;
   /** An alarm is active after this row. */
   readonly active: boolean;
   /** Neither part of an alarm nor of repeated exceedance: statistics and model may learn from it. */
@@ -72,7 +71,7 @@ export class DeviceMonitor {
     const { row, features, threshold } = input;
     const judgement: Judgement =
       threshold === null
-        ? { over: false, transition: null, active: this.#alarm.active, learnable: true }
+        ? { over: false, active: this.#alarm.active, learnable: true }
         : this.#detect({ score: input.score, threshold, atMs: input.atMs });
     if (judgement.learnable) {
       this.#frontEnd.learn(row);
@@ -129,8 +128,8 @@ export class DeviceMonitor {
   #detect(scored: { score: number; threshold: number; atMs: number }): Judgement {
     const over = scored.score > scored.threshold;
     const repeated = over && recentlyOver(this.#alarm) > 0;
-    const { state, transition, active } = stepAlarm(this.#alarm, scored);
-    this.#alarm = state;
-    return { over, transition, active, learnable: !active && !repeated };
+    this.#alarm = stepAlarm(this.#alarm, scored);
+    const { active } = this.#alarm;
+    return { over, active, learnable: !active && !repeated };
   }
 }

@@ -53,6 +53,18 @@ export class RobustZScore {
     return scored;
   }
 
+  /** The score of each row held, at most `rows`, against the statistics that it is part of; in no particular order. */
+  ownScores(): number[] {
+    const { values, count } = this.#ring;
+    const channels = this.#row.length;
+    const centres = this.#sorted.map((_, channel) => this.#centre(channel));
+    return Array.from({ length: count }, (_, row) =>
+      centres.reduce((largest, { median, sigma }, channel) => {
+        return Math.max(largest, Math.abs(Number(values[row * channels + channel]) - median) / sigma);
+      }, 0),
+    );
+  }
+
   /** Median ± 3 robust σ of a channel, in its unit; null before the first row. */
   expected(channel: number): [low: number, high: number] | null {
     if (this.#ring.count === 0) return null;

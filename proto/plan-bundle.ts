@@ -6,6 +6,7 @@ import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
 import { nextName } from "../learning/models/train-step.ts";
 import { type Manifest, weightCount } from "../learning/plan.ts";
 import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
+import { MAX_BUNDLE_BYTES } from "./limits.ts";
 import { checkOnnx, encodeOnnx } from "./onnx.ts";
 import { describeFaults, manifestSchema } from "./plan-schema.ts";
 import { decodeWeights, encodeWeights } from "./weights.ts";
@@ -24,8 +25,6 @@ export class PlanBundleError extends Error {
     this.name = "PlanBundleError";
   }
 }
-
-const MAX_BUNDLE_BYTES = 16 * 1024 * 1024;
 
 /** The same plan gives the same bytes, whatever the order of its keys. Throws PlanBundleError for one nobody would accept. */
 export function encodeBundle(plan: CompiledPlan): { planId: PlanId; bytes: Uint8Array } {

@@ -1,5 +1,6 @@
 // What a plan may say: for the YAML that a person writes and for the manifest that a gateway is sent.
 import { z } from "zod";
+import { CHANNEL_NAME_RULE, isChannelName, isLabel, isUnit, UNIT_RULE } from "../learning/channels.ts";
 import { featureLayout } from "../learning/features.ts";
 import { buildModel, ModelError } from "../learning/models/build-model.ts";
 import type { Manifest, PlanSettings } from "../learning/plan.ts";
@@ -8,14 +9,14 @@ import { weightCount } from "../learning/plan.ts";
 const MAX_CHANNELS = 256;
 const MAX_PARAMETERS = 1_000_000;
 
-const CHANNEL_NAME = /^[\p{L}\p{N}][\p{L}\p{N} _.:%()/-]{0,63}$/u;
 const TENSOR_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/;
 
 const channel = z.strictObject({
   name: z
     .string()
-    .regex(CHANNEL_NAME, "must be 1 to 64 letters, digits, spaces or _.:%()/-, beginning with a letter or digit"),
-  unit: z.string().regex(/^\P{C}{0,32}$/u, "must be at most 32 printable characters"),
+    .refine(isChannelName, CHANNEL_NAME_RULE)
+    .refine((name) => !isLabel(name), "is what a label is called, and a label must not reach training"),
+  unit: z.string().refine(isUnit, UNIT_RULE),
 });
 
 const hidden = z.array(z.int().min(1).max(4096)).max(8);

@@ -1,5 +1,6 @@
 // Reads sensor recordings: one header, an optional time column, numeric channels, and labels kept apart from them.
 import { parse } from "csv-parse/sync";
+import { isLabel, LABEL_COLUMNS } from "../learning/channels.ts";
 
 export interface LabelledCsv {
   /** Names of the channels; label columns are never among them. */
@@ -13,9 +14,6 @@ export interface LabelledCsv {
 }
 
 const TIME_COLUMNS = ["datetime", "timestamp", "time"];
-const LABEL_COLUMNS = ["anomaly", "label", "is_anomaly"];
-/** Columns that say something about the label and are neither a channel nor the label. */
-const SIDE_COLUMNS = ["changepoint", "fault"];
 
 export class CsvError extends Error {
   constructor(line: number, message: string) {
@@ -33,8 +31,7 @@ export function parseLabelledCsv(text: string): LabelledCsv {
   const find = (names: readonly string[]) => header.findIndex((name) => names.includes(name.toLowerCase()));
   const timeColumn = find(TIME_COLUMNS);
   const labelColumn = find(LABEL_COLUMNS);
-  const isChannel = (name: string, column: number) =>
-    column !== timeColumn && column !== labelColumn && !SIDE_COLUMNS.includes(name.toLowerCase());
+  const isChannel = (name: string, column: number) => column !== timeColumn && !isLabel(name);
   const channelColumns = header.flatMap((name, column) => (isChannel(name, column) ? [column] : []));
   if (channelColumns.length === 0) throw new CsvError(1, "the header names no channel");
 

@@ -33,10 +33,6 @@ export class Problems<Kind extends string> {
     );
   }
 
-  counts(): Readonly<Partial<Record<Kind, number>>> {
-    return Object.fromEntries(this.#counts) as Partial<Record<Kind, number>>;
-  }
-
   get total(): number {
     let sum = 0;
     for (const count of this.#counts.values()) sum += count;

@@ -9,13 +9,13 @@ import {
   type Welcome,
 } from "../../proto/gen/flead/v1/federation.ts";
 import { PlanServiceClient } from "../../proto/gen/flead/v1/plan.ts";
+import { MAX_MESSAGE_BYTES } from "../../proto/limits.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
 import type { CoordinatorLink, FromCoordinator, Hello, Session, ToCoordinator } from "../ports/coordinator-link.ts";
 import type { Plan } from "../ports/plan.ts";
 import { assemble } from "./plan-chunks.ts";
 import { readResponse, wireHeartbeat, wireHello, wireMessage } from "./wire.ts";
 
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const WELCOME_MS = 10_000;
 const HEARTBEAT_MS = 15_000;
 /** A coordinator answers heartbeats: one that said nothing for so long is not there, whatever its machine says. */

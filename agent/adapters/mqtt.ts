@@ -7,8 +7,8 @@ export interface MqttSettings {
   readonly url: string;
   readonly clientId: string;
   readonly topics: readonly string[];
-  /** What the broker says for the gateway when the gateway is gone. */
-  readonly will: OutgoingMessage;
+  /** What the broker says for the gateway when the gateway is gone; made for each connection. */
+  readonly will: () => OutgoingMessage;
   readonly nowMs: () => number;
 }
 
@@ -21,7 +21,10 @@ export class MqttBroker implements Broker {
   #receiving = true;
 
   constructor(settings: MqttSettings, handlers: BrokerHandlers) {
-    const { topic, payload, retain } = settings.will;
+    const will = () => {
+      const { topic, payload, retain } = settings.will();
+      return { topic, payload: Buffer.from(payload), qos: 1 as const, retain };
+    };
     this.#client = connect(settings.url, {
       clientId: settings.clientId,
       clean: true,
@@ -29,8 +32,12 @@ export class MqttBroker implements Broker {
       reconnectPeriod: RECONNECT_MS,
       connectTimeout: CONNECT_TIMEOUT_MS,
       queueQoSZero: false,
+      writeCache: false, // 65,536 prepared two-byte buffers, 7 MB
       resubscribe: false,
-      will: { topic, payload: Buffer.from(payload), qos: 1, retain },
+      will: will(),
+    });
+    this.#client.on("reconnect", () => {
+      this.#client.options.will = will(); // emitted before the new connection is opened
     });
     this.#client.on("connect", () => {
       this.#client.subscribe([...settings.topics], { qos: 1 }, (error) => {

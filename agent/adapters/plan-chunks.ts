@@ -1,7 +1,6 @@
 // A plan's chunks back to its bytes; whatever is missing, out of place or too much is an error.
 import type { GetPlanResponse } from "../../proto/gen/flead/v1/plan.ts";
-
-const MAX_PLAN_BYTES = 64 * 1024 * 1024;
+import { MAX_BUNDLE_BYTES } from "../../proto/limits.ts";
 
 export class PlanChunkError extends Error {
   constructor(message: string) {
@@ -14,8 +13,8 @@ export async function assemble(chunks: AsyncIterable<GetPlanResponse>): Promise<
   let bytes: Uint8Array | null = null;
   let received = 0;
   for await (const { offset, totalBytes, chunk } of chunks) {
-    if (totalBytes <= 0n || totalBytes > MAX_PLAN_BYTES) {
-      throw new PlanChunkError(`a plan of ${totalBytes} bytes; 1 to ${MAX_PLAN_BYTES} are allowed`);
+    if (totalBytes <= 0n || totalBytes > MAX_BUNDLE_BYTES) {
+      throw new PlanChunkError(`a plan of ${totalBytes} bytes; 1 to ${MAX_BUNDLE_BYTES} are allowed`);
     }
     bytes ??= new Uint8Array(Number(totalBytes));
     if (Number(totalBytes) !== bytes.byteLength) throw new PlanChunkError(`the total changed to ${totalBytes} bytes`);

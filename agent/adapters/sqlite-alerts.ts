@@ -74,13 +74,12 @@ export class SqliteAlerts implements AlertStore {
     else this.#run("INSERT OR REPLACE INTO retained VALUES (?, ?)", [topic, atMs]);
   }
 
-  emptyDue(nowMs: number): number {
-    return this.#database.transaction(() => {
+  emptyDue(nowMs: number): void {
+    this.#database.transaction(() => {
       const due = this.#database
         .prepare<[number], { topic: string }>("DELETE FROM retained WHERE empty_at <= ? RETURNING topic")
         .all(nowMs);
       this.addMessages(due.map(({ topic }) => ({ topic, payload: "", retain: true })));
-      return due.length;
     })();
   }
 

@@ -17,9 +17,6 @@ interface CohortRow {
   readonly slot: Buffer | null;
 }
 
-/** Feedback older than this many evaluations is never sent again. */
-const KEPT_FEEDBACK = 100;
-
 export class SqliteLearning implements LearningStore {
   readonly #database: Database.Database;
   readonly #updates: Outbox<Update>;
@@ -58,15 +55,20 @@ export class SqliteLearning implements LearningStore {
     this.#run("UPDATE cohorts SET slot = ? WHERE cohort = ?", [serialize(slot), cohort]);
   }
 
+  saveFactor(cohort: CohortId, factor: number): void {
+    this.#run("UPDATE cohorts SET learning_rate_factor = ? WHERE cohort = ?", [factor, cohort]);
+  }
+
   recordFeedback(cohort: CohortId, globalVersion: number, factor: number): boolean {
     return this.#database.transaction(() => {
-      const added = this.#run("INSERT OR IGNORE INTO feedback VALUES (?, ?, ?)", [cohort, globalVersion, factor]);
+      const added = this.#run(
+        `INSERT INTO feedback SELECT :cohort, :version, :factor
+         WHERE NOT EXISTS (SELECT 1 FROM feedback WHERE cohort = :cohort AND global_version >= :version)`,
+        [{ cohort, version: globalVersion, factor }],
+      );
       if (added === 0) return false;
-      this.#run("UPDATE cohorts SET learning_rate_factor = ? WHERE cohort = ?", [factor, cohort]);
-      this.#run("DELETE FROM feedback WHERE cohort = ? AND global_version <= ?", [
-        cohort,
-        globalVersion - KEPT_FEEDBACK,
-      ]);
+      this.#run("DELETE FROM feedback WHERE cohort = ? AND global_version < ?", [cohort, globalVersion]);
+      this.saveFactor(cohort, factor);
       return true;
     })();
   }
@@ -116,7 +118,7 @@ export class SqliteLearning implements LearningStore {
     this.#updates.removeKey(updateId);
   }
 
-  #run(sql: string, values: readonly (string | number | Buffer)[]): number {
+  #run(sql: string, values: readonly (string | number | Buffer | Record<string, string | number>)[]): number {
     return this.#database.prepare(sql).run(...values).changes;
   }
 }

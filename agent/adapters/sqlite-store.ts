@@ -31,7 +31,6 @@ export class SqliteStore implements AgentStore {
     this.#messages = new Outbox(database, "alert", this.#counters, maxOutboxBytes);
     this.learning = new SqliteLearning(database, this.#updates, this.#counters);
     this.alerts = new SqliteAlerts(database, this.#messages);
-    if (quarantined !== null) this.#counters.add("store_damaged", 1);
   }
 
   transaction<Result>(work: () => Result): Result {

@@ -121,7 +121,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
     case "planChanged":
       return { kind: "planChanged", cohort: cohortId(message.value.cohort), planId: planId(message.value.planId) };
     case "globalModel": {
-      const { weights, trained } = message.value;
+      const { weights, trained, learningRateFactor } = message.value;
       return {
         kind: "globalModel",
         cohort: cohortId(message.value.cohort),
@@ -129,6 +129,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         globalVersion: Number(message.value.globalVersion),
         weights: decodeWeights(weights, Math.floor(weights.byteLength / 4)),
         trained,
+        learningRateFactor: learningRateFactor || null,
       };
     }
     case "feedback": {

@@ -104,6 +104,18 @@ export function modelMessage(
   };
 }
 
+/** The broker sends it as it was when the connection began: its time is not when the gateway was lost. */
+export const lastWill = (
+  origin: Origin,
+  version: string,
+  stamp: { readonly id: string; readonly atMs: number },
+): OutgoingMessage =>
+  statusMessage(origin, "offline", stamp, {
+    agent_version: version,
+    reason: "connection lost",
+    connected_at: new Date(stamp.atMs).toISOString(),
+  });
+
 export function statusMessage(
   origin: Origin,
   state: "online" | "offline",

@@ -1,4 +1,5 @@
 // The built-in mapping from an MQTT message to a reading: three payload shapes, any malformed input a typed refusal.
+import { isUnit } from "../../learning/channels.ts";
 import { type DeviceId, deviceId } from "../../learning/ids.ts";
 import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 
@@ -97,7 +98,7 @@ function valuesOf(json: Readonly<Record<string, unknown>>): Pick<Reading, "value
   for (const [channel, given] of Object.entries(nested ?? json)) {
     if (nested === undefined && ENVELOPE.has(channel)) continue;
     values.set(channel, isObject(given) ? given.value : given);
-    if (isObject(given) && typeof given.unit === "string") units.set(channel, given.unit.slice(0, 32));
+    if (isObject(given) && typeof given.unit === "string" && isUnit(given.unit)) units.set(channel, given.unit);
   }
   return values.size > 0 ? { values, units } : refusal("wrong_shape", "the payload names no channel");
 }

@@ -163,10 +163,13 @@ export class Device {
   judgeByZScore(entered: EnteredRow): Judged {
     const { row, atMs } = entered;
     const scored = this.#zScore.score(row);
-    if (scored === null) return { observation: null, learnable: this.#learn(entered, 0, null) };
+    if (scored === null) {
+      this.#zScores = new RecentScores(this.#zScore.ownScores().filter((own) => own <= Z_THRESHOLD));
+      return { observation: null, learnable: this.#learn(entered, 0, null) };
+    }
     const { score, z } = scored;
-    const { state, active } = stepAlarm(this.#coldAlarm, { score, threshold: Z_THRESHOLD, atMs });
-    this.#coldAlarm = state;
+    this.#coldAlarm = stepAlarm(this.#coldAlarm, { score, threshold: Z_THRESHOLD, atMs });
+    const { active } = this.#coldAlarm;
     const over = score > Z_THRESHOLD;
     // Until it is calibrated a device is being commissioned: what it does is its normal, load changes included.
     const learnable = this.#calibrated

@@ -1,5 +1,6 @@
 // One device's anomaly under one kind of model, from raised to cleared; time is row time.
 import type { CohortId, DeviceId } from "../../learning/ids.ts";
+import { isRecent } from "./recent.ts";
 
 export type ModelKind = "federated" | "z_score";
 export type Severity = "minor" | "major" | "critical";
@@ -82,7 +83,7 @@ export function stepEpisode(before: EpisodeState, seen: Observation, subject: Ep
     const episode = extend(state.episode, seen);
     return seen.active ? updated(state, episode, seen.atMs) : clearEpisode({ ...state, episode }, seen.atMs);
   }
-  const coolingDown = state.clearedAtMs !== null && seen.atMs - state.clearedAtMs < COOLDOWN_MS;
+  const coolingDown = state.clearedAtMs !== null && isRecent(state.clearedAtMs, seen.atMs, COOLDOWN_MS);
   return seen.active && !coolingDown ? raised(state, seen, subject) : { state, event: null };
 }
 

@@ -1,24 +1,22 @@
 // From a reading to a row: its channels in order, its time after the device's last one.
+import { isChannelName, isLabel } from "../../learning/channels.ts";
 import type { Reading } from "./default-mapping.ts";
 import { type Refusal, refusal } from "./refusal.ts";
 
-/** Channel sets of devices without a plan are bounded; names beyond this length are not channels. */
+/** Channel sets of devices without a plan are bounded. */
 const MAX_CHANNELS = 64;
-const MAX_NAME = 64;
 /** Squares of larger values would leave the range of a double's statistics. */
 const MAX_MAGNITUDE = 1e30;
-/** Says about a row what nobody measured; never a channel. */
-const LABELS = new Set(["anomaly", "label", "changepoint", "fault"]);
 
 const isValue = (value: unknown): value is number => typeof value === "number" && Math.abs(value) <= MAX_MAGNITUDE;
 
-/** The channels of a device that no plan describes: the numbers of its first reading, without label columns. */
+/** The channels of a device that no plan describes: the numbers of its first reading that a plan could name. */
 export function channelsOf(reading: Reading): string[] | Refusal {
   const names = [...reading.values]
-    .filter(([name, value]) => isValue(value) && name.length <= MAX_NAME && !LABELS.has(name.toLowerCase()))
+    .filter(([name, value]) => isValue(value) && isChannelName(name) && !isLabel(name))
     .map(([name]) => name)
     .slice(0, MAX_CHANNELS);
-  return names.length > 0 ? names : refusal("bad_value", "no channel holds a number");
+  return names.length > 0 ? names : refusal("bad_value", "no channel with an acceptable name holds a number");
 }
 
 /** The reading's values in the order of `channels`; channels it has beyond them are not used. */

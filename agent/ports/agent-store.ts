@@ -30,7 +30,8 @@ export interface LearningStore {
   /** The cohort begins anew with `plan`: factor 1, no slot, no devices, no feedback. */
   startPlan(cohort: CohortId, plan: Plan): void;
   saveSlot(cohort: CohortId, slot: Slot): void;
-  /** False, and nothing changes, when this (cohort, version) was recorded before. */
+  saveFactor(cohort: CohortId, learningRateFactor: number): void;
+  /** False, and nothing changes, when feedback on this version of the cohort or on a later one was recorded before. */
   recordFeedback(cohort: CohortId, globalVersion: number, learningRateFactor: number): boolean;
   /** The coordinator's versions began again: feedback of other champions is forgotten. */
   forgetFeedback(cohort: CohortId): void;
@@ -68,18 +69,11 @@ export interface AlertStore {
   removeMessage(sequence: number): void;
   /** When the retained state of `topic` is to be emptied; null: it stays. */
   emptyAt(topic: string, atMs: number | null): void;
-  /** Queues an empty retained message for every topic that is due; returns how many. */
-  emptyDue(nowMs: number): number;
+  /** Queues an empty retained message for every topic that is due. */
+  emptyDue(nowMs: number): void;
 }
 
-export const COUNTERS = [
-  "updates_trained",
-  "samples_trained",
-  "dropped_update",
-  "dropped_alert",
-  "store_damaged",
-] as const;
-export type Counter = (typeof COUNTERS)[number];
+export type Counter = "updates_trained" | "samples_trained" | "dropped_update" | "dropped_alert";
 
 export interface AgentStore {
   readonly learning: LearningStore;

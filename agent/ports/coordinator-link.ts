@@ -25,9 +25,10 @@ export interface Update {
   readonly planId: PlanId;
   readonly baseVersion: number;
   readonly localSteps: number;
+  /** Rows of this training. */
   readonly samples: number;
   readonly loss: number;
-  /** Local weights minus the weights of `baseVersion`. */
+  /** Local weights after this training minus before it: on one base they add up to how far the gateway moved from it. */
   readonly delta: Float32Array;
 }
 
@@ -56,6 +57,8 @@ export interface GlobalModel {
   /** Finite; the length is not checked. */
   readonly weights: Float32Array;
   readonly trained: boolean;
+  /** In force for the cohort; null: not said. */
+  readonly learningRateFactor: number | null;
 }
 
 export interface Feedback {

@@ -2,97 +2,71 @@
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../../runtime/package-root.ts";
 import { pause } from "../../runtime/retry.ts";
 import { aborted, shutdownSignal } from "../../runtime/shutdown.ts";
 import { type AlertListener, listenForAlerts } from "./alerts.ts";
 import { startBroker } from "./broker.ts";
 import type { DemoOptions } from "./command.ts";
 import { type LoopState, readLoop } from "./coordinator-client.ts";
-import { createPumps, GATEWAYS, gatewayName, siteName, writeHeldOutPumps } from "./fleet.ts";
+import { createPumps } from "./fleet.ts";
 import { publishPlant } from "./plant-publisher.ts";
-import { type Program, startProgram } from "./processes.ts";
+import { COHORT, PLANT_START_MS, type Programs, startPrograms } from "./programs.ts";
 import { makeReport, summaryText } from "./report.ts";
 import { createView, type View } from "./view.ts";
 
-const COHORT = "pumps";
-/** The plant's clock is its own, so that the same seed gives the same bytes. */
-const PLANT_START_MS = Date.UTC(2026, 0, 1);
 const LOOK_EVERY_MS = 1_000;
-const SETTLE_TIMEOUT_MS = 15_000;
+/** The coordinator may be slow for a moment; longer than this many looks it is not looking well. */
+const LOOKS_FORGIVEN = 10;
+/** Gateways report every ten seconds; somebody who pressed Ctrl-C does not wait for that. */
+const SETTLE_MS = 15_000;
+const SETTLE_WHEN_STOPPED_MS = 2_000;
 
-export async function runDemo({ rounds, json, seed, speed }: DemoOptions): Promise<void> {
+export async function runDemo(options: DemoOptions): Promise<void> {
   const stop = shutdownSignal();
   const folder = await mkdtemp(join(tmpdir(), "flead-demo-"));
   await chmod(folder, 0o711); // run by root, the database server is another user and has to pass through
   const broker = await startBroker();
-  const programs: Program[] = [];
-  const plantStop = new AbortController();
-  let alerts: AlertListener | null = null;
   try {
     process.stdout.write("Starting a coordinator and 6 gateway agents …\n");
     const startedMs = performance.now();
-    const coordinator = await startCoordinator(folder, seed);
-    programs.push(coordinator, ...(await startAgents(folder, broker.url, coordinator.ready.grpc ?? "")));
-    const url = coordinator.ready.url ?? "";
+    const programs = await startPrograms(folder, broker.url, options.seed, stop);
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-    process.stdout.write(`Started in ${seconds} s. The page is ${url}, logs are in ${folder}\n`);
+    process.stdout.write(`Started in ${seconds} s. The page is ${programs.url}, logs are in ${folder}\n`);
+    try {
+      await runPlant(options, broker.url, programs, stop);
+    } finally {
+      await programs.stop();
+    }
+  } catch (error) {
+    if (stop.aborted) return rm(folder, { recursive: true, force: true });
+    throw error; // its logs stay
+  } finally {
+    await broker.close();
+  }
+  await rm(folder, { recursive: true, force: true });
+}
 
-    const view = createView(process.stdout, url);
-    alerts = await listenForAlerts(broker.url, view.alert);
-    const plant = publishPlant(
-      broker.url,
-      createPumps(seed, PLANT_START_MS),
-      speed,
-      alerts.published,
-      plantStop.signal,
-    );
-    const trouble = Promise.race([plant.then(() => aborted(stop)), ...programs.map(({ died }) => died)]);
-    await Promise.race([watch(url, view, alerts, rounds, stop), trouble]);
+async function runPlant(options: DemoOptions, brokerUrl: string, programs: Programs, stop: AbortSignal): Promise<void> {
+  const { rounds, json, seed, speed } = options;
+  const { url, died } = programs;
+  const plantStop = new AbortController();
+  const view = createView(process.stdout, url);
+  const alerts = await listenForAlerts(brokerUrl, view.alert);
+  const pumps = createPumps(seed, PLANT_START_MS);
+  const plant = publishPlant(brokerUrl, pumps, speed, alerts.published, plantStop.signal);
+  try {
+    const plantFails = plant.then(() => aborted(stop));
+    await Promise.race([watch(url, view, alerts, rounds, stop), plantFails, died]);
     plantStop.abort();
     await plant;
-    const report = makeReport(seed, await settled(url, rounds), alerts.counts);
+    const loop = await settled(url, stop.aborted ? SETTLE_WHEN_STOPPED_MS : SETTLE_MS);
+    const report = makeReport(seed, { ...loop, rounds: loop.rounds.slice(0, rounds) }, alerts.counts);
     process.stdout.write(`\n${summaryText(report)}`);
     if (json !== undefined) await writeFile(json, `${JSON.stringify(report, null, 2)}\n`);
   } finally {
     plantStop.abort();
-    await alerts?.close();
-    await Promise.all(programs.slice(1).map((program) => program.stop()));
-    await programs[0]?.stop();
-    await broker.close();
-    if (process.exitCode === undefined) await rm(folder, { recursive: true, force: true });
+    await alerts.close();
   }
-}
-
-async function startCoordinator(folder: string, seed: number): Promise<Program> {
-  const heldOut = join(folder, "held-out");
-  await writeHeldOutPumps(heldOut, seed, PLANT_START_MS);
-  const variables = {
-    FLEAD_PLANS: join(packageRoot, "plans/pumps.yaml"),
-    FLEAD_HELD_OUT: heldOut,
-    FLEAD_DATA_DIR: join(folder, "coordinator"),
-    FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
-    FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
-    DATABASE_URL: "",
-  };
-  return startProgram("coordinator", ["coordinator"], variables, join(folder, "coordinator.log"));
-}
-
-function startAgents(folder: string, brokerUrl: string, grpc: string): Promise<Program[]> {
-  return Promise.all(
-    Array.from({ length: GATEWAYS }, (_, index) => {
-      const name = gatewayName(index);
-      const variables = {
-        FLEAD_GATEWAY_ID: name,
-        FLEAD_SITE: siteName(index),
-        FLEAD_MQTT_URL: brokerUrl,
-        FLEAD_COORDINATOR: grpc.replace("127.0.0.1", "localhost"),
-        FLEAD_DATA_DIR: join(folder, name),
-        FLEAD_COHORTS: `${COHORT}=pump-*`,
-      };
-      return startProgram(name, ["agent"], variables, join(folder, `${name}.log`));
-    }),
-  );
 }
 
 /** Until `rounds` rounds are closed, or somebody stops the demo. */
@@ -103,17 +77,23 @@ async function watch(
   rounds: number | undefined,
   stop: AbortSignal,
 ): Promise<void> {
+  let failedLooks = 0;
   while (!stop.aborted) {
-    const loop = await readLoop(url, COHORT);
-    view.draw(loop, alerts);
-    if (rounds !== undefined && loop.rounds.length >= rounds) return;
+    try {
+      const loop = await readLoop(url, COHORT);
+      view.draw(loop, alerts);
+      if (rounds !== undefined && loop.rounds.length >= rounds) return;
+      failedLooks = 0;
+    } catch (error) {
+      if (++failedLooks > LOOKS_FORGIVEN) throw error;
+    }
     await pause(LOOK_EVERY_MS, stop);
   }
 }
 
-/** With the plant silent, until every update that was trained has been answered. */
-async function settled(url: string, rounds: number | undefined): Promise<LoopState> {
-  const deadlineMs = performance.now() + SETTLE_TIMEOUT_MS;
+/** With the plant silent, until every update that was trained has been answered, or `limitMs` have passed. */
+async function settled(url: string, limitMs: number): Promise<LoopState> {
+  const deadlineMs = performance.now() + limitMs;
   let loop = await readLoop(url, COHORT);
   let before = -1;
   while (performance.now() < deadlineMs) {
@@ -123,5 +103,5 @@ async function settled(url: string, rounds: number | undefined): Promise<LoopSta
     await pause(LOOK_EVERY_MS);
     loop = await readLoop(url, COHORT);
   }
-  return rounds === undefined ? loop : { ...loop, rounds: loop.rounds.slice(0, rounds) };
+  return loop;
 }

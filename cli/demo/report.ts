@@ -20,6 +20,7 @@ export interface DemoReport {
   readonly updates: {
     readonly trained: number;
     readonly acknowledged: number;
+    /** By the rounds above. */
     readonly aggregated: number;
     readonly refused: number;
   };
@@ -44,7 +45,12 @@ export function makeReport(seed: number, loop: LoopState, alerts: AlertCounts): 
         learningRateFactor,
       }),
     ),
-    updates: { trained: loop.updatesTrained, ...loop.updates },
+    updates: {
+      trained: loop.updatesTrained,
+      acknowledged: loop.updates.acknowledged,
+      aggregated: loop.rounds.reduce((sum, { updates }) => sum + updates, 0),
+      refused: loop.updates.refused,
+    },
     alerts: { ...alerts },
   };
 }

@@ -6,7 +6,6 @@ import { shown } from "./report.ts";
 export interface View {
   alert(line: AlertLine): void;
   draw(loop: LoopState, alerts: AlertListener): void;
-  close(): void;
 }
 
 const ROUNDS_SHOWN = 10;
@@ -21,7 +20,6 @@ function screenView(out: NodeJS.WriteStream, pageUrl: string): View {
   return {
     alert: () => undefined,
     draw: (loop, alerts) => out.write(`${HOME_AND_CLEAR}${screenText(loop, alerts, pageUrl)}\n`),
-    close: () => undefined,
   };
 }
 
@@ -33,7 +31,6 @@ function lineView(out: NodeJS.WriteStream): View {
       for (const round of loop.rounds.slice(seen)) out.write(`${roundText(round)}\n`);
       seen = loop.rounds.length;
     },
-    close: () => undefined,
   };
 }
 

@@ -55,10 +55,12 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
   };
 }
 
+/** All or nothing: a coordinator that is killed here leaves no half of a schema behind. */
 async function migrate(pool: pg.Pool): Promise<void> {
   const client = await pool.connect();
   try {
-    await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    await client.query("BEGIN");
+    await client.query("SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK]);
     const migrations = new Postgrator({
       driver: "pg",
       migrationPattern: join(packageRoot, "coordinator/adapters/sql/*.sql"),
@@ -66,8 +68,10 @@ async function migrate(pool: pg.Pool): Promise<void> {
       execQuery: (query) => client.query(query),
     });
     await migrations.migrate();
-  } finally {
-    await client.query("SELECT pg_advisory_unlock($1)", [MIGRATION_LOCK]).catch(() => undefined);
+    await client.query("COMMIT");
     client.release();
+  } catch (error) {
+    client.release(true); // the connection ends, and its transaction with it
+    throw error;
   }
 }

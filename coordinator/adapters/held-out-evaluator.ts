@@ -11,10 +11,14 @@ export async function openEvaluator(plan: PlanBundle, streams: readonly HeldOutS
   let recent: { weights: Float32Array; evaluation: Evaluation | null }[] = [];
   return {
     baselines: evaluateBaselines(plan.manifest, streams),
-    evaluate: async (weights) => {
+    evaluate: async (weights, signal) => {
+      const score = (x: Float32Array, rows: number) => {
+        signal.throwIfAborted();
+        return model.score(weights, x, rows);
+      };
       const entry = recent.find((known) => known.weights === weights) ?? {
         weights,
-        evaluation: await evaluateModel(plan.manifest, streams, (x, rows) => model.score(weights, x, rows)),
+        evaluation: await evaluateModel(plan.manifest, streams, score),
       };
       recent = [entry, ...recent.filter((known) => known !== entry)].slice(0, 2);
       return entry.evaluation;

@@ -116,11 +116,13 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
 
     addRefusal: async (update, refusal) => {
       const reason = `${refusal.reason}: ${refusal.message}`;
-      await db
+      const { status } = await db
         .insertInto("local_models")
         .values({ ...updateRow(update), status: "refused", reason })
-        .onConflict((conflict) => conflict.column("update_id").doNothing())
-        .execute();
+        .onConflict((conflict) => conflict.column("update_id").doUpdateSet({ update_id: update.updateId }))
+        .returning("status")
+        .executeTakeFirstOrThrow();
+      return status === "refused" ? "refused" : "known";
     },
 
     openRound: async (cohort) => {
@@ -158,7 +160,6 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           gatewayId: row.gateway_id,
           baseVersion: row.global_version,
           samples: row.samples_processed,
-          loss: row.loss,
           receivedAtMs: new Date(row.created_at).getTime(),
           delta: decodeWeights(delta, delta.byteLength / 4),
         };
@@ -327,7 +328,7 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
   const ids = record.updates.map((update) => update.updateId);
   const counted = await sql`
-    UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share
+    UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
     FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
     WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {

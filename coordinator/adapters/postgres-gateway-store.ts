@@ -27,7 +27,11 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
     },
 
     seen: async (gateway) => {
-      await db.updateTable("gateways").set({ last_seen_at: new Date() }).where("gateway_id", "=", gateway).execute();
+      await db
+        .updateTable("gateways")
+        .set({ last_seen_at: new Date(), connected: true })
+        .where("gateway_id", "=", gateway)
+        .execute();
     },
 
     disconnected: async (gateway) => {
@@ -40,6 +44,7 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
           .updateTable("gateways")
           .set({
             last_seen_at: new Date(),
+            connected: true,
             cohorts: JSON.stringify(cohorts),
             ...(health ? { health: JSON.stringify(health) } : {}),
           })

@@ -2,8 +2,8 @@
 import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
 import type { Scores } from "../../learning/metrics.ts";
 import type { FederationSettings } from "../../learning/plan.ts";
+import type { Baselines } from "../core/evaluate.ts";
 import {
-  type Baselines,
   type CohortOverview,
   type Contributor,
   type EpisodeItem,

@@ -1,7 +1,7 @@
 // What every answer of the admin API carries, and which requests get none: a page of another origin can neither frame
 // it, read it, nor reach it through a name that it points at this machine (DNS rebinding).
 import type { FastifyInstance } from "fastify";
-import { hostOf, isLoopback } from "./loopback.ts";
+import { hostOf, isLoopback } from "../core/loopback.ts";
 import { RequestError } from "./problem.ts";
 
 const HEADERS = {

@@ -1,4 +1,4 @@
-// From a round's updates to one delta: FedAvg by samples, discounted by staleness.
+// From a round's updates to one delta: each gateway's training adds up, then FedAvg between gateways.
 import { cosine, weightedMean } from "../../learning/aggregation/fedavg.ts";
 import { stalenessWeight } from "../../learning/aggregation/staleness.ts";
 
@@ -7,8 +7,8 @@ export interface RoundUpdate {
   readonly gatewayId: string;
   readonly baseVersion: number;
   readonly samples: number;
-  readonly loss: number | null;
   readonly receivedAtMs: number;
+  /** What one training moved the gateway's weights by. */
   readonly delta: Float32Array;
 }
 
@@ -16,37 +16,45 @@ export interface Combined {
   readonly delta: Float32Array;
   /** Share of each update, in the order given; they sum to 1. */
   readonly shares: readonly number[];
+  /** How far each gateway pulled the way the round went: cosine with `delta`; null for a gateway that did not move. */
+  readonly agreements: ReadonlyMap<string, number | null>;
 }
 
 /**
- * Each delta is cumulative against its base, so a gateway's later update of a round holds its earlier ones; its samples
- * are only the rows that no earlier update counted. The mean then follows the gateway's path without counting a row twice.
- * Weight = samples × staleness discount. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
+ * A gateway pulls by the sum of its deltas, which are steps of one walk, and weighs by its samples, each update's
+ * discounted by its staleness. So a row is learned from once, in whatever rounds a walk is counted. McMahan et al. 2017,
+ * Algorithm 1; Nguyen et al. 2022.
  */
 export function combineUpdates(
   updates: readonly RoundUpdate[],
   championsSince: (baseVersion: number) => number,
 ): Combined {
   const weights = updates.map((update) => update.samples * stalenessWeight(championsSince(update.baseVersion)));
-  const deltas = updates.map((update) => update.delta);
-  const delta = weightedMean(deltas, weights);
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return { delta, shares: weights.map((weight) => weight / total) };
-}
-
-/** How far each gateway pulled the way the round went: cosine of its own weighted delta with the combined one. */
-export function agreements(updates: readonly RoundUpdate[], combined: Combined): Map<string, number | null> {
-  const byGateway = Map.groupBy(
-    updates.map((update, index) => ({ update, share: combined.shares[index] ?? 0 })),
-    ({ update }) => update.gatewayId,
-  );
-  return new Map(
-    [...byGateway].map(([gateway, members]) => {
-      const own = weightedMean(
-        members.map(({ update }) => update.delta),
-        members.map(({ share }) => share),
-      );
-      return [gateway, cosine(own, combined.delta)];
+  const total = sum(weights);
+  const gateways = [...Map.groupBy(updates.keys(), (index) => updates[index]?.gatewayId ?? "")].map(
+    ([id, indices]) => ({
+      id,
+      pull: sumOfDeltas(indices.map((index) => (updates[index] as RoundUpdate).delta)),
+      weight: sum(indices.map((index) => weights[index] ?? 0)),
     }),
   );
+  const delta = weightedMean(
+    gateways.map(({ pull }) => pull),
+    gateways.map(({ weight }) => weight),
+  );
+  return {
+    delta,
+    shares: weights.map((weight) => weight / total),
+    agreements: new Map(gateways.map(({ id, pull }) => [id, cosine(pull, delta)])),
+  };
+}
+
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
+function sumOfDeltas(deltas: readonly Float32Array[]): Float32Array {
+  const total = new Float32Array(deltas[0]?.length ?? 0);
+  for (const delta of deltas) {
+    for (let i = 0; i < total.length; i++) total[i] = (total[i] ?? 0) + (delta[i] ?? 0);
+  }
+  return total;
 }

@@ -52,11 +52,11 @@ export async function evaluateModel(
   streams: readonly HeldOutStream[],
   score: ScoreRows,
 ): Promise<Evaluation | null> {
-  const rows: EvaluatedRow[] = [];
+  let rows: EvaluatedRow[] = [];
   let normalLoss = 0;
   for (const stream of streams) {
     const evaluated = await evaluateStream(manifest, stream, score);
-    rows.push(...evaluated.rows);
+    rows = rows.concat(evaluated.rows);
     normalLoss += evaluated.normalLoss;
   }
   if (rows.length === 0) return null;

@@ -12,15 +12,23 @@ export function quality(scores: Scores | null): number | null {
   return (scores.f1 + scores.prAuc) / 2;
 }
 
-/** Large drops are rejected, small dips pass: rolling training back on every dip traps it. */
+/**
+ * Large drops are rejected, small dips pass: rolling training back on every dip traps it. `champion` null: there is none
+ * that was trained, so nothing is replaced but the cold start.
+ */
 export function judge(candidate: Scores | null, champion: Scores | null, margin: number): Judgement {
   const candidateQuality = quality(candidate);
-  const championQuality = quality(champion);
-  if (candidateQuality === null || championQuality === null) {
-    return { verdict: "promoted", reason: "not evaluated: no labelled held-out stream to judge by" };
+  if (candidate === null || candidateQuality === null) {
+    const lacks = candidate === null ? "no held-out stream" : "the held-out streams lack normal rows or anomalies";
+    return { verdict: "promoted", reason: `not evaluated: ${lacks}` };
   }
-  const change = candidateQuality - championQuality;
-  const compared = `quality ${candidateQuality.toFixed(3)} against ${championQuality.toFixed(3)}`;
-  if (change < -margin) return { verdict: "rejected", reason: `${compared}: worse by more than ${margin}` };
-  return { verdict: "promoted", reason: compared };
+  const championQuality = quality(champion);
+  const measured = `quality ${candidateQuality.toFixed(3)}`;
+  if (championQuality === null)
+    return { verdict: "promoted", reason: `${measured}, no trained champion to compare with` };
+  const compared = `${measured} against ${championQuality.toFixed(3)}`;
+  const worse = candidateQuality - championQuality < -margin;
+  return worse
+    ? { verdict: "rejected", reason: `${compared}: worse by more than ${margin}` }
+    : { verdict: "promoted", reason: compared };
 }

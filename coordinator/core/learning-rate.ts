@@ -16,7 +16,7 @@ const SMOOTHING = 0.5;
 /** After a rejection the factor follows the candidate, but the smoothed quality stays the champion's. */
 export function nextRate(state: RateState, candidateQuality: number | null, promoted: boolean): RateState {
   if (candidateQuality === null) return state;
-  if (state.smoothedQuality === null) return { factor: state.factor, smoothedQuality: candidateQuality };
+  if (state.smoothedQuality === null) return { ...state, smoothedQuality: promoted ? candidateQuality : null };
   const smoothed = state.smoothedQuality + SMOOTHING * (candidateQuality - state.smoothedQuality);
   const change = smoothed - state.smoothedQuality;
   const step = change > RAISE_ABOVE ? RAISE : change < CUT_BELOW ? CUT : 1;

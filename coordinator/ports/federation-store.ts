@@ -73,8 +73,11 @@ export interface FederationStore {
 
   /** A second call with the same updateId changes nothing and says so. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;
-  /** Keeps that a well-formed update was refused, and why; its delta is not kept. */
-  addRefusal(update: NewUpdate, refusal: Refusal): Promise<void>;
+  /**
+   * Keeps that a well-formed update was refused, and why; its delta is not kept. One that was stored when it came first
+   * is "known" and stays what it was: a resend does not get staler than its first sending.
+   */
+  addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
   openRound(cohort: CohortId): Promise<OpenRound>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
   roundUpdates(cohort: CohortId): Promise<RoundUpdate[]>;

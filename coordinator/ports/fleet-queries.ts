@@ -1,5 +1,6 @@
 // What the admin API reads of the fleet: pages of rows, newest first, and one overview. Times are ISO 8601 in UTC.
 import type { Scores } from "../../learning/metrics.ts";
+import type { Baselines } from "../core/evaluate.ts";
 
 export interface PageRequest<Key> {
   readonly limit: number;
@@ -75,12 +76,6 @@ export interface GatewayItem {
   readonly createdAt: string;
   readonly cohorts: { cohort: string; planId: string | null; globalVersion: number | null; devices: string[] }[];
   readonly health: GatewayHealth | null;
-}
-
-export interface Baselines {
-  readonly alwaysNormal: Scores;
-  readonly alwaysAlarm: Scores;
-  readonly zScore: Scores;
 }
 
 export interface RoundItem {

@@ -21,6 +21,7 @@ const settings: PlanSettings = {
 };
 const { planId, bytes } = encodeBundle(compilePlan(settings));
 const plan = decodeBundle(bytes, planId);
+const running = new AbortController().signal;
 const streams = [0, 1, 2].map((pump) => plantStream(pump, 1200, headRows(plan.manifest) + 50));
 
 /** Weights that have learned something of pumps, by the plan's own training graph on rows of other pumps. */
@@ -62,8 +63,8 @@ test("with the labels of every held-out stream shuffled, F1 and PR-AUC fall to c
     plan,
     streams.map((stream, index) => shuffled(stream, index + 1)),
   );
-  const real = (await honest.evaluate(weights))?.scores;
-  const chance = (await blind.evaluate(weights))?.scores;
+  const real = (await honest.evaluate(weights, running))?.scores;
+  const chance = (await blind.evaluate(weights, running))?.scores;
   await Promise.all([honest.close(), blind.close()]);
   if (!real || !chance) throw new Error("nothing was evaluated");
 
@@ -83,8 +84,8 @@ test("with the labels of every held-out stream shuffled, F1 and PR-AUC fall to c
 
 test("the same weights on the same streams give the same answer, row for row", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  const first = await evaluator.evaluate(plan.initialWeights);
-  const again = await evaluator.evaluate(plan.initialWeights.slice());
+  const first = await evaluator.evaluate(plan.initialWeights, running);
+  const again = await evaluator.evaluate(plan.initialWeights.slice(), running);
   await evaluator.close();
   expect(again).toEqual(first);
 });
@@ -103,7 +104,7 @@ test("labels are only compared with, never looked at: predictions don't depend o
 
 test("every row behind the head is evaluated, and none of the head", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  const evaluation = await evaluator.evaluate(plan.initialWeights);
+  const evaluation = await evaluator.evaluate(plan.initialWeights, running);
   await evaluator.close();
   const head = headRows(plan.manifest);
   expect(evaluation?.rows.filter(({ stream }) => stream === "pump-0").map(({ rowIndex }) => rowIndex)).toEqual(
@@ -113,9 +114,15 @@ test("every row behind the head is evaluated, and none of the head", async () =>
   expect(evaluator.baselines?.alwaysNormal).toMatchObject({ n: evaluation?.scores.n, recall: 0, precision: null });
 });
 
+test("an evaluation that is no longer wanted ends at once", async () => {
+  const evaluator = await openEvaluator(plan, streams);
+  await expect(evaluator.evaluate(plan.initialWeights, AbortSignal.abort())).rejects.toThrow(/aborted/);
+  await evaluator.close();
+});
+
 test("without a held-out stream there is no number", async () => {
   const evaluator = await openEvaluator(plan, []);
-  expect(await evaluator.evaluate(plan.initialWeights)).toBeNull();
+  expect(await evaluator.evaluate(plan.initialWeights, running)).toBeNull();
   expect(evaluator.baselines).toBeNull();
   await evaluator.close();
 });

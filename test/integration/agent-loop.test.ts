@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import Database from "better-sqlite3";
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import type { Agent } from "../../agent/agent.ts";
@@ -100,6 +102,9 @@ class Pump {
 const updatesOf = (coordinator: ScriptedCoordinator, count: number) =>
   eventually(`${count} updates`, () => (coordinator.updates.length >= count ? coordinator.updates : undefined), 15_000);
 
+const addedTo = (weights: Float32Array, deltas: readonly Float32Array[]) =>
+  weights.map((weight, index) => deltas.reduce((sum, delta) => sum + (delta[index] ?? 0), weight));
+
 const sessions = (coordinator: ScriptedCoordinator, count: number) =>
   eventually(`session ${count}`, () => (coordinator.hellos.length >= count ? true : undefined), 15_000);
 
@@ -137,22 +142,19 @@ test("fifty rows after commissioning make one update of fifty samples against th
   expect(event?.data.samples).toBe(50);
 });
 
-test("deltas grow from the same base until a newer champion comes, which begins them anew", async () => {
+test("updates go on from the same base until a newer champion comes", async () => {
   const [site, coordinator] = [await openSite(), await openCoordinator()];
   await openAgent({ site, coordinator });
   await activated(site, 1);
   const pump = new Pump(site);
   await pump.run(110);
   const deltas = (await updatesOf(coordinator, 2)).map(({ delta }) => decodeWeights(delta, WEIGHTS));
-  const norm = (weights: Float32Array | undefined) => Math.hypot(...(weights ?? []));
-  expect(norm(deltas[1])).toBeGreaterThan(norm(deltas[0]));
-  const base = PLAN.initialWeights.map((weight, index) => weight + (deltas[1]?.[index] ?? 0));
-  coordinator.send(globalModel(COHORT, PLAN, { version: 2, weights: base }));
+  coordinator.send(globalModel(COHORT, PLAN, { version: 2, weights: addedTo(PLAN.initialWeights, deltas) }));
   await activated(site, 2);
   await pump.run(50);
   const third = (await updatesOf(coordinator, 3))[2];
+  expect(coordinator.updates.slice(0, 2)).toMatchObject([{ baseVersion: 1n }, { baseVersion: 1n }]);
   expect(third).toMatchObject({ baseVersion: 2n, samples: 50n, localSteps: 6n });
-  expect(norm(decodeWeights(third?.delta ?? Buffer.of(), WEIGHTS))).toBeLessThan(norm(deltas[1]));
 });
 
 test("what was not answered is sent again with the same id, in order, and not after its answer", async () => {
@@ -223,9 +225,8 @@ test("a trained champion takes over from the z-score, names the channel at fault
   await activated(site, 1);
   const pump = new Pump(site, { everyMs: 10_000 });
   await pump.run(410);
-  const last = (await updatesOf(coordinator, 8))[7];
-  const delta = decodeWeights(last?.delta ?? Buffer.of(), WEIGHTS);
-  const weights = PLAN.initialWeights.map((weight, index) => weight + (delta[index] ?? 0));
+  const deltas = (await updatesOf(coordinator, 8)).map(({ delta }) => decodeWeights(delta, WEIGHTS));
+  const weights = addedTo(PLAN.initialWeights, deltas);
   coordinator.send(globalModel(COHORT, PLAN, { version: 2, trained: true, weights }));
   await activated(site, 2);
   await pump.run(10, { fault: 4 });
@@ -355,7 +356,7 @@ test("another plan begins anew with its own model", async () => {
   expect(second).toMatchObject({ planId: other.planId, baseVersion: 5n, samples: 50n });
 });
 
-test("feedback is in force once a version, always acknowledged, and a rejection takes local weights back", async () => {
+test("feedback is in force once a version and always acknowledged", async () => {
   const [site, coordinator] = [await openSite(), await openCoordinator()];
   await openAgent({ site, coordinator });
   await activated(site, 1);
@@ -380,10 +381,82 @@ test("feedback is in force once a version, always acknowledged, and a rejection 
   ]);
   await pump.run(50);
   const second = (await updatesOf(coordinator, 2))[1];
-  // From the base again, at a tenth of the rate: were it cumulative, the first delta would be part of it.
   const [before, after] = [first, second].map((update) => decodeWeights(update?.delta ?? Buffer.of(), WEIGHTS));
   expect(second).toMatchObject({ baseVersion: 1n, localSteps: 4n });
   expect(Math.hypot(...(after ?? []))).toBeLessThan(0.5 * Math.hypot(...(before ?? [])));
+});
+
+test("feedback that comes before its plan is in force and acknowledged once the plan is there", async () => {
+  const [site, coordinator] = [await openSite(), await openCoordinator()];
+  const acknowledged = (count: number) =>
+    eventually(`acknowledgement ${count}`, () => {
+      const said = coordinator.said("feedbackAcknowledgement");
+      return said.length >= count
+        ? said.map(({ globalVersion, learningRateFactor }) => [globalVersion, learningRateFactor])
+        : undefined;
+    });
+  coordinator.truncate(PLAN.planId, true);
+  coordinator.greeting = [...coordinator.greeting, feedback(COHORT, 2, 3), feedback(COHORT, 3, 2)];
+  const lines: string[] = [];
+  await openAgent({ site, coordinator, lines });
+  await eventually("the refusal", () => lines.find((text) => text.includes("plan_fetch")));
+  expect(coordinator.said("feedbackAcknowledgement")).toEqual([]);
+  coordinator.truncate(PLAN.planId, false);
+  await activated(site, 1);
+  coordinator.send(feedback(COHORT, 3, 3));
+  expect(await acknowledged(2)).toEqual([
+    [3n, 2],
+    [3n, 2],
+  ]);
+  const other = testPlan({ ...smallSettings(), commissioningRows: 20 });
+  coordinator.hold(other);
+  coordinator.send(planChanged(COHORT, other));
+  coordinator.send(feedback(COHORT, 4, 0.5));
+  coordinator.send(globalModel(COHORT, other, { version: 4, factor: 1.5 }));
+  await activated(site, 4);
+  coordinator.send(feedback(COHORT, 5, Number.NaN));
+  expect((await acknowledged(4)).slice(2)).toEqual([
+    [4n, 0.5],
+    [5n, 0.5],
+  ]);
+});
+
+test("an alert that could not be kept is raised once it can be, and the agent lives on", async () => {
+  const site = await openSite();
+  const folder = temporaryFolder("agent-full-disk");
+  const lines: string[] = [];
+  const agent = await openAgent({ site, coordinator: null, folder, lines });
+  const pump = new Pump(site);
+  await pump.run(50);
+  const other = new Database(join(folder, "agent.sqlite"));
+  other.exec("CREATE TRIGGER full BEFORE INSERT ON episodes BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  await pump.run(5, { fault: 8 });
+  await eventually("the failure is logged", () => lines.find((line) => line.includes("store_failed")));
+  other.exec("DROP TRIGGER full");
+  await pump.run(1, { fault: 8 });
+  const [raised] = await alerts(site, 1);
+  expect(raised).toMatchObject({ type: "flead.anomaly.raised.v1", data: { severity: "critical" } });
+  other.exec("ALTER TABLE outbox RENAME TO gone");
+  site.drop("flead-north-gw-1");
+  await eventually("the will", () => (statusOf(site) === "offline" ? true : undefined));
+  await eventually("the agent is back", () => (site.has("flead-north-gw-1") ? true : undefined));
+  await agent.close();
+  other.close();
+});
+
+test("each connection has a last will of its own, which says when the connection began", async () => {
+  const site = await openSite();
+  await openAgent({ site, coordinator: null });
+  const wills = () => site.events("flead/v1/north/gw-1/status").filter(({ event }) => event.data.state === "offline");
+  for (const losses of [1, 2]) {
+    await eventually("the agent is online", () => (statusOf(site) === "online" ? true : undefined));
+    site.drop("flead-north-gw-1");
+    await eventually(`will ${losses}`, () => (wills().length === losses ? true : undefined));
+  }
+  const [first, second] = wills().map(({ event }) => event);
+  expect(second?.id).not.toBe(first?.id);
+  expect(Date.parse(second?.time ?? "")).toBeGreaterThan(Date.parse(first?.time ?? ""));
+  for (const will of [first, second]) expect(will?.data.connected_at).toBe(will?.time);
 });
 
 test("bad input is counted by kind, logged once, and changes nothing", async () => {

@@ -8,6 +8,7 @@ import { readCoordinatorConfig } from "../../coordinator/config.ts";
 import { type Coordinator, openCoordinator } from "../../coordinator/main.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { weightCount } from "../../learning/plan.ts";
+import { UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
@@ -44,6 +45,7 @@ const config = readCoordinatorConfig({
   FLEAD_PLANS: [
     cohortFile("open", { updates: 1000, deadlineMs: 3_600_000 }),
     cohortFile("judged", { updates: 4, deadlineMs: 3_600_000 }),
+    cohortFile("brief", { updates: 2, maxStaleness: 0 }),
     cohortFile("due", { updates: 1000, deadlineMs: 300 }),
   ].join(","),
   FLEAD_HELD_OUT: join(folder, "held-out"),
@@ -128,8 +130,14 @@ test("an update sent twice counts once, and both are answered", async () => {
     const results = gateway.heard.filter(({ $case }) => $case === "updateResult");
     return results.length === 2 ? results.map(({ value }) => (value as { status: number }).status) : undefined;
   });
-  expect(answers).toEqual([1, 2]); // accepted, known
+  expect(answers).toEqual([UpdateStatus.ACCEPTED, UpdateStatus.KNOWN]);
   expect(await openUpdates()).toBe(before + 1);
+});
+
+test("an update for a cohort that the gateway did not say hello for is refused", async () => {
+  const gateway = await connect("stranger", "open");
+  const result = await gateway.push(anUpdate("judged", planId, parameters));
+  expect(result.reason).toMatch(/^unknown_cohort/);
 });
 
 test("a session that does not begin with hello, or names no valid gateway, is ended with the reason", async () => {
@@ -157,11 +165,11 @@ test("four updates of two gateways become a candidate that is evaluated, judged,
   for (const gateway of [a, a, b, b]) await gateway.push(anUpdate("judged", planId, parameters));
   const model = await a.hears("globalModel", ({ globalVersion }) => globalVersion === 2n);
   expect(model.trained).toBe(true);
-  // FedAvg of equal deltas is that delta: the champion moved by exactly what was pushed.
+  // Two steps of each gateway add up, and FedAvg of equal walks is that walk.
   const moved = decodeWeights(model.weights, parameters).map(
     (weight, i) => weight - (compiled.initialWeights[i] as number),
   );
-  for (const change of moved) expect(change).toBeCloseTo(0.001, 6);
+  for (const change of moved) expect(change).toBeCloseTo(0.002, 6);
 
   const feedback = await b.hears("feedback");
   expect(feedback).toMatchObject({ cohort: "judged", globalVersion: 2n, promoted: true, learningRateFactor: 1 });
@@ -205,6 +213,20 @@ test("a candidate that is much worse is rejected: the champion stays, the number
   expect(championVersion).toBe(feedback.promoted ? 3 : 2);
   expect(feedback.promoted).toBe(false);
   expect(a.heard.some((m) => m.$case === "globalModel" && m.value.globalVersion === 3n)).toBe(false);
+});
+
+test("an update that was stored is known when it comes again, however stale its base has become", async () => {
+  const [a, b] = [await connect("a", "brief"), await connect("b", "brief")];
+  const first = anUpdate("brief", planId, parameters);
+  expect((await a.push(first)).status).toBe(UpdateStatus.ACCEPTED);
+  await b.push(anUpdate("brief", planId, parameters));
+  await a.hears("globalModel", ({ globalVersion }) => globalVersion === 2n);
+  const late = await b.push(anUpdate("brief", planId, parameters));
+  expect(late).toMatchObject({ status: UpdateStatus.REFUSED, reason: expect.stringContaining("stale_base") });
+  const again = new GatewayClient(address, "a");
+  clients.push(again);
+  await again.hello("brief");
+  expect((await again.push(first)).status).toBe(UpdateStatus.KNOWN);
 });
 
 test("a round that is not full closes at its deadline, and not before a second gateway is there", async () => {

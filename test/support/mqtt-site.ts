@@ -1,6 +1,6 @@
 // A site's MQTT broker on a free port, and a client that publishes readings and keeps what the agent says.
 import { createServer, type Server } from "node:net";
-import { Aedes } from "aedes";
+import { Aedes, type Client } from "aedes";
 import { connectAsync, type MqttClient } from "mqtt";
 
 export interface Heard {
@@ -28,6 +28,7 @@ export interface CloudEvent {
     readonly model: { kind: string; global_version: number };
     readonly global_version: number;
     readonly samples: number;
+    readonly connected_at: string;
   };
 }
 
@@ -37,12 +38,15 @@ export class MqttSite {
   readonly client: MqttClient;
   readonly #aedes: Aedes;
   readonly #server: Server;
+  readonly #clients = new Map<string, Client>();
 
   private constructor(url: string, aedes: Aedes, server: Server, client: MqttClient) {
     this.url = url;
     this.client = client;
     this.#aedes = aedes;
     this.#server = server;
+    aedes.on("clientReady", (other) => this.#clients.set(other.id, other));
+    aedes.on("clientDisconnect", (other) => this.#clients.delete(other.id));
     client.on("message", (topic, payload, { retain }) => {
       this.heard.push({ topic, text: payload.toString(), retain });
     });
@@ -75,6 +79,15 @@ export class MqttSite {
     return this.heard
       .filter(({ topic, text }) => topic.startsWith(prefix) && text !== "")
       .map(({ topic, text, retain }) => ({ topic, retain, event: JSON.parse(text) as CloudEvent }));
+  }
+
+  has(clientId: string): boolean {
+    return this.#clients.has(clientId);
+  }
+
+  /** The client's connection breaks without a good-bye. */
+  drop(clientId: string): void {
+    this.#clients.get(clientId)?.close();
   }
 
   async close(): Promise<void> {

@@ -43,6 +43,8 @@ export class ScriptedCoordinator {
   answerTo: (update: Update) => { status: UpdateStatus; retryAfterMs?: number } | null = () => ({
     status: UpdateStatus.ACCEPTED,
   });
+  /** False: as if reports could not be stored. */
+  answersReports = true;
   readonly #server: Server;
   readonly #plans = new Map<string, Uint8Array>();
   readonly #cut = new Set<string>();
@@ -133,14 +135,14 @@ export class ScriptedCoordinator {
       if (message.$case === "hello") this.#welcome(call);
       if (message.$case === "update") this.#answer(call, message.value);
       if (message.$case === "heartbeat") call.write({ message });
-      if (message.$case === "report") {
+      if (message.$case === "report" && this.answersReports) {
         call.write({ message: { $case: "reportResult", value: { reportId: message.value.reportId } } });
       }
     });
   }
 
   #welcome(call: Call): void {
-    const value = { coordinatorVersion: "test", serverTimeMs: 0n, maxMessageBytes: 16_777_216, unknownCohorts: [] };
+    const value = { coordinatorVersion: "test", serverTimeMs: 0n, unknownCohorts: [] };
     call.write({ message: { $case: "welcome", value } });
     for (const message of this.greeting) call.write({ message });
   }
@@ -166,10 +168,12 @@ export const globalModel = (
     version = 1,
     trained = false,
     weights = plan.initialWeights,
+    factor = 0,
   }: Partial<{
     version: number;
     trained: boolean;
     weights: Float32Array;
+    factor: number;
   }> = {},
 ): Answer => ({
   $case: "globalModel",
@@ -179,6 +183,7 @@ export const globalModel = (
     globalVersion: BigInt(version),
     weights: Buffer.from(encodeWeights(weights)),
     trained,
+    learningRateFactor: factor,
   },
 });
 

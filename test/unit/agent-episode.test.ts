@@ -85,6 +85,20 @@ test("during the cooldown nothing is raised; an alarm that outlasts it is raised
   ]);
 });
 
+test("an episode that was cleared by a clock in the future holds back none of the present", () => {
+  expect(
+    transcript(`
+      9000 active over  2 .9
+      9100 quiet  under 0 .1
+      50   active over  2 .9
+    `),
+  ).toEqual([
+    "9000 raised a1 critical score 2 count 1",
+    "9100 cleared a1 critical score 2 count 1",
+    "50 raised a2 critical score 2 count 1",
+  ]);
+});
+
 test("severity follows confidence", () => {
   expect([0.9, 0.899, 0.75, 0.749, 0].map(severityOf)).toEqual(["critical", "major", "major", "minor", "minor"]);
 });

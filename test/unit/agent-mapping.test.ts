@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { MAX_PAYLOAD_BYTES, type Reading, readTelemetry } from "../../agent/core/default-mapping.ts";
+import { Device } from "../../agent/core/device.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
 import { channelsOf, type RowClock, rowOf, stepClock } from "../../agent/core/rows.ts";
 
@@ -84,11 +85,25 @@ test("a row needs every channel as a number; channels beyond the plan's are left
 });
 
 test("without a plan the channels are the first reading's numbers, never a label", () => {
-  const given = reading({ flow: 1, Anomaly: 1, label: 0, changepoint: 0, fault: 2, state: "on", current: 2 });
+  const labels = { Anomaly: 1, label: 0, is_anomaly: 0, changepoint: 0, FAULT: 2 };
+  const given = reading({ flow: 1, ...labels, state: "on", current: 2 });
   expect(channelsOf(given)).toEqual(["flow", "current"]);
   const wide = reading(Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`c${i}`, i])));
   expect(channelsOf(wide)).toHaveLength(64);
   expect(channelsOf(reading({ label: 1 }))).toMatchObject({ refused: "bad_value" });
+});
+
+test("a channel name that no plan could have is an extra channel, a unit that can't be printed is none", () => {
+  const named = { "a\u0000b": 1, "": 1, " flow": 1, "x\ny": 1, ["x".repeat(65)]: 1, "\ud800": 1 };
+  const given = reading({ telemetry: { ...named, "Volume Flow RateRMS": { value: 3, unit: "l/min" } } });
+  expect(channelsOf(given)).toEqual(["Volume Flow RateRMS"]);
+  expect(channelsOf(reading(named))).toMatchObject({ refused: "bad_value" });
+  const device = Device.coldStart(given);
+  expect(isRefusal(device) ? device : device.enter(given)).toMatchObject({ extraChannels: 6 });
+  const units = reading({
+    telemetry: { a: { value: 1, unit: "m\u0000" }, b: { value: 1, unit: "m".repeat(33) } },
+  }).units;
+  expect(units.size).toBe(0);
 });
 
 test("row time goes forward; a clock that was set back is believed once twenty rows agree", () => {

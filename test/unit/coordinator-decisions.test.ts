@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type CohortFacts, checkClaim, checkDelta } from "../../coordinator/core/check-update.ts";
 import { type CohortState, championsSince, cohortFacts } from "../../coordinator/core/cohort-state.ts";
-import { agreements, combineUpdates } from "../../coordinator/core/combine-updates.ts";
+import { combineUpdates } from "../../coordinator/core/combine-updates.ts";
 import { judge, quality } from "../../coordinator/core/gate.ts";
 import { lossTrend, nextRate } from "../../coordinator/core/learning-rate.ts";
 import { decideRound } from "../../coordinator/core/round-decision.ts";
@@ -85,7 +85,6 @@ const update = (gatewayId: string, samples: number, baseVersion: number, delta: 
   gatewayId,
   baseVersion,
   samples,
-  loss: 1,
   receivedAtMs: 0,
   delta: Float32Array.from(delta),
 });
@@ -97,6 +96,21 @@ test("updates weigh by samples times 1/√(1 + staleness)", () => {
   expect([...combined.delta]).toEqual([expect.closeTo(2 / 3, 6), expect.closeTo(1 / 3, 6)]);
 });
 
+test("a gateway's updates are steps of one walk: they add up, and the walk weighs by its samples", () => {
+  const walk = [update("a", 50, 7, [1, 0]), update("a", 50, 7, [2, 0])];
+  expect([...combineUpdates(walk, () => 0).delta]).toEqual([3, 0]);
+  const both = combineUpdates([...walk, update("b", 300, 7, [0, 4])], () => 0);
+  expect([...both.delta]).toEqual([0.75, 3]);
+  expect(both.shares).toEqual([0.125, 0.125, 0.75]);
+});
+
+test("a walk that is counted in two rounds moves the model as far as in one", () => {
+  const walk = Array.from({ length: 10 }, (_, i) => update("a", 50, 7, [i, 1]));
+  const whole = combineUpdates(walk, () => 0).delta;
+  const [first, second] = [walk.slice(0, 4), walk.slice(4)].map((part) => combineUpdates(part, () => 0).delta);
+  expect([...whole]).toEqual([0, 1].map((i) => (first?.[i] ?? 0) + (second?.[i] ?? 0)));
+});
+
 test("a gateway's agreement is the cosine of its own pull with the round's", () => {
   const updates = [
     update("a", 100, 7, [1, 0]),
@@ -104,13 +118,10 @@ test("a gateway's agreement is the cosine of its own pull with the round's", () 
     update("b", 100, 7, [-1, 0]),
     update("c", 100, 7, [0, 0]),
   ];
-  const agreement = agreements(
-    updates,
-    combineUpdates(updates, () => 0),
-  );
-  expect(agreement.get("a")).toBeCloseTo(1, 6);
-  expect(agreement.get("b")).toBeCloseTo(-1, 6);
-  expect(agreement.get("c")).toBeNull();
+  const { agreements } = combineUpdates(updates, () => 0);
+  expect(agreements.get("a")).toBeCloseTo(1, 6);
+  expect(agreements.get("b")).toBeCloseTo(-1, 6);
+  expect(agreements.get("c")).toBeNull();
 });
 
 test("the gate rejects a large drop and lets a small dip pass", () => {
@@ -118,10 +129,17 @@ test("the gate rejects a large drop and lets a small dip pass", () => {
   expect(judge(scores(0.8, 0.7), scores(0.9, 0.75), 0.05).verdict).toBe("rejected");
 });
 
-test("what was not measured is not judged, and the verdict says so", () => {
-  expect(judge(null, null, 0.05)).toEqual({ verdict: "promoted", reason: expect.stringContaining("not evaluated") });
-  expect(judge(scores(0.5, null), scores(0.9, 0.9), 0.05).reason).toContain("not evaluated");
+test("what was not measured is not judged, and the reason says so", () => {
+  expect(judge(null, null, 0.05)).toEqual({ verdict: "promoted", reason: "not evaluated: no held-out stream" });
+  expect(judge(scores(0.5, null), scores(0.9, 0.9), 0.05).reason).toContain("lack normal rows or anomalies");
   expect(quality(scores(null, 0.4))).toBeNull();
+});
+
+test("the first trained candidate replaces nothing that serves, and its reason says so", () => {
+  expect(judge(scores(0.1, 0.1), null, 0.05)).toEqual({
+    verdict: "promoted",
+    reason: "quality 0.100, no trained champion to compare with",
+  });
 });
 
 test("the learning rate rises with quality, falls with it, and rests in the dead band", () => {
@@ -140,6 +158,11 @@ test("the learning rate keeps within its bounds and does not move without a meas
 
 test("a rejected candidate cuts the rate but leaves the champions' quality as it was", () => {
   expect(nextRate({ factor: 1, smoothedQuality: 0.8 }, 0.2, false)).toEqual({ factor: 0.9, smoothedQuality: 0.8 });
+});
+
+test("a rejected first candidate is not taken for the champions' quality", () => {
+  expect(nextRate({ factor: 1, smoothedQuality: null }, 0.2, false)).toEqual({ factor: 1, smoothedQuality: null });
+  expect(nextRate({ factor: 1, smoothedQuality: null }, 0.2, true)).toEqual({ factor: 1, smoothedQuality: 0.2 });
 });
 
 test("the loss trend is null where a loss was not measured", () => {

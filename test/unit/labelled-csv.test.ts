@@ -14,6 +14,11 @@ test("labels and what hints at them are kept apart from the channels", () => {
   expect(csv.atMs).toEqual([Date.UTC(2020, 2, 9, 10, 14, 33)]);
 });
 
+test("of several label columns one is the label and none a channel", () => {
+  const csv = parseLabelledCsv("a,Label,anomaly,FAULT\n1,1,0,3\n");
+  expect(csv).toMatchObject({ channels: ["a"], rows: [[1]], labels: Uint8Array.of(1) });
+});
+
 test("a recording without time or label column says so with null", () => {
   expect(parseLabelledCsv("a,b\n1,2\n")).toMatchObject({ channels: ["a", "b"], atMs: null, labels: null });
 });

@@ -68,6 +68,15 @@ test("a row that cannot be scored is refused and leaves no trace", () => {
   expect(detector.snapshot()).toEqual(before);
 });
 
+test("each row held has a score of its own, against statistics that it is part of", () => {
+  const detector = new RobustZScore(2, 4, 2);
+  expect(detector.ownScores()).toEqual([]);
+  for (const value of [99, 1, 2, 3, 8]) detector.score(Float64Array.of(value, 0));
+  // The first row left: median 2.5 and MAD 1 of 1, 2, 3, 8.
+  const expected = [0.5, 0.5, 1.5, 5.5].map((deviation) => deviation / 1.4826);
+  expect(detector.ownScores().sort((a, b) => a - b)).toEqual(expected.map((score) => expect.closeTo(score, 9)));
+});
+
 test("a restored detector goes on bit for bit", () => {
   const random = seededRandom(4);
   const row = () => Float64Array.of(random.normal(), Math.round(random.normal()));

@@ -21,6 +21,8 @@ test.each<[string, object, string]>([
   ["no channel", { channels: [] }, "channels"],
   ["two channels of one name", { channels: [first, first] }, "channels: two channels have the same name"],
   ["a channel name with a control character", { channels: [{ name: "a\nb", unit: "" }] }, "channels.0.name"],
+  ["a channel called as a label", { channels: [{ name: "Is_Anomaly", unit: "" }] }, "channels.0.name: is what a label"],
+  ["a unit that can't be printed", { channels: [{ name: "a", unit: "\u0000" }] }, "channels.0.unit"],
   [
     "too many channels",
     { channels: Array.from({ length: 257 }, (_, at) => ({ name: `c${at}`, unit: "" })) },

@@ -17,6 +17,8 @@ export type ProblemKind =
 
 export interface Gateway {
   readonly gatewayId: GatewayId;
+  /** Those of its hello that exist here; it may speak of no other. */
+  readonly cohorts: ReadonlySet<string>;
 }
 
 export interface SessionDeps {

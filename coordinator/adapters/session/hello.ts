@@ -1,55 +1,57 @@
-// A gateway says hello: it gets what it lacks, so that a gateway that was away and a new one go the same way.
+// A gateway says hello: it gets where its cohorts stand, so that a gateway that was away and a new one go the same way.
 import { gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
-import { MAX_MESSAGE_BYTES } from "../grpc-server.ts";
+import type { CohortState } from "../../core/cohort-state.ts";
+import type { HeldCohort } from "../../ports/gateway-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { feedbackMessage, globalModel, planChanged, respond } from "./messages.ts";
 
-export interface Welcomed {
+export interface Greeting {
   readonly gateway: Gateway;
-  /** The cohorts of the gateway that exist here. */
-  readonly cohorts: ReadonlySet<string>;
-  readonly responses: readonly SessionResponse[];
+  /**
+   * Welcome and what the gateway lacks, by the cohorts as they are at this moment: to be sent in the same turn in which
+   * the session is entered among those that champions are announced to.
+   */
+  responses(): SessionResponse[];
 }
 
 /** Throws with a message for the gateway when the hello is not acceptable. */
-export const welcome =
+export const greet =
   (deps: SessionDeps) =>
-  async (hello: Hello): Promise<Welcomed> => {
-    const gateway = { gatewayId: gatewayId(hello.gatewayId) };
+  async (hello: Hello): Promise<Greeting> => {
+    const id = gatewayId(hello.gatewayId);
     const held = heldCohorts(hello.cohorts);
     await deps.gateways.connected({
-      gatewayId: gateway.gatewayId,
+      gatewayId: id,
       site: bounded(hello.site),
       agentVersion: bounded(hello.agentVersion),
       cohorts: held,
     });
-    const known = held.flatMap((member) => {
-      const cohort = deps.cohorts.get(member.cohort);
-      return cohort === undefined ? [] : [{ member, cohort }];
-    });
-    const cohorts = new Set(known.map(({ cohort }) => cohort.cohort as string));
-    const lacking = known.flatMap(({ member, cohort }) => {
-      if (member.planId !== cohort.planId) return [planChanged(cohort), globalModel(cohort)];
-      return member.globalVersion === cohort.champion.version ? [] : [globalModel(cohort)];
-    });
-    const feedback = (await deps.gateways.openFeedback(gateway.gatewayId)).filter(({ cohort }) => cohorts.has(cohort));
+    const feedback = await deps.gateways.openFeedback(id);
+    const cohorts = new Set(held.map(({ cohort }) => cohort).filter((cohort) => deps.cohorts.get(cohort)));
     return {
-      gateway,
-      cohorts,
-      responses: [
-        respond({
-          $case: "welcome",
-          value: {
-            coordinatorVersion: deps.version,
-            serverTimeMs: BigInt(Date.now()),
-            maxMessageBytes: MAX_MESSAGE_BYTES,
-            unknownCohorts: held.flatMap((member) => (cohorts.has(member.cohort) ? [] : [member.cohort])),
-          },
-        }),
-        ...lacking,
-        ...feedback.map(feedbackMessage),
+      gateway: { gatewayId: id, cohorts },
+      responses: () => [
+        welcome(
+          deps,
+          held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort)),
+        ),
+        ...feedback.filter(({ cohort }) => cohorts.has(cohort)).map(feedbackMessage),
+        ...held.flatMap((member) => standing(member, deps.cohorts.get(member.cohort))),
       ],
     };
   };
+
+function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
+  return respond({
+    $case: "welcome",
+    value: { coordinatorVersion: deps.version, serverTimeMs: BigInt(Date.now()), unknownCohorts },
+  });
+}
+
+/** The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. */
+function standing(member: HeldCohort, cohort: CohortState | undefined): SessionResponse[] {
+  if (cohort === undefined) return [];
+  return member.planId === cohort.planId ? [globalModel(cohort)] : [planChanged(cohort), globalModel(cohort)];
+}

@@ -17,6 +17,7 @@ export function globalModel(cohort: CohortState): SessionResponse {
       globalVersion: BigInt(cohort.champion.version),
       weights: Buffer.from(encodeWeights(cohort.champion.weights)),
       trained: cohort.champion.trained,
+      learningRateFactor: cohort.rate.factor,
     },
   });
 }

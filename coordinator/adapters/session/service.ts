@@ -10,7 +10,7 @@ import {
 import type { Fleet } from "../../ports/fleet.ts";
 import type { Service } from "../grpc-server.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
-import { type Welcomed, welcome } from "./hello.ts";
+import { type Greeting, greet } from "./hello.ts";
 import { feedbackMessage, globalModel, respond } from "./messages.ts";
 import { addReport } from "./report.ts";
 import { pushUpdate } from "./update.ts";
@@ -20,7 +20,6 @@ type Call = ServerDuplexStream<SessionRequest, SessionResponse>;
 interface Session {
   readonly call: Call;
   readonly gateway: Gateway;
-  readonly cohorts: ReadonlySet<string>;
 }
 
 const HELLO_TIMEOUT_MS = 10_000;
@@ -71,7 +70,7 @@ export function openSessions(deps: SessionDeps): Sessions {
           if (message.$case !== "hello") return fail(call, status.FAILED_PRECONDITION, "a session begins with hello");
           if (sessions.size >= MAX_SESSIONS)
             return fail(call, status.RESOURCE_EXHAUSTED, `${MAX_SESSIONS} sessions are open`);
-          session = open(call, await welcome(deps)(message.value));
+          session = open(call, await greet(deps)(message.value));
           continue;
         }
         const answer = await handle(session, message);
@@ -84,12 +83,12 @@ export function openSessions(deps: SessionDeps): Sessions {
     }
   };
 
-  const open = (call: Call, { gateway, cohorts, responses }: Welcomed): Session => {
-    const session = { call, gateway, cohorts };
+  const open = (call: Call, { gateway, responses }: Greeting): Session => {
+    const session = { call, gateway };
     const older = sessions.get(gateway.gatewayId);
     if (older) fail(older.call, status.ABORTED, "the gateway began a newer session");
     sessions.set(gateway.gatewayId, session);
-    for (const response of responses) send(session, response);
+    for (const response of responses()) send(session, response);
     send(session, respond({ $case: "command", value: { commandId: "", action: { $case: "sendReport", value: {} } } }));
     deps.log.info({ gateway: gateway.gatewayId, sessions: sessions.size }, "gateway connected");
     return session;
@@ -121,7 +120,7 @@ export function openSessions(deps: SessionDeps): Sessions {
       // The champion goes first, so that the feedback that names it finds it there.
       if (promoted) {
         for (const session of sessions.values())
-          if (session.cohorts.has(cohort.cohort)) send(session, globalModel(cohort));
+          if (session.gateway.cohorts.has(cohort.cohort)) send(session, globalModel(cohort));
       }
       for (const entry of feedback) {
         const session = sessions.get(entry.gatewayId);

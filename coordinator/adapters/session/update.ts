@@ -33,16 +33,19 @@ export const pushUpdate =
       return answer(UpdateStatus.REFUSED, `${reason}: ${detail}`);
     };
 
-    const cohort = deps.cohorts.get(message.cohort);
+    const cohort = gateway.cohorts.has(message.cohort) ? deps.cohorts.get(message.cohort) : undefined;
     if (cohort === undefined)
-      return refuse("unknown_cohort", `there is no cohort ${JSON.stringify(message.cohort.slice(0, 64))}`);
+      return refuse(
+        "unknown_cohort",
+        `${JSON.stringify(message.cohort.slice(0, 64))} is no cohort that this gateway said hello for`,
+      );
     const checked = check(gateway, cohort, message);
     if ("reason" in checked) return refuse(checked.reason, checked.message);
     const { update, refusal } = checked;
     try {
       if (refusal) {
-        await deps.store.addRefusal(update, refusal);
-        return refuse(refusal.reason, refusal.message);
+        const kept = await deps.store.addRefusal(update, refusal);
+        return kept === "known" ? answer(UpdateStatus.KNOWN) : refuse(refusal.reason, refusal.message);
       }
       const stored = await deps.store.addUpdate(update);
       if (stored === "stored") deps.cohorts.updateStored(message.cohort);

@@ -64,7 +64,7 @@ CREATE TABLE local_models (
   status            text NOT NULL CHECK (status IN ('accepted', 'refused', 'clipped', 'aggregated')),
   reason            text,
   encoding          text NOT NULL,
-  delta             bytea,                            -- null where it was refused
+  delta             bytea,                            -- null once it was refused or aggregated
   round_id          bigint REFERENCES rounds,
   weight            double precision,                 -- share it had in its round
   created_at        timestamptz NOT NULL DEFAULT now()
@@ -126,7 +126,10 @@ SELECT e.cohort, e.global_version, count(*) AS n,
        count(*) FILTER (WHERE prediction_result = 1 AND actual_result = 0) AS false_positives,
        count(*) FILTER (WHERE prediction_result = 0 AND actual_result = 1) AS false_negatives,
        count(*) FILTER (WHERE prediction_result = 0 AND actual_result = 0) AS true_negatives,
-       r.held_out, r.baselines
+       (r.held_out ->> 'precision')::float8 AS precision, (r.held_out ->> 'recall')::float8 AS recall,
+       (r.held_out ->> 'f1')::float8 AS f1, (r.held_out ->> 'prAuc')::float8 AS pr_auc,
+       (r.held_out -> 'f1Interval' ->> 0)::float8 AS f1_low, (r.held_out -> 'f1Interval' ->> 1)::float8 AS f1_high,
+       r.baselines
 FROM model_evaluations e LEFT JOIN rounds r USING (cohort, global_version)
 GROUP BY e.cohort, e.global_version, r.held_out, r.baselines;
 

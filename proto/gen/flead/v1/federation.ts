@@ -103,7 +103,6 @@ export interface CohortState {
 export interface Welcome {
   coordinatorVersion: string;
   serverTimeMs: bigint;
-  maxMessageBytes: number;
   /** of the hello's: nothing will come for them */
   unknownCohorts: string[];
 }
@@ -115,12 +114,15 @@ export interface Update {
   planId: string;
   baseVersion: bigint;
   localSteps: bigint;
-  /** rows learned from that no earlier update of this gateway counted */
+  /** rows learned from by this training, counted by no other update */
   samples: bigint;
   /** mean training loss of the rows of this update */
   loss: number;
   encoding: DeltaEncoding;
-  /** local weights - weights of base_version, in layout order */
+  /**
+   * Local weights after this training - before it, in layout order: a gateway's deltas on one base add up to how far it
+   * has moved from base_version.
+   */
   delta: Buffer;
 }
 
@@ -145,6 +147,8 @@ export interface GlobalModel {
   weights: Buffer;
   /** false: the plan's initial weights, a base to train from and not yet a detector */
   trained: boolean;
+  /** of the plan's learning rate, in force for the cohort */
+  learningRateFactor: number;
 }
 
 /** What an evaluation means for one gateway; idempotent by (cohort, global_version). */
@@ -750,7 +754,7 @@ export const CohortState: MessageFns<CohortState> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { coordinatorVersion: "", serverTimeMs: 0n, maxMessageBytes: 0, unknownCohorts: [] };
+  return { coordinatorVersion: "", serverTimeMs: 0n, unknownCohorts: [] };
 }
 
 export const Welcome: MessageFns<Welcome> = {
@@ -764,11 +768,8 @@ export const Welcome: MessageFns<Welcome> = {
       }
       writer.uint32(16).uint64(message.serverTimeMs);
     }
-    if (message.maxMessageBytes !== 0) {
-      writer.uint32(24).uint32(message.maxMessageBytes);
-    }
     for (const v of message.unknownCohorts) {
-      writer.uint32(34).string(v!);
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -803,15 +804,7 @@ export const Welcome: MessageFns<Welcome> = {
             continue;
           }
           case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.maxMessageBytes = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
+            if (tag !== 26) {
               break;
             }
 
@@ -839,7 +832,6 @@ export const Welcome: MessageFns<Welcome> = {
     message.serverTimeMs = (object.serverTimeMs !== undefined && object.serverTimeMs !== null)
       ? BigInt(object.serverTimeMs)
       : 0n;
-    message.maxMessageBytes = object.maxMessageBytes ?? 0;
     message.unknownCohorts = object.unknownCohorts?.map((e) => e) || [];
     return message;
   },
@@ -1178,7 +1170,7 @@ export const PlanChanged: MessageFns<PlanChanged> = {
 };
 
 function createBaseGlobalModel(): GlobalModel {
-  return { cohort: "", planId: "", globalVersion: 0n, weights: Buffer.alloc(0), trained: false };
+  return { cohort: "", planId: "", globalVersion: 0n, weights: Buffer.alloc(0), trained: false, learningRateFactor: 0 };
 }
 
 export const GlobalModel: MessageFns<GlobalModel> = {
@@ -1200,6 +1192,9 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     }
     if (message.trained !== false) {
       writer.uint32(40).bool(message.trained);
+    }
+    if (message.learningRateFactor !== 0) {
+      writer.uint32(49).double(message.learningRateFactor);
     }
     return writer;
   },
@@ -1257,6 +1252,14 @@ export const GlobalModel: MessageFns<GlobalModel> = {
             message.trained = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.learningRateFactor = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1281,6 +1284,7 @@ export const GlobalModel: MessageFns<GlobalModel> = {
       : 0n;
     message.weights = object.weights ?? Buffer.alloc(0);
     message.trained = object.trained ?? false;
+    message.learningRateFactor = object.learningRateFactor ?? 0;
     return message;
   },
 };

@@ -1,9 +1,10 @@
-// Which hosts are this machine only: the admin API has no log-in, so nothing else may reach it.
-import { isIPv4 } from "node:net";
+// Which hosts are this machine only: without transport security and log-in, nothing else may reach the coordinator.
+
+const IPV4_LOOPBACK = /^127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
 
 export function isLoopback(host: string): boolean {
   const name = host.replace(/^\[|\]$/g, "").toLowerCase();
-  return name === "localhost" || name === "::1" || (isIPv4(name) && name.startsWith("127."));
+  return name === "localhost" || name === "::1" || IPV4_LOOPBACK.test(name);
 }
 
 /** The host of a Host header ("localhost:8080", "[::1]:8080"); null when it is none. */

@@ -1,0 +1,164 @@
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { expect, onTestFinished, test } from "vitest";
+import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
+import { Lane } from "../../agent/lane.ts";
+import { Learner } from "../../agent/learner.ts";
+import type { Feedback, GlobalModel, Update } from "../../agent/ports/coordinator-link.ts";
+import { cohortId, updateId } from "../../learning/ids.ts";
+import { seededRandom } from "../../learning/random.ts";
+import { decodeBundle } from "../../proto/plan-bundle.ts";
+import { PlanModel } from "../../runtime/plan-model.ts";
+import { testPlan } from "../support/scripted-coordinator.ts";
+import { smallSettings } from "../support/small-plan.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const PUMPS = cohortId("pumps");
+const BUNDLE = testPlan(smallSettings());
+const PLAN = { bytes: BUNDLE.bytes, ...decodeBundle(BUNDLE.bytes, BUNDLE.planId) };
+const { featureCount } = PLAN.manifest;
+
+const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
+  kind: "globalModel",
+  cohort: PUMPS,
+  planId: PLAN.planId,
+  globalVersion: 1,
+  weights: PLAN.initialWeights,
+  trained: false,
+  learningRateFactor: null,
+  ...change,
+});
+
+const feedback = (globalVersion: number, learningRateFactor: number, promoted = true): Feedback => ({
+  kind: "feedback",
+  cohort: PUMPS,
+  globalVersion,
+  promoted,
+  learningRateFactor,
+  reason: "",
+});
+
+/** A learner over the plan's real graphs and a real file, with a clock that the test sets. */
+async function openLearner() {
+  const path = join(temporaryFolder("agent-learner"), "agent.sqlite");
+  const store = new SqliteStore(path, { nowMs: 0 });
+  store.learning.startPlan(PUMPS, PLAN);
+  const clock = { nowMs: 1_000_000 };
+  const updates: Update[] = [];
+  const problems: string[] = [];
+  let ids = 0;
+  const deps = {
+    cohort: PUMPS,
+    store,
+    lane: new Lane(),
+    nowMs: () => clock.nowMs,
+    newUpdateId: () => updateId(`01${String(++ids).padStart(24, "0")}`),
+    devices: () => [],
+    dueRecords: () => [],
+    onTrained: (update: Update) => updates.push(update),
+    onProblem: (kind: string) => problems.push(kind),
+  };
+  const record = { plan: PLAN, slot: null, learningRateFactor: 1 };
+  const learner = new Learner(deps, await PlanModel.load(PLAN), record);
+  await learner.activate(model());
+  onTestFinished(async () => {
+    await learner.close();
+    store.close();
+  });
+  const random = seededRandom(9);
+  const rows = (count: number) => {
+    for (let row = 0; row < count; row++) learner.learn(Float32Array.from({ length: featureCount }, random.normal));
+  };
+  return { learner, store, path, clock, updates, problems, rows };
+}
+
+/** Writes to `table` fail from outside, as on a full disk, until the function that this returns is called. */
+function fillDisk(path: string, table: string): () => void {
+  const other = new Database(path);
+  other.exec(`CREATE TRIGGER full BEFORE INSERT ON ${table} BEGIN SELECT RAISE(ABORT, 'disk full'); END`);
+  return () => {
+    other.exec("DROP TRIGGER full");
+    other.close();
+  };
+}
+
+const sum = (deltas: readonly Float32Array[]) =>
+  PLAN.initialWeights.map((_, index) => deltas.reduce((total, delta) => total + (delta[index] ?? 0), 0));
+
+test("the updates of one base add up to how far the local weights are from it", async () => {
+  const { learner, updates, rows } = await openLearner();
+  rows(50);
+  await learner.train();
+  rows(60);
+  await learner.train();
+  expect(updates.map(({ samples, baseVersion }) => [samples, baseVersion])).toEqual([
+    [50, 1],
+    [60, 1],
+  ]);
+  const { base, local } = learner.slot ?? { base: Float32Array.of(), local: Float32Array.of() };
+  const moved = local.map((weight, index) => weight - (base[index] ?? 0));
+  expect(moved.some((value) => Math.abs(value) > 1e-3)).toBe(true);
+  for (const [index, value] of sum(updates.map(({ delta }) => delta)).entries())
+    expect(value).toBeCloseTo(moved[index] ?? Number.NaN, 5);
+});
+
+test("a rejection takes local weights back to the base", async () => {
+  const { learner, rows } = await openLearner();
+  rows(50);
+  await learner.train();
+  expect(learner.slot?.local).not.toEqual(PLAN.initialWeights);
+  learner.applyFeedback(feedback(2, 0.9, false));
+  expect(learner.slot?.local).toEqual(PLAN.initialWeights);
+});
+
+test("the factor that comes with a model is bounded, kept, and in force for a model that is active already", async () => {
+  const { learner, store } = await openLearner();
+  const kept = () => store.learning.cohort(PUMPS)?.learningRateFactor;
+  await learner.activate(model({ globalVersion: 2, learningRateFactor: 1.5 }));
+  expect(kept()).toBe(1.5);
+  await learner.activate(model({ globalVersion: 3 }));
+  expect(kept()).toBe(1.5);
+  expect(await learner.activate(model({ globalVersion: 3, learningRateFactor: 99 }))).toBe(false);
+  expect(kept()).toBe(4);
+  expect(learner.applyFeedback(feedback(4, Number.NaN)).learningRateFactor).toBe(4);
+});
+
+test("the factor that comes with a model scales the next training", async () => {
+  const moved = async (learningRateFactor: number) => {
+    const { learner, updates, rows } = await openLearner();
+    await learner.activate(model({ globalVersion: 2, learningRateFactor }));
+    rows(50);
+    await learner.train();
+    return Math.hypot(...(updates[0]?.delta ?? []));
+  };
+  expect(await moved(0.1)).toBeLessThan(0.2 * (await moved(1)));
+});
+
+test("feedback on a candidate before the champion changes nothing", async () => {
+  const { learner, rows } = await openLearner();
+  await learner.activate(model({ globalVersion: 9, learningRateFactor: 1.2 }));
+  rows(50);
+  await learner.train();
+  const { local } = learner.slot ?? {};
+  expect(learner.applyFeedback(feedback(5, 0.5, false))).toMatchObject({ globalVersion: 5, learningRateFactor: 1.2 });
+  expect(learner.slot?.local).toEqual(local);
+  expect(learner.applyFeedback(feedback(10, 0.5, false)).learningRateFactor).toBe(0.5);
+});
+
+test("a training that can't be kept is tried again a minute later, with its rows", async () => {
+  const { learner, store, path, clock, updates, problems, rows } = await openLearner();
+  const emptyDisk = fillDisk(path, "outbox");
+  rows(50);
+  expect(learner.due()).toBe(true);
+  await learner.train();
+  expect([problems, updates, learner.slot?.local]).toEqual([["training_failed"], [], PLAN.initialWeights]);
+  rows(50);
+  clock.nowMs += 59_999;
+  expect(learner.due()).toBe(false);
+  clock.nowMs += 1;
+  expect(learner.due()).toBe(true);
+  emptyDisk();
+  await learner.train();
+  expect(updates.map(({ samples }) => samples)).toEqual([100]);
+  expect(store.learning.queuedUpdates(9)).toEqual(updates.map((update) => update.updateId));
+});

@@ -1,0 +1,82 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { CohortState } from "../../coordinator/core/cohort-state.ts";
+import type { OpenRound } from "../../coordinator/core/round-decision.ts";
+import { RoundLoop } from "../../coordinator/round-loop.ts";
+import type { RoundDeps } from "../../coordinator/run-round.ts";
+import { createLogger } from "../../runtime/log.ts";
+
+// The store is a stand-in because the test decides when each of its answers comes.
+function setUp() {
+  const asked: ((answer: OpenRound | Error) => void)[] = [];
+  const store = {
+    openRound: () =>
+      new Promise<OpenRound>((resolve, reject) => {
+        asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
+      }),
+    loadCohorts: async () => [],
+  };
+  const state = {
+    cohort: "pumps",
+    federation: { round: { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 } },
+  };
+  const deps = { store } as unknown as RoundDeps;
+  const loop = new RoundLoop(deps, state as unknown as CohortState, createLogger("test", "silent"));
+  return { loop, asked };
+}
+
+const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });
+const settle = () => vi.advanceTimersByTimeAsync(0);
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+test("an open round is looked at again at its deadline", async () => {
+  const { loop, asked } = setUp();
+  loop.check();
+  asked[0]?.(waiting());
+  await settle();
+  await vi.advanceTimersByTimeAsync(59_999);
+  expect(asked).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(asked).toHaveLength(2);
+});
+
+test("however many updates come while it looks, it looks once more", async () => {
+  const { loop, asked } = setUp();
+  for (let i = 0; i < 50; i++) loop.check();
+  expect(asked).toHaveLength(1);
+  asked[0]?.(waiting());
+  await settle();
+  expect(asked).toHaveLength(2);
+});
+
+test("a database that does not answer is asked again, later and later", async () => {
+  const { loop, asked } = setUp();
+  loop.check();
+  asked[0]?.(new Error("the database is away"));
+  await vi.advanceTimersByTimeAsync(500);
+  expect(asked).toHaveLength(2);
+  asked[1]?.(new Error("the database is away"));
+  await vi.advanceTimersByTimeAsync(499);
+  expect(asked).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(501);
+  expect(asked).toHaveLength(3);
+});
+
+test.each([
+  ["answers", waiting],
+  ["fails", () => new Error("the database is away")],
+])("a loop that is stopped while the database %s sets no further timer", async (_, answer) => {
+  const { loop, asked } = setUp();
+  loop.check();
+  const stopped = loop.stop();
+  asked[0]?.(answer());
+  await stopped;
+  expect(vi.getTimerCount()).toBe(0);
+  loop.check();
+  expect(asked).toHaveLength(1);
+});
