@@ -1,6 +1,6 @@
 // The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { CohortId, UpdateId } from "../learning/ids.ts";
+import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
 import type { Logger } from "../runtime/log.ts";
 import { PlanModel } from "../runtime/plan-model.ts";
 import { Problems } from "../runtime/problems.ts";
@@ -26,6 +26,8 @@ import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
 
 const MAX_DEVICES = 2_000;
+/** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
+const MAX_FORESTS = 500;
 const MAX_QUEUED_ROWS = 10_000;
 const BATCH_ROWS = 1_000;
 const TRAINING_CHECK_MS = 250;
@@ -67,6 +69,7 @@ export class Agent {
   #judging: Promise<void> | null = null;
   #sessions: Promise<void> = Promise.resolve();
   #rows = 0;
+  #forests = 0;
 
   /** Takes up what the store kept; loads models, connects and listens. */
   static async start(deps: AgentDeps): Promise<Agent> {
@@ -88,7 +91,10 @@ export class Agent {
       gatewayId: config.FLEAD_GATEWAY_ID,
       alertPrefix: config.FLEAD_ALERT_PREFIX,
     };
-    this.#cohorts = new Map(config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs())]));
+    const mayGrowForest = (device: DeviceId) => this.#mayGrowForest(device);
+    this.#cohorts = new Map(
+      config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs(), mayGrowForest)]),
+    );
     this.#refusals = new Problems(log, nowMs);
     this.#troubles = new Problems(log, nowMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
@@ -352,6 +358,14 @@ export class Agent {
     if (cohort === undefined) return { refused: "no_cohort", detail: "no rule of FLEAD_COHORTS matches the device" };
     if (cohort.devices.has(deviceId) || this.#deviceCount() < MAX_DEVICES) return cohort;
     return { refused: "device_limit", detail: `a gateway serves at most ${MAX_DEVICES} devices` };
+  }
+
+  #mayGrowForest(device: DeviceId): boolean {
+    const may = this.#forests < MAX_FORESTS;
+    if (may) this.#forests++;
+    else
+      this.#troubles.report("forest_limit", device, `a gateway has at most ${MAX_FORESTS} forests; the z-score stays`);
+    return may;
   }
 
   #deviceCount(): number {

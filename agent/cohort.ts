@@ -13,11 +13,14 @@ const SAVE_INTERVAL_MS = 300_000;
 export class Cohort {
   readonly cohort: CohortId;
   readonly devices = new Map<DeviceId, Device>();
+  readonly #mayGrowForest: (deviceId: DeviceId) => boolean;
   #learner: Learner | null = null;
   #savedAtMs: number;
 
-  constructor(cohort: CohortId, nowMs: number) {
+  /** `mayGrowForest` is asked once for every device. */
+  constructor(cohort: CohortId, nowMs: number, mayGrowForest: (deviceId: DeviceId) => boolean) {
     this.cohort = cohort;
+    this.#mayGrowForest = mayGrowForest;
     this.#savedAtMs = nowMs;
   }
 
@@ -37,6 +40,7 @@ export class Cohort {
     for (const record of records) {
       try {
         this.devices.set(record.deviceId, Device.restore(record, learner?.plan.manifest ?? null));
+        if (record.growsForest) this.#mayGrowForest(record.deviceId);
       } catch {
         onDamaged(record.deviceId);
       }
@@ -55,13 +59,15 @@ export class Cohort {
   }
 
   keep(device: Device): void {
+    if (this.devices.has(device.deviceId)) return;
+    if (this.#mayGrowForest(device.deviceId)) device.growForest();
     this.devices.set(device.deviceId, device);
   }
 
-  /** The champion, where it is a detector and the device has a threshold of its own; else the z-score. */
+  /** The champion, where it is a detector and the device has a threshold of its own; else the device's own. */
   detectorOf(device: Device): ModelKind {
     const calibrated = (device.monitor?.threshold ?? null) !== null;
-    return this.#learner?.slot?.trained && calibrated ? "federated" : "z_score";
+    return this.#learner?.slot?.trained && calibrated ? "federated" : device.ownKind;
   }
 
   held(): CohortHeld {

@@ -30,7 +30,7 @@ export interface EpisodeRow {
   readonly record: () => DeviceRecord;
 }
 
-const KINDS: readonly ModelKind[] = ["federated", "z_score"];
+const KINDS: readonly ModelKind[] = ["federated", "isolation_forest", "z_score"];
 
 export class Episodes {
   readonly #deps: EpisodesDeps;

@@ -23,7 +23,7 @@ export async function judgeRows(
   const scored = await scoresOf(cohort, entered);
   return entered.map((row) => {
     const score = scored.get(row);
-    const judged = score ? row.device.judgeByModel(row, score.score, score.residual) : row.device.judgeByZScore(row);
+    const judged = score ? row.device.judgeByModel(row, score.score, score.residual) : row.device.judgeByOwnRows(row);
     if (judged.learnable && row.features !== null) cohort.learner?.learn(row.features);
     return { entered: row, ...judged };
   });

@@ -1,4 +1,5 @@
 // One cohort's learning under one plan: the champion that scores, the local weights that train, the rows in between.
+import { encodeDelta } from "../learning/codecs/codec.ts";
 import type { CohortId, UpdateId } from "../learning/ids.ts";
 import { weightCount } from "../learning/plan.ts";
 import type { PlanModel, Scores } from "../runtime/plan-model.ts";
@@ -94,7 +95,8 @@ export class Learner {
     }
     const count = weightCount(this.plan.manifest.weights);
     if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
-    const slot = { globalVersion, trained, base: weights, local: weights, localSteps: before?.localSteps ?? 0 };
+    const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(count) };
+    const slot = { globalVersion, trained, base: weights, local: weights, localSteps, residual };
     const thresholds = trained ? await this.#calibrationScores(weights) : [];
     this.#training?.abort();
     const versionsBeganAgain = before !== null && globalVersion < before.globalVersion;
@@ -116,7 +118,7 @@ export class Learner {
   applyFeedback({ cohort, globalVersion, promoted, learningRateFactor }: Feedback): FeedbackAcknowledgement {
     const { store } = this.#deps;
     const factor = boundedFactor(learningRateFactor) ?? this.#factor;
-    const slot = promoted || this.#slot === null ? this.#slot : { ...this.#slot, local: this.#slot.base };
+    const slot = promoted || this.#slot === null ? this.#slot : backToBase(this.#slot);
     const outdated = this.#slot !== null && globalVersion < this.#slot.globalVersion;
     const applied =
       !outdated &&
@@ -187,14 +189,13 @@ export class Learner {
   ): Promise<void> {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
-      const backToBase = { ...slot, local: slot.base };
-      store.learning.saveSlot(cohort, backToBase);
-      this.#slot = backToBase;
+      const untrained = backToBase(slot);
+      store.learning.saveSlot(cohort, untrained);
+      this.#slot = untrained;
       this.#pending.learned(taken.upTo);
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
-    const next: Slot = { ...slot, local: result.weights, localSteps: slot.localSteps + result.steps };
-    const update = this.#updateOf(slot, next, { samples: taken.rows, loss: result.loss });
+    const { next, update } = this.#step(slot, result, taken.rows);
     for (const device of this.#deps.devices()) device.monitor?.freeze();
     await this.recalibrate();
     store.transaction(() => {
@@ -207,17 +208,24 @@ export class Learner {
     this.#deps.onTrained(update);
   }
 
-  /** A training took the local weights from `before` to `after`. */
-  #updateOf(before: Slot, after: Slot, training: { readonly samples: number; readonly loss: number }): Update {
-    return {
+  /** What a training on `samples` rows makes of the slot, and what is to be said of it. */
+  #step(slot: Slot, { weights, steps, loss }: LocalTraining, samples: number): { next: Slot; update: Update } {
+    const { training, weights: layout } = this.plan.manifest;
+    const delta = weights.map((weight, index) => weight - (slot.local[index] ?? 0));
+    const { bytes, residual } = encodeDelta(training.codec, delta, layout, slot.residual);
+    const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual };
+    const update = {
       updateId: this.#deps.newUpdateId(),
       cohort: this.#deps.cohort,
       planId: this.plan.planId,
-      baseVersion: after.globalVersion,
-      localSteps: after.localSteps,
-      ...training,
-      delta: after.local.map((weight, index) => weight - (before.local[index] ?? 0)),
+      baseVersion: slot.globalVersion,
+      localSteps: next.localSteps,
+      samples,
+      loss,
+      encoding: training.codec.kind,
+      delta: bytes,
     };
+    return { next, update };
   }
 
   /** Throws UnusableModelError when a score is not finite. */
@@ -267,6 +275,12 @@ function* groupsOf(devices: Iterable<Device>, featureCount: number): Generator<C
   }
   if (rows > 0) yield flush();
 }
+
+const backToBase = (slot: Slot): Slot => ({
+  ...slot,
+  local: slot.base,
+  residual: new Float32Array(slot.base.length),
+});
 
 const same = (a: Float32Array, b: Float32Array) =>
   a.length === b.length && a.every((value, index) => value === b[index]);

@@ -2,6 +2,7 @@
 
 export type TroubleKind =
   | "extra_channel"
+  | "forest_limit"
   | "row_failed"
   | "broker"
   | "no_session"

@@ -19,7 +19,15 @@ const settings: PlanSettings = {
   normaliserRows: 2000,
   features: { windowRows: 1, rollingRows: 100, rolling: [] },
   model: { kind: "dense_autoencoder", hidden: [16] },
-  training: { learningRate: 0.01, batchRows: BATCH_ROWS, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 1 },
+  training: {
+    learningRate: 0.01,
+    batchRows: BATCH_ROWS,
+    triggerRows: 50,
+    triggerMs: 60_000,
+    passes: 1,
+    seed: 1,
+    codec: { kind: "float32" },
+  },
   threshold: { rule: "quantile", quantile: 0.99, rows: 1000 },
 };
 

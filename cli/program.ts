@@ -30,6 +30,7 @@ function exitCode(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has said what was wrong
   const message = error instanceof Error ? describe(error) : String(error);
   process.stderr.write(`flead: ${message}\n`);
+  if (error instanceof ConfigError) process.stderr.write("The command's --help names the option of each variable.\n");
   return error instanceof UsageError || error instanceof ConfigError ? 2 : 1;
 }
 

@@ -30,7 +30,8 @@ export function replayCommand(): Command {
   return new Command("replay")
     .description(
       "Publish labelled CSV recordings over MQTT, each as one device's rows (device name = file name).\n" +
-        "Columns: a time (datetime, timestamp or time, optional), a label (anomaly or label, never published), channels.",
+        "Columns: a time (datetime, timestamp or time, optional), channels, and what is never published: a label\n" +
+        "(anomaly, label or is_anomaly), changepoint, fault.",
     )
     .argument("<csv...>", "recordings; with several, all are played at once, each as its own device")
     .option("--mqtt <url>", "the broker", process.env.FLEAD_MQTT_URL ?? "mqtt://127.0.0.1:1883")

@@ -1,9 +1,10 @@
 // Wires the coordinator: database, cohorts with their rounds, sessions for gateways, the admin endpoint for people.
 
+import { stat } from "node:fs/promises";
 import { compilePlan } from "../learning/compile-plan.ts";
 import { cohortId } from "../learning/ids.ts";
 import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
-import type { HostAndPort } from "../runtime/config.ts";
+import { ConfigError, type HostAndPort } from "../runtime/config.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { Problems } from "../runtime/problems.ts";
@@ -34,6 +35,10 @@ export interface Coordinator {
 }
 
 export async function openCoordinator(config: CoordinatorConfig, log: Logger): Promise<Coordinator> {
+  const heldOut = config.FLEAD_HELD_OUT;
+  if (heldOut !== undefined && !(await isFolder(heldOut))) {
+    throw new ConfigError([`FLEAD_HELD_OUT: there is no folder ${JSON.stringify(heldOut)} (--held-out)`]);
+  }
   const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
@@ -56,6 +61,12 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   }
 }
 
+const isFolder = (path: string) =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
 async function serve(
   config: CoordinatorConfig,
   log: Logger,
@@ -64,8 +75,7 @@ async function serve(
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const states = await store.loadCohorts();
-  if (states.length === 0)
-    throw new Error("there is no cohort: name a plan file, for example FLEAD_PLANS=plans/pumps.yaml");
+  if (states.length === 0) throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
 
   const rounds = new Map<string, RoundLoop>();
   const cohorts = {
@@ -76,7 +86,7 @@ async function serve(
   const sessions = openSessions({ store, gateways, cohorts, problems, log, version: packageVersion });
   const evaluators: Evaluator[] = [];
   for (const state of states) {
-    const evaluator = await evaluatorOf(state, config, store, problems);
+    const evaluator = await evaluatorOf(state, config, store, log);
     evaluators.push(evaluator);
     rounds.set(state.cohort, new RoundLoop({ store, evaluator, fleet: sessions }, state, log));
   }
@@ -110,13 +120,19 @@ async function evaluatorOf(
   state: CohortState,
   config: CoordinatorConfig,
   store: FederationStore,
-  problems: Problems<ProblemKind>,
+  log: Logger,
 ): Promise<Evaluator> {
   const bundle = await store.planBundle(state.planId);
   if (bundle === null) throw new Error(`the database has no bundle of plan ${state.planId}`);
-  const refused = (file: string, why: string) => problems.report("held_out_stream", file, why);
   const folder = config.FLEAD_HELD_OUT;
-  const streams = folder === undefined ? [] : await readHeldOutStreams(folder, state.cohort, state.manifest, refused);
+  const refused: { file: string; why: string }[] = [];
+  const streams =
+    folder === undefined
+      ? []
+      : await readHeldOutStreams(folder, state.cohort, state.manifest, (file, why) => refused.push({ file, why }));
+  if (refused.length > 0) log.warn({ cohort: state.cohort, refused }, "held-out streams that are left out");
+  const rows = streams.reduce((sum, stream) => sum + stream.rows.length, 0);
+  log.info({ cohort: state.cohort, streams: streams.length, rows }, "held-out streams");
   for (const { stream, sha256, rows, labels } of streams) {
     const anomalies = labels.reduce((sum, label) => sum + label, 0);
     await store.recordHeldOutStream(state.cohort, { name: stream, sha256, rows: rows.length, anomalies });

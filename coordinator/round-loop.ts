@@ -3,7 +3,7 @@ import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { decideRound } from "./core/round-decision.ts";
-import { type RoundDeps, runRound } from "./run-round.ts";
+import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
 
@@ -63,8 +63,9 @@ export class RoundLoop {
           if (decision.untilMs !== null) this.#checkAfter(decision.untilMs - Date.now());
           return;
         }
-        this.#state = await runRound(this.#deps, this.#state, this.#stop.signal);
-        this.#logRound();
+        const outcome = await runRound(this.#deps, this.#state, this.#stop.signal);
+        this.#state = outcome.cohort;
+        this.#logRound(outcome);
       }
     } catch (error) {
       if (this.#stop.signal.aborted) return;
@@ -90,9 +91,15 @@ export class RoundLoop {
     this.#timer = setTimeout(() => this.check(), Math.max(0, ms));
   }
 
-  #logRound(): void {
-    const { cohort, champion, lastVersion, rate } = this.#state;
-    const fields = { cohort, candidate: lastVersion, champion: champion.version, learningRateFactor: rate.factor };
-    this.#log.info(fields, champion.version === lastVersion ? "candidate promoted" : "candidate rejected");
+  #logRound({
+    cohort: { cohort, champion, lastVersion, rate },
+    verdict,
+    reason,
+    updates,
+    heldOut,
+  }: RoundOutcome): void {
+    const measured = heldOut && { n: heldOut.n, f1: heldOut.f1, prAuc: heldOut.prAuc };
+    const fields = { cohort, candidate: lastVersion, champion: champion.version, updates, reason, heldOut: measured };
+    this.#log.info({ ...fields, learningRateFactor: rate.factor }, `candidate ${verdict}`);
   }
 }

@@ -1,8 +1,9 @@
 // The main path of the coordinator: a cohort's updates become a candidate, the candidate is judged, the fleet hears of it.
 import { applyDelta } from "../learning/aggregation/fedavg.ts";
+import { serverStep } from "../learning/aggregation/server-optimisers.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
-import { afterRound, type CohortState, championsSince, type GlobalModel } from "./core/cohort-state.ts";
+import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
 import { type Combined, combineUpdates } from "./core/combine-updates.ts";
 import { type Judgement, judge, quality } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
@@ -16,16 +17,22 @@ export interface RoundDeps {
   readonly fleet: Fleet;
 }
 
-/** Runs one round to its end and returns the cohort as it is after it. Throws with nothing changed. */
-export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<CohortState> {
-  const updates = await deps.store.roundUpdates(before.cohort);
-  const combined = combineUpdates(updates, (base) => championsSince(before, base));
+export interface RoundOutcome extends Judgement {
+  /** The cohort after the round. */
+  readonly cohort: CohortState;
+  readonly updates: number;
+  /** The candidate's; null: not evaluated. */
+  readonly heldOut: Scores | null;
+}
+
+/** Runs one round to its end. Throws with nothing changed. */
+export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<RoundOutcome> {
+  const updates = await deps.store.roundUpdates(before);
+  const { rule, optimiser, gate } = before.federation;
+  const combined = combineUpdates(rule, updates, (base) => championsSince(before, base));
+  const step = serverStep(optimiser, before.server, combined.delta);
   const version = before.lastVersion + 1;
-  const candidate: GlobalModel = {
-    version,
-    weights: applyDelta(before.champion.weights, combined.delta),
-    trained: true,
-  };
+  const candidate = { version, weights: applyDelta(before.champion.weights, step.delta), trained: true };
 
   const [evaluation, championEvaluation] = [
     await deps.evaluator.evaluate(candidate.weights, signal),
@@ -33,11 +40,11 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, before.federation.gate.margin);
+  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
 
   const promoted = judgement.verdict === "promoted";
   const rate = nextRate(before.rate, quality(heldOut), promoted);
-  const after = afterRound(before, version, promoted ? candidate : before.champion, rate);
+  const after = afterRound(before, candidate, promoted, rate, step.state);
   const feedback = feedbackFor(after, version, judgement, combined, {
     before: championHeldOut,
     after: heldOut,
@@ -48,7 +55,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     after,
     version,
     candidate: candidate.weights,
-    rule: "fedavg",
+    rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,
     shares: combined.shares,
@@ -59,7 +66,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     feedback,
   });
   deps.fleet.announce(after, promoted, feedback);
-  return after;
+  return { ...judgement, cohort: after, updates: updates.length, heldOut };
 }
 
 function feedbackFor(
@@ -71,7 +78,7 @@ function feedbackFor(
 ): GatewayFeedback[] {
   const lossBefore = scores.before?.loss ?? null;
   const lossAfter = scores.after?.loss ?? null;
-  return [...combined.agreements].map(([gatewayId, agreement]) => ({
+  return [...combined.gateways].map(([gatewayId, { agreement, part }]) => ({
     cohort: cohort.cohort,
     gatewayId: gatewayId as GatewayId,
     version,
@@ -81,6 +88,6 @@ function feedbackFor(
     lossAfter,
     trend: lossTrend(lossBefore, lossAfter),
     agreement,
-    reason: judgement.reason,
+    reason: part === "counted" ? judgement.reason : `${judgement.reason}; this gateway's pull was ${part}`,
   }));
 }

@@ -70,7 +70,7 @@ export function prAuc(scores: Float64Array | Float32Array, labels: Uint8Array): 
     area += (newTp / positives) * (tp / (rank + 1));
     newTp = 0;
   }
-  return area;
+  return Math.min(1, area); // n shares of 1/n may add up to a rounding more
 }
 
 /** Running sums over rows, so that the counts of any block cost one subtraction. */

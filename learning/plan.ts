@@ -1,5 +1,8 @@
 // What a cohort learns, as data: the settings a person writes and the manifest that is compiled from them.
 
+import type { CombiningRule } from "./aggregation/rules.ts";
+import type { ServerOptimiser } from "./aggregation/server-optimisers.ts";
+
 export interface Channel {
   readonly name: string;
   /** Free text such as "mm/s"; shown, never computed with. */
@@ -22,6 +25,12 @@ export type ModelSettings =
   /** Predicts the window's last row from the rows before it; no hidden layers = a linear forecaster. */
   | { readonly kind: "dense_forecaster"; readonly hidden: readonly number[] };
 
+/** How a gateway's deltas travel. */
+export type DeltaCodec =
+  | { readonly kind: "float32" | "float16" | "int8" }
+  /** `share` of the parameters is sent, in (0, 1]: the nearest whole number of them, at least one. */
+  | { readonly kind: "top_k" | "top_k_int8"; readonly share: number };
+
 export interface TrainingSettings {
   readonly learningRate: number;
   readonly batchRows: number;
@@ -33,6 +42,7 @@ export interface TrainingSettings {
   readonly passes: number;
   /** Seed of the initial weights. */
   readonly seed: number;
+  readonly codec: DeltaCodec;
 }
 
 export interface ThresholdSettings {
@@ -84,6 +94,10 @@ export interface RoundSettings {
 /** What the coordinator does with a cohort's updates; not part of the plan the agents hold. */
 export interface FederationSettings {
   readonly round: RoundSettings;
+  /** From the gateways' pulls to one delta … */
+  readonly rule: CombiningRule;
+  /** … and from that to the step that the champion's weights take. */
+  readonly optimiser: ServerOptimiser;
   readonly gate: {
     /** A candidate is rejected when its held-out quality is more than this below the champion's. */
     readonly margin: number;

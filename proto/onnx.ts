@@ -3,8 +3,8 @@ import type { Constant, Graph, Node, Shape, Value } from "../learning/graph/grap
 import type { NodeProto, TensorProto, ValueInfoProto } from "./gen/onnx/onnx.ts";
 import { AttributeProto_AttributeType as Attribute, type AttributeProto, ModelProto } from "./gen/onnx/onnx.ts";
 
-const IR_VERSION = 8n;
-const OPERATOR_SET = 17n;
+export const IR_VERSION = 8n;
+export const OPERATOR_SET = 17n;
 const FLOAT = 1;
 const INT64 = 7;
 
@@ -110,7 +110,7 @@ function single(node: Node, attributes: AttributeProto[] = []): Lowered {
   return { nodes: [nodeProto(node.op, node.inputs, node.output.name, attributes)], indices: [] };
 }
 
-function nodeProto(
+export function nodeProto(
   opType: string,
   input: readonly string[],
   output: string,
@@ -119,29 +119,29 @@ function nodeProto(
   return { opType, input: [...input], output: [output], name: output, attribute, domain: "" };
 }
 
-const noAttribute = { f: 0, i: 0n, s: Buffer.alloc(0), floats: [], ints: [] };
+export const noAttribute = { f: 0, i: 0n, s: Buffer.alloc(0), floats: [], ints: [], strings: [] };
 
-function intAttribute(name: string, value: number): AttributeProto {
+export function intAttribute(name: string, value: number): AttributeProto {
   return { ...noAttribute, name, i: BigInt(value), type: Attribute.INT };
 }
 
-function intsAttribute(name: string, values: readonly number[]): AttributeProto {
+export function intsAttribute(name: string, values: readonly number[]): AttributeProto {
   return { ...noAttribute, name, ints: values.map(BigInt), type: Attribute.INTS };
 }
 
-function floatTensor({ name, shape, values }: Constant): TensorProto {
+export function floatTensor({ name, shape, values }: Constant): TensorProto {
   const rawData = Buffer.alloc(values.length * 4);
   for (const [at, value] of values.entries()) rawData.writeFloatLE(value, at * 4);
   return { name, dims: shape.map(BigInt), dataType: FLOAT, rawData };
 }
 
-function indexTensor(name: string, values: readonly number[]): TensorProto {
+export function indexTensor(name: string, values: readonly number[]): TensorProto {
   const rawData = Buffer.alloc(values.length * 8);
   for (const [at, value] of values.entries()) rawData.writeBigInt64LE(BigInt(value), at * 8);
   return { name, dims: [BigInt(values.length)], dataType: INT64, rawData };
 }
 
-function valueInfo({ name, shape }: Value): ValueInfoProto {
+export function valueInfo({ name, shape }: Value): ValueInfoProto {
   return { name, type: { value: { $case: "tensorType", value: { elemType: FLOAT, shape: shapeProto(shape) } } } };
 }
 

@@ -21,6 +21,13 @@ const channel = z.strictObject({
 
 const hidden = z.array(z.int().min(1).max(4096)).max(8);
 
+const share = z.number().gt(0).max(1);
+
+const codec = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.enum(["float32", "float16", "int8"]) }),
+  z.strictObject({ kind: z.enum(["top_k", "top_k_int8"]), share }),
+]);
+
 const settings = z.strictObject({
   channels: z
     .array(channel)
@@ -45,6 +52,7 @@ const settings = z.strictObject({
     triggerMs: z.int().min(100).max(86_400_000),
     passes: z.int().min(1).max(1000),
     seed: z.int().min(0).max(0xffff_ffff),
+    codec: codec.default({ kind: "float32" }),
   }),
   threshold: z.strictObject({
     rule: z.literal("quantile"),

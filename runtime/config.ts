@@ -25,8 +25,8 @@ export function readConfig<Shape extends z.ZodRawShape>(
     parsed.error.issues.map((issue) => {
       const key = String(issue.path[0] ?? "");
       const value = given[key];
-      const shown =
-        value === undefined ? "it is not set" : SECRET.test(key) ? "the value given" : JSON.stringify(value);
+      if (value === undefined) return `${key}: must be set`;
+      const shown = SECRET.test(key) ? "the value given" : JSON.stringify(value);
       return `${key}: ${issue.message} (${shown})`;
     }),
   );

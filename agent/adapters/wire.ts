@@ -1,13 +1,13 @@
 // Between the agent's words and the wire's.
 import { cohortId, planId } from "../../learning/ids.ts";
+import { DELTA_ENCODING } from "../../proto/delta-encoding.ts";
 import {
-  DeltaEncoding,
   type SessionRequest,
   type SessionResponse,
   type Episode as WireEpisode,
   UpdateStatus as WireStatus,
 } from "../../proto/gen/flead/v1/federation.ts";
-import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
+import { decodeWeights } from "../../proto/weights.ts";
 import type { Episode } from "../core/episode.ts";
 import type { FromCoordinator, Hello, Report, ToCoordinator, Update, UpdateStatus } from "../ports/coordinator-link.ts";
 
@@ -49,8 +49,8 @@ function wireUpdate(update: Update) {
     baseVersion: BigInt(update.baseVersion),
     localSteps: BigInt(update.localSteps),
     samples: BigInt(update.samples),
-    encoding: DeltaEncoding.FLOAT32,
-    delta: Buffer.from(encodeWeights(update.delta)),
+    encoding: DELTA_ENCODING[update.encoding],
+    delta: Buffer.from(update.delta),
   };
 }
 

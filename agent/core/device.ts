@@ -1,5 +1,5 @@
 // One device: its rows, the detector that serves it, and the records that survive a restart.
-import { type AlarmState, initialAlarm, stepAlarm } from "../../learning/alarm.ts";
+import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "../../learning/alarm.ts";
 import { contributors } from "../../learning/contributors.ts";
 import type { DeviceId } from "../../learning/ids.ts";
 import { DeviceMonitor, type DeviceSnapshot } from "../../learning/monitor.ts";
@@ -7,9 +7,10 @@ import type { Channel, Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
 import type { Reading } from "./default-mapping.ts";
 import type { Contributor, ModelKind, Observation } from "./episode.ts";
+import { OwnForest, type OwnForestSnapshot } from "./own-forest.ts";
 import { RecentScores } from "./recent-scores.ts";
 import { isRefusal, type Refusal, refusal } from "./refusal.ts";
-import { channelsOf, type RowClock, rowOf, stepClock } from "./rows.ts";
+import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts";
 
 const SHOWN_CONTRIBUTORS = 5;
 
@@ -23,6 +24,9 @@ export interface DeviceRecord {
   readonly zScore: ZScoreSnapshot;
   readonly zScores: readonly number[];
   readonly coldAlarm: AlarmState;
+  readonly growsForest: boolean;
+  /** Null before its first row, and while the champion serves. */
+  readonly forest: OwnForestSnapshot | null;
 }
 
 /** A row that has entered the device's statistics and waits to be judged. */
@@ -57,6 +61,8 @@ export class Device {
   #zScore: RobustZScore;
   #zScores = new RecentScores();
   #coldAlarm = initialAlarm;
+  #growsForest = false;
+  #forest: OwnForest | null = null;
 
   constructor(deviceId: DeviceId, channels: readonly Channel[]) {
     this.deviceId = deviceId;
@@ -85,6 +91,8 @@ export class Device {
     device.#clock = record.clock;
     device.#zScores = new RecentScores(record.zScores);
     device.#coldAlarm = record.coldAlarm;
+    device.#growsForest = record.growsForest;
+    if (record.forest) device.#forest = OwnForest.restore(record.forest, record.deviceId, device.#channels.length);
     return device;
   }
 
@@ -92,12 +100,22 @@ export class Device {
     return this.#kind;
   }
 
+  /** The best detector that the device's own rows allow for. */
+  get ownKind(): ModelKind {
+    return this.#forest?.ready ? "isolation_forest" : "z_score";
+  }
+
   /** Null without a plan. */
   get monitor(): DeviceMonitor | null {
     return this.#monitor;
   }
 
-  /** Learning begins anew; the cold-start detector goes on if its channels stay the same. */
+  /** From here on the device's good rows are kept for a forest. */
+  growForest(): void {
+    this.#growsForest = true;
+  }
+
+  /** Learning begins anew; the device's own detectors go on if its channels stay the same. */
   adoptPlan(manifest: Manifest): void {
     const names = manifest.channels.map(({ name }) => name);
     const sameChannels =
@@ -106,36 +124,36 @@ export class Device {
     this.#monitor = new DeviceMonitor(manifest);
     this.#channels = manifest.channels;
     this.#names = names;
-    if (!sameChannels || this.#kind !== "z_score") this.#restartColdStart();
+    if (sameChannels && this.#kind !== "federated") return;
+    this.#restartColdStart();
     this.#kind = "z_score";
   }
 
   /** The detector that serves from the next row on; alarms don't pass from one to the other. */
   serveBy(kind: ModelKind): void {
     if (kind === this.#kind) return;
+    if (kind === "federated" || this.#kind === "federated") this.#restartColdStart();
     this.#kind = kind;
     this.#monitor?.resetAlarm();
-    this.#restartColdStart();
+    this.#forest?.resetAlarm();
   }
 
   /** A row that is refused changes nothing but the memory of late ones. */
   enter(reading: Reading): EnteredRow | Refusal {
     const row = rowOf(reading, this.#names);
     if (isRefusal(row)) return row;
-    const { clock, verdict } = stepClock(this.#clock, reading.atMs);
+    const atMs = rowTime(this.#clock, reading);
+    const { clock, verdict } = stepClock(this.#clock, atMs);
     this.#clock = clock;
     if (verdict === "duplicate_timestamp" || verdict === "out_of_order") {
-      return refusal(
-        verdict,
-        `time ${new Date(reading.atMs).toISOString()} of ${this.deviceId} is not after its last row's`,
-      );
+      return refusal(verdict, `time ${new Date(atMs).toISOString()} of ${this.deviceId} is not after its last row's`);
     }
     const steppedBack = verdict === "stepped_back";
     if (steppedBack) this.#resetAlarms();
     return {
       device: this,
       row,
-      atMs: reading.atMs,
+      atMs,
       receivedAtMs: reading.receivedAtMs,
       features: this.#monitor?.observe(row) ?? null,
       extraChannels: reading.values.size - this.#names.length,
@@ -159,22 +177,45 @@ export class Device {
     return { observation: { atMs, active, over, score, threshold, confidence, contributors: named }, learnable };
   }
 
-  /** By the cold-start z-score, whose alarm also keeps the rows of a calibrated device from being learned. */
-  judgeByZScore(entered: EnteredRow): Judged {
+  /**
+   * By the z-score or the forest, whichever serves; its alarm also keeps the rows of a calibrated device from being
+   * learned. What the forest takes for good is for the z-score to say: what lasts becomes normal to both.
+   */
+  judgeByOwnRows(entered: EnteredRow): Judged {
     const { row, atMs } = entered;
     const scored = this.#zScore.score(row);
+    const before = this.#coldAlarm;
+    if (scored !== null) this.#coldAlarm = stepAlarm(before, { score: scored.score, threshold: Z_THRESHOLD, atMs });
+    const forest = this.#kind === "isolation_forest" ? this.#forest : null;
+    const judged = forest === null ? this.#judgeByZScore(entered, scored) : this.#judgeByForest(entered, forest);
+    const strange = scored !== null && scored.score > Z_THRESHOLD && recentlyOver(before) > 0;
+    if (this.#growsForest && !strange && !this.#coldAlarm.active) {
+      this.#forest ??= new OwnForest(this.deviceId, this.#channels.length);
+      this.#forest.learn(row);
+    }
+    return judged;
+  }
+
+  #judgeByForest(entered: EnteredRow, forest: OwnForest): Judged {
+    const { row, atMs } = entered;
+    const { excess, ...seen } = forest.judge(row, atMs);
+    const learnable = this.#learnBeside(entered, seen.active, excess.score, excess.threshold);
+    // Which channels shortened the paths a forest does not tell; how far each is from its mean comes close.
+    const shares = seen.over || seen.active ? sharesOf(forest.deviations(row)) : [];
+    const named = this.#contributors(shares, row, (channel) => forest.expected(channel));
+    return { observation: { atMs, ...seen, contributors: named }, learnable };
+  }
+
+  #judgeByZScore(entered: EnteredRow, scored: ReturnType<RobustZScore["score"]>): Judged {
+    const { row, atMs } = entered;
     if (scored === null) {
       this.#zScores = new RecentScores(this.#zScore.ownScores().filter((own) => own <= Z_THRESHOLD));
       return { observation: null, learnable: this.#learn(entered, 0, null) };
     }
     const { score, z } = scored;
-    this.#coldAlarm = stepAlarm(this.#coldAlarm, { score, threshold: Z_THRESHOLD, atMs });
     const { active } = this.#coldAlarm;
     const over = score > Z_THRESHOLD;
-    // Until it is calibrated a device is being commissioned: what it does is its normal, load changes included.
-    const learnable = this.#calibrated
-      ? !active && this.#learn(entered, score, Z_THRESHOLD)
-      : this.#learn(entered, 0, null);
+    const learnable = this.#learnBeside(entered, active, score, Z_THRESHOLD);
     const expected = (channel: number) => this.#zScore.expected(channel) ?? [0, 0];
     const named = over || active ? this.#contributors(sharesOf(z), row, expected) : [];
     const confidence = this.#zScores.percentile(score);
@@ -195,11 +236,18 @@ export class Device {
       zScore: this.#zScore.snapshot(),
       zScores: this.#zScores.values(),
       coldAlarm: this.#coldAlarm,
+      growsForest: this.#growsForest,
+      forest: this.#forest?.snapshot() ?? null,
     };
   }
 
   get #calibrated(): boolean {
     return (this.#monitor?.threshold ?? null) !== null;
+  }
+
+  /** Until it is calibrated a device is being commissioned: what it does is its normal, load changes included. */
+  #learnBeside(entered: EnteredRow, active: boolean, score: number, threshold: number): boolean {
+    return this.#calibrated ? !active && this.#learn(entered, score, threshold) : this.#learn(entered, 0, null);
   }
 
   #learn({ row, features, atMs }: EnteredRow, score: number, threshold: number | null): boolean {
@@ -230,17 +278,20 @@ export class Device {
     this.#zScore = new RobustZScore(this.#channels.length);
     this.#zScores = new RecentScores();
     this.#coldAlarm = initialAlarm;
+    this.#forest = null;
   }
 
   #resetAlarms(): void {
     this.#monitor?.resetAlarm();
+    this.#forest?.resetAlarm();
     this.#coldAlarm = initialAlarm;
   }
 }
 
 /** Shares of the squares; taken of the largest, so that no square overflows. */
-function sharesOf(z: Float64Array): number[] {
-  const largest = z.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+function sharesOf(z: Float32Array | Float64Array): number[] {
+  let largest = 0;
+  for (const value of z) largest = Math.max(largest, Math.abs(value));
   const squares = Array.from(z, (value) => (largest > 0 ? (value / largest) ** 2 : 0));
   const total = squares.reduce((sum, square) => sum + square, 0);
   return total > 0 ? squares.map((square) => square / total) : squares;

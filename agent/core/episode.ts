@@ -2,7 +2,7 @@
 import type { CohortId, DeviceId } from "../../learning/ids.ts";
 import { isRecent } from "./recent.ts";
 
-export type ModelKind = "federated" | "z_score";
+export type ModelKind = "federated" | "isolation_forest" | "z_score";
 export type Severity = "minor" | "major" | "critical";
 export type EpisodeEvent = "raised" | "updated" | "cleared";
 

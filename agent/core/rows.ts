@@ -40,6 +40,18 @@ export interface RowClock {
 
 /** This many rows behind, in order among themselves: the device's clock was set back. */
 const STEP_BACK_ROWS = 20;
+/** How far a burst of rows without times may run ahead of the clock. */
+const BURST_MS = 1_000;
+
+/**
+ * The time of a row. One that came without a time has that of its arrival, and two that arrive in the same millisecond,
+ * or a few after one another, are still two rows: the later one counts a millisecond on.
+ */
+export function rowTime(clock: RowClock | null, reading: Pick<Reading, "atMs" | "receivedAtMs">): number {
+  const { atMs, receivedAtMs } = reading;
+  const aheadMs = (clock?.lastAtMs ?? Number.NEGATIVE_INFINITY) - atMs;
+  return atMs === receivedAtMs && aheadMs >= 0 && aheadMs < BURST_MS ? atMs + aheadMs + 1 : atMs;
+}
 
 /** Time only goes forward; a clock that was set back is believed after 20 rows, else one wrong date would silence a device. */
 export function stepClock(

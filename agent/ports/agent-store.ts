@@ -16,6 +16,11 @@ export interface Slot {
   readonly base: Float32Array;
   readonly local: Float32Array;
   readonly localSteps: number;
+  /**
+   * What the updates so far have left unsaid of the trainings so far, to go with the next one. A newer champion doesn't
+   * change what is owed; where the local weights go back to the base, nothing is.
+   */
+  readonly residual: Float32Array;
 }
 
 export interface CohortRecord {

@@ -1,6 +1,7 @@
 // The coordinator as a gateway meets it: one session at a time, and plans by their hash.
 
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
+import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
 import type { Plan } from "./plan.ts";
 
@@ -28,8 +29,12 @@ export interface Update {
   /** Rows of this training. */
   readonly samples: number;
   readonly loss: number;
-  /** Local weights after this training minus before it: on one base they add up to how far the gateway moved from it. */
-  readonly delta: Float32Array;
+  readonly encoding: DeltaCodec["kind"];
+  /**
+   * Local weights after this training minus before it, in the plan's codec: decoded, those on one base add up to how far
+   * the gateway moved from it, less the slot's residual.
+   */
+  readonly delta: Uint8Array;
 }
 
 export interface GatewayHealth {

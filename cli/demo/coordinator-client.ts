@@ -1,5 +1,5 @@
 // Reads the demo's coordinator over its REST API, as any dashboard would.
-import type { Scores } from "../../learning/metrics.ts";
+import type { DetectionScores } from "../../learning/detection.ts";
 
 export interface RoundSummary {
   readonly globalVersion: number;
@@ -7,8 +7,8 @@ export interface RoundSummary {
   readonly reason: string;
   readonly updates: number;
   readonly gateways: number;
-  readonly heldOut: Scores | null;
-  readonly baselines: { readonly alwaysNormal: Scores; readonly alwaysAlarm: Scores; readonly zScore: Scores } | null;
+  readonly heldOut: DetectionScores | null;
+  readonly baselines: Readonly<Record<"alwaysNormal" | "alwaysAlarm" | "zScore", DetectionScores>> | null;
   readonly learningRateFactor: number;
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pause } from "../../runtime/retry.ts";
 import { aborted, shutdownSignal } from "../../runtime/shutdown.ts";
+import { UsageError } from "../usage.ts";
 import { type AlertListener, listenForAlerts } from "./alerts.ts";
 import { startBroker } from "./broker.ts";
 import type { DemoOptions } from "./command.ts";
@@ -22,6 +23,12 @@ const SETTLE_MS = 15_000;
 const SETTLE_WHEN_STOPPED_MS = 2_000;
 
 export async function runDemo(options: DemoOptions): Promise<void> {
+  const { json } = options;
+  if (json !== undefined) {
+    await writeFile(json, "").catch((cause) => {
+      throw new UsageError(`--json: ${json} cannot be written`, { cause });
+    });
+  }
   const stop = shutdownSignal();
   const folder = await mkdtemp(join(tmpdir(), "flead-demo-"));
   await chmod(folder, 0o711); // run by root, the database server is another user and has to pass through

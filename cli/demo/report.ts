@@ -1,9 +1,13 @@
 // The demo's report: what was measured, round by round, for people as a table and for programs as JSON.
-import type { Scores } from "../../learning/metrics.ts";
+import type { DetectionScores } from "../../learning/detection.ts";
+import type { EventScores } from "../../learning/events.ts";
 import type { AlertCounts } from "./alerts.ts";
 import type { LoopState } from "./coordinator-client.ts";
 
-type ReportedScores = Pick<Scores, "n" | "precision" | "recall" | "f1" | "prAuc" | "loss">;
+type ReportedScores = Pick<
+  DetectionScores,
+  "n" | "precision" | "recall" | "f1" | "prAuc" | "loss" | "vusPr" | "events"
+>;
 
 export interface DemoReport {
   readonly seed: number;
@@ -55,12 +59,18 @@ export function makeReport(seed: number, loop: LoopState, alerts: AlertCounts): 
   };
 }
 
-function pick({ n, precision, recall, f1, prAuc, loss }: Scores): ReportedScores {
-  return { n, precision, recall, f1, prAuc, loss };
+function pick({ n, precision, recall, f1, prAuc, loss, vusPr, events }: DetectionScores): ReportedScores {
+  return { n, precision, recall, f1, prAuc, loss, vusPr, events };
 }
 
 /** A measured number, or that there is none. */
 export const shown = (value: number | null | undefined, digits = 3) => value?.toFixed(digits) ?? "not evaluated";
+
+/** Found of all events, and how many alarms there were for them. */
+export const shownEvents = (scores: EventScores | null | undefined) =>
+  scores
+    ? `events ${scores.detectedEvents}/${scores.events} found, ${scores.trueEpisodes}/${scores.episodes} episodes true`
+    : "events not evaluated";
 
 export function summaryText(report: DemoReport): string {
   const { rounds, updates, alerts } = report;
@@ -69,10 +79,10 @@ export function summaryText(report: DemoReport): string {
     ({ globalVersion, verdict, updates: used, gateways, heldOut, learningRateFactor }) =>
       `  v${String(globalVersion).padEnd(4)} ${verdict.padEnd(9)} ${used} updates from ${gateways} gateways` +
       `   F1 ${shown(heldOut?.f1)}   PR-AUC ${shown(heldOut?.prAuc)}   loss ${shown(heldOut?.loss)}` +
-      `   rate ×${learningRateFactor.toFixed(2)}`,
+      `   rate ×${learningRateFactor.toFixed(2)}   ${shownEvents(heldOut?.events)}`,
   );
   const baseline = (name: string, scores: ReportedScores | undefined) =>
-    `  ${name.padEnd(14)} F1 ${shown(scores?.f1)}   PR-AUC ${shown(scores?.prAuc)}`;
+    `  ${name.padEnd(14)} F1 ${shown(scores?.f1)}   PR-AUC ${shown(scores?.prAuc)}   ${shownEvents(scores?.events)}`;
   return [
     `Rounds (seed ${report.seed}), each candidate on ${last?.heldOut?.n ?? 0} held-out rows that nobody trained on:`,
     ...lines,

@@ -1,7 +1,7 @@
 // The demo in the terminal: redrawn every second on a terminal, a line an event anywhere else.
 import type { AlertLine, AlertListener } from "./alerts.ts";
 import type { LoopState, RoundSummary } from "./coordinator-client.ts";
-import { shown } from "./report.ts";
+import { shown, shownEvents } from "./report.ts";
 
 export interface View {
   alert(line: AlertLine): void;
@@ -65,7 +65,7 @@ function roundText({ globalVersion, verdict, heldOut, baselines, learningRateFac
   const zScore = baselines ? `   z-score F1 ${shown(baselines.zScore.f1)}` : "";
   return (
     `  v${String(globalVersion).padEnd(4)} ${verdict.padEnd(9)}         F1 ${shown(heldOut?.f1)}   PR-AUC ${shown(heldOut?.prAuc)}` +
-    `   loss ${shown(heldOut?.loss)}   rate ×${learningRateFactor.toFixed(2)}${zScore}`
+    `   loss ${shown(heldOut?.loss)}   rate ×${learningRateFactor.toFixed(2)}${zScore}   ${shownEvents(heldOut?.events)}`
   );
 }
 

@@ -6,6 +6,37 @@ import { cohortId } from "../../learning/ids.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
 import { planSettingsSchema } from "../../proto/plan-schema.ts";
 
+const belowHalf = z.number().min(0).lt(0.5);
+const clip = z
+  .union([
+    z.strictObject({ medianMultiple: z.number().positive() }),
+    z.strictObject({ maxNorm: z.number().positive() }),
+  ])
+  .exactOptional();
+
+const ruleSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("fedavg"), clip }),
+  z.strictObject({ kind: z.literal("median"), clip }),
+  z.strictObject({ kind: z.literal("trimmed_mean"), share: belowHalf, clip }),
+  z.strictObject({ kind: z.literal("krum"), faultyShare: belowHalf, clip }),
+  z.strictObject({ kind: z.literal("multi_krum"), faultyShare: belowHalf, clip }),
+]);
+
+const rate = z.number().positive().max(1000);
+const decay = z.number().min(0).lt(1);
+
+const optimiserSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("none") }),
+  z.strictObject({ kind: z.literal("avgm"), momentum: decay, rate }),
+  z.strictObject({
+    kind: z.enum(["adam", "yogi"]),
+    rate,
+    beta1: decay,
+    beta2: decay,
+    tau: z.number().positive().max(1),
+  }),
+]);
+
 export const cohortSchema = z.strictObject({
   cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
   plan: planSettingsSchema,
@@ -19,6 +50,8 @@ export const cohortSchema = z.strictObject({
           maxStaleness: z.int().min(0).max(1000).default(10),
         })
         .prefault({}),
+      rule: ruleSchema.prefault({ kind: "trimmed_mean", share: 0.2 }),
+      optimiser: optimiserSchema.prefault({ kind: "none" }),
       gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
     })
     .prefault({}),

@@ -5,6 +5,7 @@ import pg from "pg";
 import Postgrator from "postgrator";
 import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
+import { pause } from "../../runtime/retry.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
 import type { Tables } from "./tables.ts";
 
@@ -21,15 +22,24 @@ export interface DatabaseSettings {
 }
 
 const POOL_CONNECTIONS = 8;
+/** Whoever holds it runs the rounds of this database. */
+const COORDINATOR_LOCK = 4_021_983;
+/** A coordinator that was just killed may still be letting go. */
+const LOCK_ATTEMPTS = 10;
+const LOCK_RETRY_MS = 300;
 const CONNECT_TIMEOUT_MS = 10_000;
 const STATEMENT_TIMEOUT_MS = 60_000;
 /** Any constant: replicas that start together migrate one after the other. */
 const MIGRATION_LOCK = 4_021_982;
 
+/** Throws DatabaseInUseError, leaving the server to it, while another coordinator has this database. */
 export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Promise<Database> {
   const embedded = url === undefined ? await startEmbeddedPostgres(dataDir) : null;
+  const connection = embedded ? embedded.connection : { connectionString: url };
+  const lock = await takeLock(connection, embedded ? dataDir : "DATABASE_URL");
+  lock.on("error", (error) => log.error({ err: error }, "the connection that claims the database was lost"));
   const pool = new pg.Pool({
-    ...(embedded ? embedded.connection : { connectionString: url }),
+    ...connection,
     max: POOL_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
@@ -42,17 +52,37 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
   try {
     await migrate(pool);
   } catch (error) {
-    await pool.end();
+    await Promise.all([pool.end(), lock.end()]);
     await embedded?.stop();
     throw error;
   }
   return {
     kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
     close: async () => {
-      await pool.end();
+      await Promise.all([pool.end(), lock.end()]);
       await embedded?.stop();
     },
   };
+}
+
+export class DatabaseInUseError extends Error {
+  constructor(where: string) {
+    super(`another coordinator uses the database of ${where}: stop it, or give this one a database of its own`);
+    this.name = "DatabaseInUseError";
+  }
+}
+
+/** A connection that claims the database for this process; the claim ends with it, however the process ends. */
+async function takeLock(connection: pg.ClientConfig, where: string): Promise<pg.Client> {
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
+  await client.connect();
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+    const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS taken", [COORDINATOR_LOCK]);
+    if (rows[0].taken) return client;
+    await pause(LOCK_RETRY_MS);
+  }
+  await client.end();
+  throw new DatabaseInUseError(where);
 }
 
 /** All or nothing: a coordinator that is killed here leaves no half of a schema behind. */

@@ -64,31 +64,34 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
   return {
     connection,
     stop: async () => {
-      await pgCtl("stop", "--mode", "fast", "--wait", "--silent");
+      await pgCtl("stop", "--mode", "fast", "--wait", "--silent").catch(async (error) => {
+        if (await isRunning(pgCtl)) throw error; // else somebody was faster
+      });
     },
   };
 }
 
 type PgCtl = (...args: string[]) => Promise<unknown>;
 
+const isRunning = (pgCtl: PgCtl): Promise<boolean> =>
+  pgCtl("status").then(
+    () => true,
+    () => false,
+  );
+
 /** Resolves when the server answers; one that was left running may still be starting, or stopping. */
 async function takeOverOrStart(pgCtl: PgCtl, connection: EmbeddedPostgres["connection"], log: string): Promise<void> {
   const settings = `-c listen_addresses='' -k '${connection.host}' -c log_min_messages=warning -c log_checkpoints=off`;
   const start = ["start", "--wait", "--timeout", String(START_TIMEOUT_S), "--silent", "--log", log, "-o", settings];
-  const isRunning = () =>
-    pgCtl("status").then(
-      () => true,
-      () => false,
-    );
   const deadlineMs = performance.now() + START_TIMEOUT_S * 1000;
   while (!(await answers(connection))) {
     if (performance.now() > deadlineMs) throw new Error(`the embedded PostgreSQL does not answer; its log is ${log}`);
-    if (await isRunning()) {
+    if (await isRunning(pgCtl)) {
       await pause(ASK_EVERY_MS);
       continue;
     }
     await pgCtl(...start).catch(async (cause) => {
-      if (await isRunning()) return; // another start came first
+      if (await isRunning(pgCtl)) return; // another start came first
       throw new Error(`the embedded PostgreSQL did not start; its log is ${log}`, { cause });
     });
   }
@@ -140,7 +143,7 @@ async function findBinaries(): Promise<Binaries> {
 
 /** The server's user may not reach the package, in root's own folder for example: then it gets a copy beside its data. */
 async function binariesFor(owner: Owner, home: string): Promise<Binaries> {
-  await run("ls", ["-d", "."], { ...owner, cwd: home }).catch((cause) => {
+  await run("ls", ["-d", home], { ...owner, cwd: "/" }).catch((cause) => {
     const who = `PostgreSQL does not run as root but as user ${owner.uid}`;
     throw new Error(`${who}, who cannot enter ${home}: choose a data folder that others may pass through`, { cause });
   });

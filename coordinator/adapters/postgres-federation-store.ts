@@ -1,5 +1,11 @@
 // Cohorts, updates and rounds in PostgreSQL.
 import { type Kysely, sql, type Transaction } from "kysely";
+import {
+  initialServerState,
+  type ServerOptimiser,
+  type ServerState,
+} from "../../learning/aggregation/server-optimisers.ts";
+import { decodeDelta } from "../../learning/codecs/codec.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import { type FederationSettings, type Manifest, weightCount } from "../../learning/plan.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
@@ -61,6 +67,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         )
         .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
         .select(["c.learning_rate_factor", "c.smoothed_quality", "p.manifest", "m.weights", "m.rule"])
+        .select(["c.server_m", "c.server_v", "c.server_steps"])
         .select((eb) =>
           eb
             .selectFrom("federated_models as f")
@@ -75,11 +82,12 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
       return rows.map((row): CohortState => {
         const manifest = row.manifest as unknown as Manifest;
+        const federation = row.federation as unknown as FederationSettings;
         return {
           cohort: row.cohort as CohortId,
           planId: row.plan_id as PlanId,
           manifest,
-          federation: row.federation as unknown as FederationSettings,
+          federation,
           champion: {
             version: row.champion_version,
             weights: decodeWeights(row.weights, weightCount(manifest.weights)),
@@ -88,6 +96,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           lastVersion: row.last_version,
           championVersions: row.champions ?? [],
           rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+          server: serverState(federation.optimiser, weightCount(manifest.weights), row),
         };
       });
     },
@@ -137,7 +146,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       return { updates: row.updates, gateways: row.gateways, openedAtMs };
     },
 
-    roundUpdates: async (cohort) => {
+    roundUpdates: async ({ cohort, manifest }) => {
       const rows = await db
         .with("open", (cte) =>
           cte
@@ -153,21 +162,33 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .orderBy("id")
         .limit(MAX_UPDATES_A_ROUND)
         .execute();
-      return rows.map((row): RoundUpdate => {
-        const delta = row.delta as Buffer;
-        return {
+      return rows.map(
+        (row): RoundUpdate => ({
           updateId: row.update_id,
           gatewayId: row.gateway_id,
           baseVersion: row.global_version,
           samples: row.samples_processed,
           receivedAtMs: new Date(row.created_at).getTime(),
-          delta: decodeWeights(delta, delta.byteLength / 4),
-        };
-      });
+          delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
+        }),
+      );
     },
 
     recordRound: (record) => db.transaction().execute((trx) => recordRound(trx, record)),
   };
+}
+
+/** An optimiser that was exchanged begins anew: the moments of another one mean nothing to it. */
+function serverState(
+  optimiser: ServerOptimiser,
+  parameters: number,
+  row: { server_m: Buffer | null; server_v: Buffer | null; server_steps: number },
+): ServerState {
+  const initial = initialServerState(optimiser, parameters);
+  if (row.server_m === null || row.server_v === null) return initial;
+  const [m, v] = [row.server_m, row.server_v].map((bytes) => decodeWeights(bytes, bytes.byteLength / 4));
+  const fits = m?.length === initial.m.length && v?.length === initial.v.length;
+  return fits ? { m, v, step: row.server_steps } : initial;
 }
 
 function updateRow(update: NewUpdate) {
@@ -180,7 +201,7 @@ function updateRow(update: NewUpdate) {
     global_version: update.baseVersion,
     samples_processed: update.samples,
     loss: update.loss,
-    encoding: "float32",
+    encoding: update.encoding,
   };
 }
 
@@ -235,6 +256,9 @@ async function changePlan(
       last_version: version,
       learning_rate_factor: 1,
       smoothed_quality: null,
+      server_m: null,
+      server_v: null,
+      server_steps: 0,
     })
     .where("cohort", "=", cohort)
     .execute();
@@ -255,6 +279,9 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       last_version: version,
       learning_rate_factor: after.rate.factor,
       smoothed_quality: after.rate.smoothedQuality,
+      server_m: Buffer.from(encodeWeights(after.server.m)),
+      server_v: Buffer.from(encodeWeights(after.server.v)),
+      server_steps: after.server.step,
     })
     .where("cohort", "=", before.cohort)
     .where("plan_id", "=", before.planId)

@@ -1,6 +1,6 @@
 // The admin API's reads, in SQL. A page begins after a key, not at an offset, so that new rows shift nothing.
 import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
-import type { Scores } from "../../learning/metrics.ts";
+import type { DetectionScores } from "../../learning/detection.ts";
 import type { FederationSettings } from "../../learning/plan.ts";
 import type { Baselines } from "../core/evaluate.ts";
 import {
@@ -244,14 +244,25 @@ function roundItem(row: Selectable<Tables["rounds"]>): RoundItem {
     updates: row.updates,
     gateways: row.gateways,
     samples: row.samples,
-    heldOut: row.held_out as Scores | null,
-    championHeldOut: row.champion_held_out as Scores | null,
-    baselines: row.baselines as Baselines | null,
+    heldOut: detectionScores(row.held_out as object | null),
+    championHeldOut: detectionScores(row.champion_held_out as object | null),
+    baselines: baselines(row.baselines as object | null),
     learningRateFactor: row.learning_rate_factor,
     openedAt: row.opened_at.toISOString(),
     closedAt: row.closed_at.toISOString(),
   };
 }
+
+/** A round of an older coordinator tells of rows only: what it did not measure is null. */
+const detectionScores = (stored: object | null) =>
+  stored && ({ events: null, vusPr: null, ...stored } as DetectionScores);
+
+const baselines = (stored: object | null) =>
+  stored &&
+  (Object.fromEntries(Object.entries(stored).map(([name, scores]) => [name, detectionScores(scores)])) as Record<
+    keyof Baselines,
+    DetectionScores
+  >);
 
 function modelItem(row: Pick<Selectable<Tables["federated_models"]>, (typeof MODEL_COLUMNS)[number]>): ModelItem {
   return {

@@ -16,6 +16,9 @@ export interface Tables {
     last_version: Count;
     learning_rate_factor: Generated<number>;
     smoothed_quality: number | null;
+    server_m: Buffer | null;
+    server_v: Buffer | null;
+    server_steps: Generated<number>;
     created_at: Time;
   };
   gateways: {

@@ -6,6 +6,21 @@ export const apiSchemas = z.registry<{ id: string }>();
 
 const share = z.number().min(0).max(1).nullable();
 
+const eventScoresSchema = z
+  .object({
+    events: z.int().describe("Labelled runs of anomalous rows"),
+    detectedEvents: z.int().describe("Those with an alarm that began in time"),
+    luckyEvents: z.int().describe("Those that only an alarm from long before overlapped"),
+    episodes: z.int().describe("Alarms, from raised to cleared"),
+    trueEpisodes: z.int().describe("Those in time for an event, or just after one"),
+    precision: share.describe("True episodes / episodes"),
+    recall: share.describe("Detected events / events"),
+    f1: share,
+    delayMedianRows: z.number().nullable().describe("From an event's begin to its alarm, over detected events"),
+    delayMedianS: z.number().nullable(),
+  })
+  .register(apiSchemas, { id: "EventScores" });
+
 export const scoresSchema = z
   .object({
     n: z.int().describe("Labelled windows"),
@@ -19,6 +34,8 @@ export const scoresSchema = z
     prAuc: share.describe("Average precision"),
     loss: z.number().nullable(),
     f1Interval: z.tuple([z.number(), z.number()]).readonly().nullable().describe("95 %, moving-block bootstrap"),
+    events: eventScoresSchema.nullable(),
+    vusPr: share.describe("Volume under the precision-recall surface"),
   })
   .register(apiSchemas, { id: "Scores" });
 

@@ -30,8 +30,8 @@ export type Refusal = {
     | "unknown_base"
     | "bad_samples"
     | "bad_loss"
-    | "wrong_length"
-    | "not_finite"
+    | "wrong_encoding"
+    | "undecodable_delta"
     | "stale_base"
     | "norm_too_large";
   readonly message: string;

@@ -1,4 +1,5 @@
 // A cohort as one value: what it learns, its champion, and what that means for an arriving update.
+import type { ServerState } from "../../learning/aggregation/server-optimisers.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
@@ -22,6 +23,7 @@ export interface CohortState {
   /** Every version of this plan that was champion, oldest first, the current one last. */
   readonly championVersions: readonly number[];
   readonly rate: RateState;
+  readonly server: ServerState;
 }
 
 export function championsSince(state: CohortState, version: number): number {
@@ -41,13 +43,21 @@ export function cohortFacts(state: CohortState): CohortFacts {
   };
 }
 
-export function afterRound(state: CohortState, version: number, champion: GlobalModel, rate: RateState): CohortState {
-  const promoted = champion.version === version;
+/** A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. */
+export function afterRound(
+  state: CohortState,
+  candidate: GlobalModel,
+  promoted: boolean,
+  rate: RateState,
+  server: ServerState,
+): CohortState {
+  const { version } = candidate;
   return {
     ...state,
-    champion,
+    champion: promoted ? candidate : state.champion,
     lastVersion: version,
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,
     rate,
+    server: promoted ? server : state.server,
   };
 }

@@ -1,5 +1,6 @@
-// From a round's updates to one delta: each gateway's training adds up, then FedAvg between gateways.
-import { cosine, weightedMean } from "../../learning/aggregation/fedavg.ts";
+// From a round's updates to one delta: each gateway's training adds up, then a rule between gateways.
+import { cosine } from "../../learning/aggregation/fedavg.ts";
+import { type CombiningRule, combinePulls } from "../../learning/aggregation/rules.ts";
 import { stalenessWeight } from "../../learning/aggregation/staleness.ts";
 
 export interface RoundUpdate {
@@ -12,40 +13,52 @@ export interface RoundUpdate {
   readonly delta: Float32Array;
 }
 
+export interface GatewayPart {
+  /** How far the gateway pulled the way the round went: cosine with its delta; null for one that did not move. */
+  readonly agreement: number | null;
+  readonly part: "counted" | "clipped" | "excluded";
+}
+
 export interface Combined {
   readonly delta: Float32Array;
-  /** Share of each update, in the order given; they sum to 1. */
+  /** Share of each update in what was combined, in the order given; they sum to 1. */
   readonly shares: readonly number[];
-  /** How far each gateway pulled the way the round went: cosine with `delta`; null for a gateway that did not move. */
-  readonly agreements: ReadonlyMap<string, number | null>;
+  readonly gateways: ReadonlyMap<string, GatewayPart>;
 }
 
 /**
  * A gateway pulls by the sum of its deltas, which are steps of one walk, and weighs by its samples, each update's
- * discounted by its staleness. So a row is learned from once, in whatever rounds a walk is counted. McMahan et al. 2017,
- * Algorithm 1; Nguyen et al. 2022.
+ * discounted by its staleness; the rule combines the pulls, one voice a gateway. So a row is learned from once, in
+ * whatever rounds a walk is counted. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
  */
 export function combineUpdates(
+  rule: CombiningRule,
   updates: readonly RoundUpdate[],
   championsSince: (baseVersion: number) => number,
 ): Combined {
   const weights = updates.map((update) => update.samples * stalenessWeight(championsSince(update.baseVersion)));
-  const total = sum(weights);
-  const gateways = [...Map.groupBy(updates.keys(), (index) => updates[index]?.gatewayId ?? "")].map(
-    ([id, indices]) => ({
-      id,
-      pull: sumOfDeltas(indices.map((index) => (updates[index] as RoundUpdate).delta)),
-      weight: sum(indices.map((index) => weights[index] ?? 0)),
-    }),
-  );
-  const delta = weightedMean(
-    gateways.map(({ pull }) => pull),
-    gateways.map(({ weight }) => weight),
-  );
+  const pulls = [...Map.groupBy(updates.keys(), (index) => updates[index]?.gatewayId ?? "")].map(([id, members]) => ({
+    id,
+    pull: sumOfDeltas(members.map((index) => (updates[index] as RoundUpdate).delta)),
+    weight: sum(members.map((index) => weights[index] ?? 0)),
+  }));
+  const { delta, clipped, excluded } = combinePulls(rule, pulls);
+  const counted = pulls.filter((_, index) => !excluded.includes(index));
+  const total = rule.kind === "fedavg" ? sum(counted.map(({ weight }) => weight)) : counted.length;
+  // Every voice counts alike but with FedAvg; a gateway's updates share its voice by their weights.
+  const voice = new Map(counted.map(({ id, weight }) => [id, rule.kind === "fedavg" ? 1 : 1 / weight]));
   return {
     delta,
-    shares: weights.map((weight) => weight / total),
-    agreements: new Map(gateways.map(({ id, pull }) => [id, cosine(pull, delta)])),
+    shares: updates.map(({ gatewayId }, index) => ((weights[index] ?? 0) * (voice.get(gatewayId) ?? 0)) / total),
+    gateways: new Map(
+      pulls.map(({ id, pull }, index) => [
+        id,
+        {
+          agreement: cosine(pull, delta),
+          part: excluded.includes(index) ? "excluded" : clipped.includes(index) ? "clipped" : "counted",
+        },
+      ]),
+    ),
   };
 }
 

@@ -1,5 +1,6 @@
 // Held-out evaluation: a model meets labelled streams exactly as a gateway would meet them, and its answers are counted.
-import { type Scores, summarise } from "../../learning/metrics.ts";
+import { initialAlarm, stepAlarm } from "../../learning/alarm.ts";
+import { type DetectedSeries, type DetectionScores, summariseDetection } from "../../learning/detection.ts";
 import { DeviceMonitor } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
@@ -23,17 +24,19 @@ export interface EvaluatedRow {
   readonly score: number;
   readonly threshold: number;
   readonly confidence: number;
+  /** An alarm is active after the row. */
+  readonly alarm: 0 | 1;
 }
 
 export interface Evaluation {
-  readonly scores: Scores;
+  readonly scores: DetectionScores;
   readonly rows: readonly EvaluatedRow[];
 }
 
 export interface Baselines {
-  readonly alwaysNormal: Scores;
-  readonly alwaysAlarm: Scores;
-  readonly zScore: Scores;
+  readonly alwaysNormal: DetectionScores;
+  readonly alwaysAlarm: DetectionScores;
+  readonly zScore: DetectionScores;
 }
 
 /** Scores `rows` feature rows with the weights under evaluation. */
@@ -53,53 +56,61 @@ export async function evaluateModel(
   score: ScoreRows,
 ): Promise<Evaluation | null> {
   let rows: EvaluatedRow[] = [];
+  const series: DetectedSeries[] = [];
   let normalLoss = 0;
   for (const stream of streams) {
     const evaluated = await evaluateStream(manifest, stream, score);
     rows = rows.concat(evaluated.rows);
+    series.push(detected(stream, evaluated.rows));
     normalLoss += evaluated.normalLoss;
   }
   if (rows.length === 0) return null;
   const normal = rows.reduce((count, row) => count + 1 - row.actual, 0);
-  return { scores: summariseRows(rows, normal > 0 ? normalLoss / normal : null), rows };
+  return { scores: summariseDetection(series, normal > 0 ? normalLoss / normal : null), rows };
+}
+
+/** Devices have thresholds of their own, so pooled ranking is by score relative to the threshold. */
+function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): DetectedSeries {
+  return {
+    scores: Float64Array.from(rows, (row) => row.score / row.threshold),
+    predictions: Uint8Array.from(rows, (row) => row.prediction),
+    alarms: Uint8Array.from(rows, (row) => row.alarm),
+    labels: Uint8Array.from(rows, (row) => row.actual),
+    atMs: rows.map((row) => stream.atMs[row.rowIndex] ?? 0),
+  };
 }
 
 /** The answers that cost nothing, on the same rows as the models. */
 export function evaluateBaselines(manifest: Manifest, streams: readonly HeldOutStream[]): Baselines | null {
-  const zScores: number[] = [];
-  const actual: number[] = [];
-  for (const stream of streams) {
-    const detector = new RobustZScore(manifest.channels.length);
-    stream.rows.forEach((row, index) => {
-      const scored = detector.score(row);
-      if (index < headRows(manifest)) return;
-      zScores.push(scored?.score ?? 0);
-      actual.push(stream.labels[index] ?? 0);
-    });
-  }
-  if (actual.length === 0) return null;
-  const labels = Uint8Array.from(actual);
-  const answer = (scores: Float64Array, predictions: Uint8Array) =>
-    summarise({ predictions, scores, labels, loss: null });
-  const zeros = new Float64Array(labels.length);
+  const head = headRows(manifest);
+  if (streams.every((stream) => stream.rows.length <= head)) return null;
+  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) => summariseDetection(streams.map(answer), null);
   return {
-    alwaysNormal: answer(zeros, new Uint8Array(labels.length)),
-    alwaysAlarm: answer(zeros, new Uint8Array(labels.length).fill(1)),
-    zScore: answer(
-      Float64Array.from(zScores),
-      Uint8Array.from(zScores, (z) => (z > Z_THRESHOLD ? 1 : 0)),
-    ),
+    alwaysNormal: answers((stream) => constant(stream, head, 0)),
+    alwaysAlarm: answers((stream) => constant(stream, head, 1)),
+    zScore: answers((stream) => zScored(manifest, stream, head)),
   };
 }
 
-/** Devices have thresholds of their own, so pooled ranking is by score relative to the threshold. */
-function summariseRows(rows: readonly EvaluatedRow[], loss: number | null): Scores {
-  return summarise({
-    predictions: Uint8Array.from(rows, (row) => row.prediction),
-    scores: Float64Array.from(rows, (row) => row.score / row.threshold),
-    labels: Uint8Array.from(rows, (row) => row.actual),
-    loss,
+/** The rows behind the head, all of them given the same answer; a constant score ranks nothing. */
+function constant(stream: HeldOutStream, head: number, answer: 0 | 1): DetectedSeries {
+  const labels = stream.labels.slice(head);
+  const flags = new Uint8Array(labels.length).fill(answer);
+  const atMs = stream.atMs.slice(head);
+  return { scores: new Float64Array(labels.length), predictions: flags, alarms: flags, labels, atMs };
+}
+
+/** As an agent without a model would: the same alarm over the robust z-score. */
+function zScored(manifest: Manifest, stream: HeldOutStream, head: number): DetectedSeries {
+  const detector = new RobustZScore(manifest.channels.length);
+  const series = constant(stream, head, 0);
+  const scores = Float64Array.from(stream.rows, (row) => detector.score(row)?.score ?? 0).subarray(head);
+  let alarm = initialAlarm;
+  const alarms = Uint8Array.from(scores, (score, i) => {
+    alarm = stepAlarm(alarm, { score, threshold: Z_THRESHOLD, atMs: series.atMs[i] ?? 0 });
+    return alarm.active ? 1 : 0;
   });
+  return { ...series, scores, predictions: Uint8Array.from(scores, (z) => (z > Z_THRESHOLD ? 1 : 0)), alarms };
 }
 
 async function evaluateStream(manifest: Manifest, stream: HeldOutStream, score: ScoreRows) {
@@ -165,6 +176,7 @@ async function evaluateBlock(
       score: rowScore,
       threshold,
       confidence: monitor.confidence(rowScore) ?? 0,
+      alarm: judgement.active ? 1 : 0,
     });
   }
   return { rows, normalLoss };

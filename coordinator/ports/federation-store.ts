@@ -1,8 +1,8 @@
 // What the coordinator keeps of cohorts, updates and rounds. Every method is durable before it resolves.
 
+import type { DetectionScores } from "../../learning/detection.ts";
 import type { CohortId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
-import type { Scores } from "../../learning/metrics.ts";
-import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { Refusal } from "../core/check-update.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
@@ -19,7 +19,8 @@ export interface NewUpdate {
   readonly localSteps: number;
   readonly samples: number;
   readonly loss: number;
-  /** As it came over the wire, float32 little endian, already checked. */
+  readonly encoding: DeltaCodec["kind"];
+  /** As it came over the wire, in the plan's codec, already checked. */
   readonly delta: Uint8Array;
 }
 
@@ -54,8 +55,8 @@ export interface RoundRecord {
   readonly reason: string;
   readonly updates: readonly RoundUpdate[];
   readonly shares: readonly number[];
-  readonly heldOut: Scores | null;
-  readonly championHeldOut: Scores | null;
+  readonly heldOut: DetectionScores | null;
+  readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
@@ -80,7 +81,7 @@ export interface FederationStore {
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
   openRound(cohort: CohortId): Promise<OpenRound>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
-  roundUpdates(cohort: CohortId): Promise<RoundUpdate[]>;
+  roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
   /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
   recordRound(record: RoundRecord): Promise<void>;
 }

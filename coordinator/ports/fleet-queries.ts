@@ -1,5 +1,5 @@
 // What the admin API reads of the fleet: pages of rows, newest first, and one overview. Times are ISO 8601 in UTC.
-import type { Scores } from "../../learning/metrics.ts";
+import type { DetectionScores } from "../../learning/detection.ts";
 import type { Baselines } from "../core/evaluate.ts";
 
 export interface PageRequest<Key> {
@@ -90,9 +90,9 @@ export interface RoundItem {
   readonly gateways: number;
   readonly samples: number;
   /** The candidate's scores; null: not evaluated. */
-  readonly heldOut: Scores | null;
+  readonly heldOut: DetectionScores | null;
   /** The champion's, on the same windows. */
-  readonly championHeldOut: Scores | null;
+  readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
   /** In force after the round. */
   readonly learningRateFactor: number;

@@ -33,7 +33,8 @@ const updateOf = (number: number, weights = 10): Update => ({
   localSteps: 8,
   samples: 50,
   loss: 0.25,
-  delta: new Float32Array(weights).fill(number),
+  encoding: "float32",
+  delta: new Uint8Array(4 * weights).fill(number),
 });
 
 const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode => ({
@@ -60,6 +61,7 @@ const slot: Slot = {
   base: Float32Array.of(1, 2),
   local: Float32Array.of(1.5, 2.5),
   localSteps: 12,
+  residual: Float32Array.of(0.25, -1e-9),
 };
 
 const message = (topic: string): OutgoingMessage => ({ topic, payload: "{}", retain: false });

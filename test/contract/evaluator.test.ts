@@ -6,6 +6,7 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import { DeviceMonitor } from "../../learning/monitor.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { vusPr } from "../../learning/vus.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
 import { plantStream } from "../support/held-out.ts";
@@ -16,7 +17,15 @@ const settings: PlanSettings = {
   normaliserRows: 2000,
   features: { windowRows: 1, rollingRows: 50, rolling: [] },
   model: { kind: "dense_autoencoder", hidden: [3] },
-  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 5 },
+  training: {
+    learningRate: 0.01,
+    batchRows: 50,
+    triggerRows: 50,
+    triggerMs: 60_000,
+    passes: 1,
+    seed: 5,
+    codec: { kind: "float32" },
+  },
   threshold: { rule: "quantile", quantile: 0.99, rows: 150 },
 };
 const { planId, bytes } = encodeBundle(compilePlan(settings));
@@ -56,7 +65,7 @@ function shuffled(stream: HeldOutStream, seed: number): HeldOutStream {
   return { ...stream, labels };
 }
 
-test("with the labels of every held-out stream shuffled, F1 and PR-AUC fall to chance: they are measured", async () => {
+test("with the labels of every held-out stream shuffled, row and event scores fall to chance: they are measured", async () => {
   const weights = await trainedWeights();
   const honest = await openEvaluator(plan, streams);
   const blind = await openEvaluator(
@@ -80,6 +89,54 @@ test("with the labels of every held-out stream shuffled, F1 and PR-AUC fall to c
   expect(chance.prAuc).toBeLessThan(prevalence + 0.05);
   expect(real.f1).toBeGreaterThan(chanceF1 + 0.15);
   expect(real.prAuc).toBeGreaterThan(prevalence + 0.25);
+  expect(real.vusPr).toBeGreaterThan((chance.vusPr as number) + 0.2);
+  // The same alarms, but events are now scattered rows, which alarms meet only where they happen to begin.
+  expect(chance.events?.episodes).toBe(real.events?.episodes);
+  expect(chance.events?.recall).toBeLessThan(0.2);
+  expect(real.events?.recall).toBeGreaterThan(0.5);
+});
+
+/** A stream whose rows behind the head, two seconds apart, score what they are told to against a threshold of 1. */
+async function evaluatedAs(scores: Float32Array, labels: Uint8Array) {
+  const head = headRows(plan.manifest);
+  const stream = plantStream(0, head + scores.length, Number.POSITIVE_INFINITY);
+  const told = [new Float32Array(plan.manifest.threshold.rows).fill(1)];
+  for (let from = 0; from < scores.length; from += 50) told.push(scores.slice(from, from + 50));
+  const allLabels = Uint8Array.from([...new Uint8Array(head), ...labels]);
+  const evaluation = await evaluateModel(
+    plan.manifest,
+    [{ ...stream, atMs: stream.rows.map((_, index) => 2000 * index), labels: allLabels }],
+    async (_, rows) => ({ scores: told.shift() as Float32Array, residuals: new Float32Array(rows) }),
+  );
+  if (evaluation === null) throw new Error("nothing was evaluated");
+  return evaluation.scores;
+}
+
+test("events are counted by alarms: one fault found late, one missed, one false alarm, and one row that raised none", async () => {
+  const labels = new Uint8Array(600).fill(1, 100, 140).fill(1, 400, 420);
+  const scores = new Float32Array(600).fill(0.1).fill(5, 110, 140).fill(5, 250, 260).fill(5, 500, 501);
+  const evaluated = await evaluatedAs(scores, labels);
+  // Raised by the third row over the threshold: 112, 12 rows of two seconds after the fault began.
+  expect(evaluated.events).toEqual({
+    events: 2,
+    detectedEvents: 1,
+    luckyEvents: 0,
+    episodes: 2,
+    trueEpisodes: 1,
+    precision: 0.5,
+    recall: 0.5,
+    f1: 0.5,
+    delayMedianRows: 12,
+    delayMedianS: 24,
+  });
+  expect(evaluated).toMatchObject({ tp: 30, fp: 11, fn: 30 });
+  expect(evaluated.vusPr).toBe(vusPr([{ scores, labels }], { maxBufferRows: 40 }));
+});
+
+test("without a labelled event VUS-PR and event recall are null, and every alarm is false", async () => {
+  const evaluated = await evaluatedAs(new Float32Array(100).fill(0.1).fill(5, 40, 50), new Uint8Array(100));
+  expect(evaluated.vusPr).toBeNull();
+  expect(evaluated.events).toMatchObject({ events: 0, recall: null, episodes: 1, precision: 0, delayMedianS: null });
 });
 
 test("the same weights on the same streams give the same answer, row for row", async () => {
@@ -112,6 +169,20 @@ test("every row behind the head is evaluated, and none of the head", async () =>
   );
   expect(evaluator.baselines?.alwaysAlarm).toMatchObject({ n: evaluation?.scores.n, recall: 1 });
   expect(evaluator.baselines?.alwaysNormal).toMatchObject({ n: evaluation?.scores.n, recall: 0, precision: null });
+});
+
+test("the trivial answers are judged by the same events: no alarm finds none, an alarm that never ends only by luck", async () => {
+  const evaluator = await openEvaluator(plan, streams);
+  const evaluation = await evaluator.evaluate(plan.initialWeights, running);
+  await evaluator.close();
+  const events = evaluation?.scores.events?.events;
+  const { alwaysNormal, alwaysAlarm, zScore } = evaluator.baselines ?? {};
+  expect(events).toBeGreaterThan(streams.length);
+  expect(alwaysNormal?.events).toMatchObject({ events, episodes: 0, precision: null, recall: 0 });
+  expect(alwaysAlarm?.events).toMatchObject({ events, episodes: 3, trueEpisodes: 0, luckyEvents: events, recall: 0 });
+  expect(zScore?.events).toMatchObject({ events });
+  expect(zScore?.events?.detectedEvents).toBeGreaterThan(0);
+  expect(zScore?.vusPr).toBeGreaterThan(alwaysNormal?.vusPr as number);
 });
 
 test("an evaluation that is no longer wanted ends at once", async () => {

@@ -168,6 +168,22 @@ describe("what the endpoints say", () => {
     expect(of(3)).toMatchObject({ heldOut: null, championHeldOut: null, baselines: null });
   });
 
+  test("a round from before events were measured is served, with null for them", async () => {
+    const { kysely } = database;
+    const without = (column: string) => sql`${sql.ref(column)} = ${sql.ref(column)} - 'events' - 'vusPr'`;
+    const { events: _, vusPr: __, ...zScore } = BASELINES.zScore;
+    await sql`UPDATE rounds SET ${without("held_out")}, ${without("champion_held_out")},
+      baselines = jsonb_set(baselines, '{zScore}', ${JSON.stringify(zScore)}::jsonb)
+      WHERE cohort = 'pumps' AND global_version = 4`.execute(kysely);
+    const { status, body } = await get("/api/v1/rounds?cohort=pumps");
+    expect(status).toBe(200);
+    const round = body.items.find(({ globalVersion }: Json) => globalVersion === 4);
+    expect(round.heldOut).toMatchObject({ tp: 132, events: null, vusPr: null });
+    expect(round.championHeldOut).toMatchObject({ tp: 100, events: null, vusPr: null });
+    expect(round.baselines.zScore).toMatchObject({ tp: 96, events: null, vusPr: null });
+    expect(round.baselines.alwaysAlarm.events).toMatchObject({ events: 6, delayMedianS: 12 });
+  });
+
   test("a gateway that has not reported has null for its health, not zeros", async () => {
     const { body } = await get("/api/v1/gateways");
     const of = (id: string) => body.items.find((gateway: Json) => gateway.gatewayId === id);
@@ -339,7 +355,17 @@ describe("documentation", () => {
       expect(responses["200"].content["application/json"].schema.properties).toHaveProperty("nextCursor");
       expect(responses["400"].content).toHaveProperty(["application/problem+json"]);
     }
-    const named = ["CohortOverview", "Episode", "Gateway", "Health", "Model", "Problem", "Round", "Scores"];
+    const named = [
+      "CohortOverview",
+      "Episode",
+      "EventScores",
+      "Gateway",
+      "Health",
+      "Model",
+      "Problem",
+      "Round",
+      "Scores",
+    ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);
     expect(body.components.schemas.Round.properties).toHaveProperty("championHeldOut");
   });

@@ -5,7 +5,9 @@ import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Lane } from "../../agent/lane.ts";
 import { Learner } from "../../agent/learner.ts";
 import type { Feedback, GlobalModel, Update } from "../../agent/ports/coordinator-link.ts";
+import { decodeDelta } from "../../learning/codecs/codec.ts";
 import { cohortId, updateId } from "../../learning/ids.ts";
+import type { DeltaCodec } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
@@ -14,8 +16,13 @@ import { smallSettings } from "../support/small-plan.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const PUMPS = cohortId("pumps");
-const BUNDLE = testPlan(smallSettings());
-const PLAN = { bytes: BUNDLE.bytes, ...decodeBundle(BUNDLE.bytes, BUNDLE.planId) };
+function planWith(codec: DeltaCodec) {
+  const settings = smallSettings();
+  const { bytes, planId } = testPlan({ ...settings, training: { ...settings.training, codec } });
+  return { bytes, ...decodeBundle(bytes, planId) };
+}
+const PLAN = planWith({ kind: "float32" });
+const SPARSE_PLAN = planWith({ kind: "top_k_int8", share: 0.1 });
 const { featureCount } = PLAN.manifest;
 
 const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
@@ -39,17 +46,16 @@ const feedback = (globalVersion: number, learningRateFactor: number, promoted = 
 });
 
 /** A learner over the plan's real graphs and a real file, with a clock that the test sets. */
-async function openLearner() {
+async function openLearner(plan = PLAN) {
   const path = join(temporaryFolder("agent-learner"), "agent.sqlite");
-  const store = new SqliteStore(path, { nowMs: 0 });
-  store.learning.startPlan(PUMPS, PLAN);
+  let store = new SqliteStore(path, { nowMs: 0 });
+  store.learning.startPlan(PUMPS, plan);
   const clock = { nowMs: 1_000_000 };
   const updates: Update[] = [];
   const problems: string[] = [];
   let ids = 0;
   const deps = {
     cohort: PUMPS,
-    store,
     lane: new Lane(),
     nowMs: () => clock.nowMs,
     newUpdateId: () => updateId(`01${String(++ids).padStart(24, "0")}`),
@@ -58,9 +64,21 @@ async function openLearner() {
     onTrained: (update: Update) => updates.push(update),
     onProblem: (kind: string) => problems.push(kind),
   };
-  const record = { plan: PLAN, slot: null, learningRateFactor: 1 };
-  const learner = new Learner(deps, await PlanModel.load(PLAN), record);
+  /** A learner of what the file holds. */
+  const start = async () => {
+    const record = store.learning.cohort(PUMPS);
+    if (record === null) throw new Error("the file holds no plan");
+    return new Learner({ ...deps, store }, await PlanModel.load(plan), record);
+  };
+  let learner = await start();
   await learner.activate(model());
+  const restart = async () => {
+    await learner.close();
+    store.close();
+    store = new SqliteStore(path, { nowMs: 0 });
+    learner = await start();
+    return { learner, store };
+  };
   onTestFinished(async () => {
     await learner.close();
     store.close();
@@ -69,7 +87,7 @@ async function openLearner() {
   const rows = (count: number) => {
     for (let row = 0; row < count; row++) learner.learn(Float32Array.from({ length: featureCount }, random.normal));
   };
-  return { learner, store, path, clock, updates, problems, rows };
+  return { learner, store, path, clock, updates, problems, rows, restart };
 }
 
 /** Writes to `table` fail from outside, as on a full disk, until the function that this returns is called. */
@@ -81,6 +99,9 @@ function fillDisk(path: string, table: string): () => void {
     other.close();
   };
 }
+
+const decoded = ({ manifest }: typeof PLAN, updates: readonly Update[]) =>
+  updates.map(({ delta }) => decodeDelta(manifest.training.codec, delta, manifest.weights));
 
 const sum = (deltas: readonly Float32Array[]) =>
   PLAN.initialWeights.map((_, index) => deltas.reduce((total, delta) => total + (delta[index] ?? 0), 0));
@@ -98,7 +119,7 @@ test("the updates of one base add up to how far the local weights are from it", 
   const { base, local } = learner.slot ?? { base: Float32Array.of(), local: Float32Array.of() };
   const moved = local.map((weight, index) => weight - (base[index] ?? 0));
   expect(moved.some((value) => Math.abs(value) > 1e-3)).toBe(true);
-  for (const [index, value] of sum(updates.map(({ delta }) => delta)).entries())
+  for (const [index, value] of sum(decoded(PLAN, updates)).entries())
     expect(value).toBeCloseTo(moved[index] ?? Number.NaN, 5);
 });
 
@@ -129,7 +150,7 @@ test("the factor that comes with a model scales the next training", async () => 
     await learner.activate(model({ globalVersion: 2, learningRateFactor }));
     rows(50);
     await learner.train();
-    return Math.hypot(...(updates[0]?.delta ?? []));
+    return Math.hypot(...(decoded(PLAN, updates)[0] ?? []));
   };
   expect(await moved(0.1)).toBeLessThan(0.2 * (await moved(1)));
 });
@@ -161,4 +182,59 @@ test("a training that can't be kept is tried again a minute later, with its rows
   await learner.train();
   expect(updates.map(({ samples }) => samples)).toEqual([100]);
   expect(store.learning.queuedUpdates(9)).toEqual(updates.map((update) => update.updateId));
+});
+
+test("what sparse updates leave unsaid goes with later ones, the same bytes with a restart and without", async () => {
+  const run = async (restartAfter: number | null) => {
+    const opened = await openLearner(SPARSE_PLAN);
+    let { learner } = opened;
+    const { updates, rows, restart } = opened;
+    for (let training = 1; training <= 12; training++) {
+      rows(50);
+      await learner.train();
+      if (training === restartAfter) ({ learner } = await restart());
+    }
+    return { slot: learner.slot, updates };
+  };
+  const { slot, updates } = await run(null);
+  if (slot === null) throw new Error("there is no slot");
+  const moved = slot.local.map((weight, index) => weight - (slot.base[index] ?? 0));
+  const said = sum(decoded(SPARSE_PLAN, updates));
+  const unsaid = moved.map((value, index) => value - (said[index] ?? 0));
+  for (const [index, value] of slot.residual.entries()) expect(value).toBeCloseTo(unsaid[index] ?? Number.NaN, 5);
+  const first = decoded(SPARSE_PLAN, updates)[0] ?? [];
+  expect(first.filter((value) => value !== 0).length).toBeLessThan(moved.length / 5);
+  expect(said.filter((value) => value !== 0).length).toBeGreaterThan(moved.length / 2);
+  expect(Math.hypot(...unsaid)).toBeLessThan(0.5 * Math.hypot(...moved));
+  const restarted = await run(5);
+  expect(restarted.updates.map(({ delta }) => [...delta])).toEqual(updates.map(({ delta }) => [...delta]));
+  expect(restarted.slot).toEqual(slot);
+});
+
+test("what is owed outlives a champion and not a rejection", async () => {
+  const { learner, store, rows } = await openLearner(SPARSE_PLAN);
+  const residuals = () => [learner.slot?.residual, store.learning.cohort(PUMPS)?.slot?.residual];
+  rows(50);
+  await learner.train();
+  const owed = learner.slot?.residual;
+  expect(owed?.some((value) => value !== 0)).toBe(true);
+  await learner.activate(model({ globalVersion: 2 }));
+  expect(residuals()).toEqual([owed, owed]);
+  learner.applyFeedback(feedback(3, 0.9, false));
+  const nothing = new Float32Array(PLAN.initialWeights.length);
+  expect(residuals()).toEqual([nothing, nothing]);
+});
+
+test("a training that can't be kept changes nothing of what is owed", async () => {
+  const { learner, store, path, problems, rows } = await openLearner(SPARSE_PLAN);
+  rows(50);
+  await learner.train();
+  const before = learner.slot;
+  const emptyDisk = fillDisk(path, "outbox");
+  rows(50);
+  await learner.train();
+  emptyDisk();
+  expect(problems).toEqual(["training_failed"]);
+  expect(learner.slot).toEqual(before);
+  expect(store.learning.cohort(PUMPS)?.slot).toEqual(before);
 });

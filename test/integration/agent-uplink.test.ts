@@ -26,7 +26,8 @@ const UPDATE = {
   localSteps: 1,
   samples: 50,
   loss: 0.5,
-  delta: Float32Array.of(1),
+  encoding: "float32" as const,
+  delta: new Uint8Array(4),
 };
 
 /** An uplink that reports only what it is asked for, with a clock that the test sets. */

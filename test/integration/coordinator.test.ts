@@ -6,9 +6,12 @@ import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
 import { type Coordinator, openCoordinator } from "../../coordinator/main.ts";
+import { decodeDelta, encodeDelta } from "../../learning/codecs/codec.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
-import { weightCount } from "../../learning/plan.ts";
-import { UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
+import { type DeltaCodec, type PlanSettings, weightCount } from "../../learning/plan.ts";
+import { seededRandom } from "../../learning/random.ts";
+import { DELTA_ENCODING } from "../../proto/delta-encoding.ts";
+import { DeltaEncoding, UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
@@ -24,18 +27,28 @@ const plan = {
   normaliserRows: 2000,
   features: { windowRows: 1, rollingRows: 50, rolling: [] },
   model: { kind: "dense_autoencoder" as const, hidden: [3] },
-  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 5 },
+  training: {
+    learningRate: 0.01,
+    batchRows: 50,
+    triggerRows: 50,
+    triggerMs: 60_000,
+    passes: 1,
+    seed: 5,
+    codec: { kind: "float32" as const },
+  },
   threshold: { rule: "quantile" as const, quantile: 0.99, rows: 150 },
 };
 const compiled = compilePlan(plan);
 const { planId } = encodeBundle(compiled);
 const parameters = weightCount(compiled.manifest.weights);
 /** JSON is YAML. */
-const cohortFile = (name: string, round: object) => {
+const cohortFile = (name: string, round: object, federation: object = {}, itsPlan: PlanSettings = plan) => {
   const file = join(folder, `${name}.yaml`);
-  writeFileSync(file, JSON.stringify({ cohort: name, plan, federation: { round } }));
+  writeFileSync(file, JSON.stringify({ cohort: name, plan: itsPlan, federation: { round, ...federation } }));
   return file;
 };
+const withCodec = (codec: DeltaCodec): PlanSettings => ({ ...plan, training: { ...plan.training, codec } });
+const CODED: readonly DeltaCodec[] = [{ kind: "int8" }, { kind: "top_k_int8", share: 0.25 }];
 
 let coordinator: Coordinator;
 let address: string;
@@ -47,6 +60,7 @@ const config = readCoordinatorConfig({
     cohortFile("judged", { updates: 4, deadlineMs: 3_600_000 }),
     cohortFile("brief", { updates: 2, maxStaleness: 0 }),
     cohortFile("due", { updates: 1000, deadlineMs: 300 }),
+    ...CODED.map((codec) => cohortFile(codec.kind, { updates: 2 }, {}, withCodec(codec))),
   ].join(","),
   FLEAD_HELD_OUT: join(folder, "held-out"),
   FLEAD_DATA_DIR: join(folder, "data"),
@@ -96,10 +110,21 @@ test("a plan that does not exist, or an id that is none, is an error that says s
 });
 
 test.each([
-  ["of the wrong length", { delta: Buffer.alloc(parameters * 4 - 4) }, "wrong_length"],
-  ["with NaN", { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(Number.NaN))) }, "not_finite"],
-  ["with infinity", { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(-Infinity))) }, "not_finite"],
-  ["of random bytes", { delta: randomBytes(parameters * 4) }, /not_finite|norm_too_large/],
+  ["of the wrong length", { delta: Buffer.alloc(parameters * 4 - 4) }, /^undecodable_delta: .* are expected/],
+  [
+    "with NaN",
+    { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(Number.NaN))) },
+    /^undecodable_delta: .*finite/,
+  ],
+  [
+    "with infinity",
+    { delta: Buffer.from(encodeWeights(new Float32Array(parameters).fill(-Infinity))) },
+    /^undecodable_delta: .*finite/,
+  ],
+  ["of random bytes", { delta: randomBytes(parameters * 4) }, /undecodable_delta|norm_too_large/],
+  ["in another encoding than the plan's", { encoding: DeltaEncoding.INT8 }, /^wrong_encoding: .*float32/],
+  ["in no encoding", { encoding: DeltaEncoding.UNSPECIFIED }, "wrong_encoding"],
+  ["in an encoding that is yet to come", { encoding: 99 as DeltaEncoding }, "wrong_encoding"],
   ["on an unknown base", { baseVersion: 99n }, "unknown_base"],
   ["on a base beyond any number", { baseVersion: 2n ** 64n - 1n }, "unknown_base"],
   ["of another plan", { planId: "f".repeat(64) }, "unknown_plan"],
@@ -178,9 +203,45 @@ test("four updates of two gateways become a candidate that is evaluated, judged,
   // Two streams of 700 rows, each less its head of 250: the broken one is left out, not patched up.
   expect(round).toMatchObject({ globalVersion: 2, verdict: "promoted", updates: 4, gateways: 2, heldOut: { n: 900 } });
   expect(round.heldOut.f1Interval[0]).toBeLessThanOrEqual(round.heldOut.f1);
+  expect(round.heldOut.events.events).toBeGreaterThan(0);
+  expect(round.heldOut.vusPr).toBeGreaterThan(0);
+  expect(round.baselines.alwaysAlarm.events).toMatchObject({ events: round.heldOut.events.events, trueEpisodes: 0 });
   expect(round.baselines.alwaysNormal).toMatchObject({ n: 900, recall: 0, precision: null });
   expect(round.baselines.alwaysAlarm).toMatchObject({ n: 900, recall: 1 });
 });
+
+test.each(CODED.map((codec) => [codec.kind, codec] as const))(
+  "updates in %s become the candidate that their decoded deltas say, and broken ones nothing",
+  async (cohort, codec) => {
+    const coded = compilePlan(withCodec(codec));
+    const { planId: itsPlan } = encodeBundle(coded);
+    const layout = coded.manifest.weights;
+    const random = seededRandom(3);
+    const deltas = ["a", "b"].map(() => {
+      const delta = new Float32Array(parameters).map(() => 0.01 * random.normal());
+      return Buffer.from(encodeDelta(codec, delta, layout, new Float32Array(parameters)).bytes);
+    }) as [Buffer, Buffer];
+    const send = (gateway: GatewayClient, delta: Buffer, encoding = DELTA_ENCODING[codec.kind]) =>
+      gateway.push(anUpdate(cohort, itsPlan, parameters, { delta, encoding }));
+    const [a, b] = [await connect("a", cohort), await connect("b", cohort)];
+
+    expect((await send(a, deltas[0])).status).toBe(UpdateStatus.ACCEPTED);
+    expect((await send(b, deltas[1], DeltaEncoding.FLOAT32)).reason).toMatch(/^wrong_encoding/);
+    expect((await send(b, deltas[1].subarray(0, -1))).reason).toMatch(/^undecodable_delta/);
+    expect((await send(b, Buffer.alloc(0))).reason).toMatch(/^undecodable_delta/);
+    expect((await send(b, deltas[1])).status).toBe(UpdateStatus.ACCEPTED);
+
+    const model = await a.hears("globalModel", ({ globalVersion }) => globalVersion === 2n);
+    const [first, second] = deltas.map((bytes) => decodeDelta(codec, bytes, layout)) as [Float32Array, Float32Array];
+    const weights = decodeWeights(model.weights, parameters);
+    for (const [i, weight] of weights.entries()) {
+      const moved = ((first[i] as number) + (second[i] as number)) / 2;
+      expect(weight - (coded.initialWeights[i] as number)).toBeCloseTo(moved, 6);
+    }
+    const [round] = (await get(`/api/v1/rounds?cohort=${cohort}`)).items;
+    expect(round).toMatchObject({ globalVersion: 2, updates: 2, gateways: 2 });
+  },
+);
 
 test("feedback that was not acknowledged comes again with the next hello, acknowledged feedback does not", async () => {
   const again = await connect("b", "judged");
@@ -244,6 +305,33 @@ test("a round that is not full closes at its deadline, and not before a second g
   expect(rounds[0].reason).toContain("not evaluated");
 });
 
+test("a server optimiser's momentum survives a restart of the coordinator", async () => {
+  const federation = { rule: { kind: "median" }, optimiser: { kind: "avgm", momentum: 0.5, rate: 1 } };
+  const file = cohortFile("momentum", { updates: 2 }, federation);
+  const settings = {
+    ...config,
+    FLEAD_PLANS: [file],
+    FLEAD_DATA_DIR: join(folder, "momentum"),
+    FLEAD_HELD_OUT: undefined,
+  };
+  const movedBy: number[] = [];
+  for (const version of [2n, 3n]) {
+    const running = await openCoordinator(settings, log);
+    const both = ["a", "b"].map((id) => new GatewayClient(`localhost:${running.grpcAddress.port}`, id));
+    for (const client of both) {
+      await client.hello("momentum");
+      await client.push(anUpdate("momentum", planId, parameters, { baseVersion: version - 1n }));
+    }
+    const model = await both[0]?.hears("globalModel", ({ globalVersion }) => globalVersion === version);
+    movedBy.push(
+      (decodeWeights(model?.weights ?? Buffer.alloc(0), parameters)[0] ?? 0) - (compiled.initialWeights[0] ?? 0),
+    );
+    for (const client of both) client.close();
+    await running.close();
+  }
+  expect(movedBy).toEqual([expect.closeTo(0.001, 6), expect.closeTo(0.001 + 0.0015, 6)]);
+});
+
 test("an episode is kept once however often it is reported, and a malformed one is left out alone", async () => {
   const gateway = await connect("reporter", "open");
   const episode = {
@@ -291,18 +379,27 @@ test("a coordinator whose plan file changes starts the cohort anew with the next
   await changed.close();
 });
 
-test("an embedded database that a killed coordinator left running is taken over, not started twice", async () => {
-  const dataDir = join(folder, "orphan");
+test("a second coordinator on the same data folder is refused, and the first keeps its database", async () => {
+  const dataDir = join(folder, "shared");
   const first = await openDatabase({ dataDir, log });
-  const second = await openDatabase({ dataDir, log });
-  const pid = (db: typeof first) =>
-    readFileSync(join(dataDir, "postgres/cluster/postmaster.pid"), "utf8").split("\n")[0] + String(db === null);
-  expect(pid(second)).toBe(pid(first));
-  await first.kysely.destroy();
-  await second.close();
+  await expect(openDatabase({ dataDir, log })).rejects.toThrow(/another coordinator uses the database of .*shared/);
+  expect(await first.kysely.selectFrom("gateways").selectAll().execute()).toEqual([]);
+  await first.close();
+  const next = await openDatabase({ dataDir, log });
+  await next.close();
+});
+
+test("a held-out folder that is not there is an error, not an evaluation that never happens", async () => {
+  const wrong = { ...config, FLEAD_HELD_OUT: join(folder, "nowhere"), FLEAD_DATA_DIR: join(folder, "unused") };
+  await expect(openCoordinator(wrong, log)).rejects.toThrow(/FLEAD_HELD_OUT: there is no folder .*nowhere/);
 });
 
 test.each([
+  [
+    "a rule that trims everybody",
+    JSON.stringify({ cohort: "x", plan, federation: { rule: { kind: "trimmed_mean", share: 0.5 } } }),
+    /federation\.rule\.share/,
+  ],
   ["not YAML", "cohort: [", /plan .*: /],
   ["an unknown key", JSON.stringify({ cohort: "x", plan, surprise: 1 }), /surprise/],
   ["a cohort that is no name", JSON.stringify({ cohort: "../x", plan }), /cohort: must be 1 to 64 letters/],

@@ -158,7 +158,7 @@ export function expectEveryUpdateOnce({ agents, coordinator, said }: Books): voi
       global_version: update.baseVersion,
       samples_processed: update.samples,
     });
-    if (row && isOpen(row)) expect(floats(row.delta)).toEqual(update.delta);
+    if (row && isOpen(row)) expect(floats(row.delta)).toEqual(floats(update.delta));
   }
   const books = Object.values(agents);
   expect(total(books.map(({ updatesTrained }) => updatesTrained))).toBe(arrived.length);
@@ -171,7 +171,9 @@ export function expectEveryUpdateOnce({ agents, coordinator, said }: Books): voi
 /** Every update is open or in one round, and a round's model is its parent plus what the agents trained, each once. */
 export function expectRoundsToAddUp({ agents, coordinator }: Books): void {
   const deltas = new Map(
-    Object.values(agents).flatMap(({ trained }) => trained.map(({ updateId, delta }) => [updateId as string, delta])),
+    Object.values(agents).flatMap(({ trained }) =>
+      trained.map(({ updateId, delta }) => [updateId as string, floats(delta)]),
+    ),
   );
   const { updates, rounds, models } = coordinator;
   const champions = models.filter(({ status }) => status === "champion").map(({ global_version }) => global_version);
@@ -217,6 +219,7 @@ export function expectRoundsToAddUp({ agents, coordinator }: Books): void {
   }
 }
 
-function floats(bytes: Buffer | null | undefined): Float32Array {
+/** Weights, and deltas of a plan whose codec is float32. */
+function floats(bytes: Uint8Array | null | undefined): Float32Array {
   return new Float32Array(Uint8Array.from(bytes ?? []).buffer);
 }

@@ -1,15 +1,15 @@
 // Rows of a small fleet as the coordinator would have written them, for tests of what reads them.
 import type { Kysely } from "kysely";
 import type { Tables } from "../../coordinator/adapters/tables.ts";
-import type { Scores } from "../../learning/metrics.ts";
+import type { DetectionScores } from "../../learning/detection.ts";
 
 export const PLAN_ID = "5f".repeat(32);
 const START_MS = Date.parse("2026-11-21T08:00:00Z");
 
 export const minutes = (n: number) => new Date(START_MS + n * 60_000);
 
-/** Scores of 1000 labelled windows, 200 of them anomalies. */
-export function scores(tp: number, fp: number, prAuc: number | null): Scores {
+/** Scores of 1000 labelled windows, 200 of them anomalies in 6 events. */
+export function scores(tp: number, fp: number, prAuc: number | null): DetectionScores {
   const fn = 200 - tp;
   const precision = tp + fp > 0 ? tp / (tp + fp) : null;
   const f1 = (2 * tp) / (2 * tp + fp + fn);
@@ -26,6 +26,19 @@ export function scores(tp: number, fp: number, prAuc: number | null): Scores {
     prAuc,
     loss: 0.4 + fn / 200,
     f1Interval: interval,
+    events: {
+      events: 6,
+      detectedEvents: 5,
+      luckyEvents: 0,
+      episodes: 7,
+      trueEpisodes: 6,
+      precision: 6 / 7,
+      recall: 5 / 6,
+      f1: 60 / 71,
+      delayMedianRows: 12,
+      delayMedianS: 12,
+    },
+    vusPr: prAuc === null ? null : prAuc - 0.1,
   };
 }
 
@@ -64,8 +77,8 @@ export interface RoundValues {
   version: number;
   verdict: "promoted" | "rejected";
   reason: string;
-  heldOut: Scores | null;
-  championHeldOut: Scores | null;
+  heldOut: DetectionScores | null;
+  championHeldOut: DetectionScores | null;
   factor: number;
   closedAt?: Date;
 }

@@ -11,7 +11,15 @@ export const testPlan: PlanSettings = {
   normaliserRows: 2000,
   features: { windowRows: 2, rollingRows: 100, rolling: ["mean", "z"] },
   model: { kind: "dense_autoencoder", hidden: [5, 4] },
-  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 1 },
+  training: {
+    learningRate: 0.01,
+    batchRows: 50,
+    triggerRows: 50,
+    triggerMs: 60_000,
+    passes: 1,
+    seed: 1,
+    codec: { kind: "float32" },
+  },
   threshold: { rule: "quantile", quantile: 0.99, rows: 500 },
 };
 

@@ -28,11 +28,21 @@ const SETTINGS: CohortSettings = {
     normaliserRows: 2000,
     features: { windowRows: 1, rollingRows: 20, rolling: [] },
     model: { kind: "dense_autoencoder", hidden: [16, 3, 16] },
-    training: { learningRate: 0.01, batchRows: 20, triggerRows: 20, triggerMs: 3_600_000, passes: 1, seed: 1 },
+    training: {
+      learningRate: 0.01,
+      batchRows: 20,
+      triggerRows: 20,
+      triggerMs: 3_600_000,
+      passes: 1,
+      seed: 1,
+      codec: { kind: "float32" },
+    },
     threshold: { rule: "quantile", quantile: 0.9999, rows: STRETCH_ROWS },
   },
   federation: {
     round: { updates: 6, deadlineMs: 3_600_000, minGateways: 2, maxStaleness: 1000 },
+    rule: { kind: "fedavg" },
+    optimiser: { kind: "none" },
     gate: { margin: 0.05 },
   },
 };

@@ -37,6 +37,8 @@ test("the demo ends by itself after its rounds with a report of what was measure
     expect(baselines?.alwaysAlarm).toMatchObject({ n: heldOut?.n, recall: 1 });
     expect(baselines?.alwaysNormal).toMatchObject({ n: heldOut?.n, recall: 0, precision: null });
     expect(baselines?.zScore.n).toBe(heldOut?.n);
+    expect(heldOut?.vusPr).toBeGreaterThan(0);
+    expect(baselines?.alwaysNormal.events).toMatchObject({ events: heldOut?.events?.events, episodes: 0, recall: 0 });
   }
   // Measured numbers move as learning does, and learning does: what the model can't explain of normal rows shrinks.
   expect(new Set(report.rounds.map(({ heldOut }) => heldOut?.f1)).size).toBe(report.rounds.length);
@@ -50,6 +52,8 @@ test("the demo ends by itself after its rounds with a report of what was measure
   expect(report.alerts.raised).toBeGreaterThan(0);
   expect(report.alerts.onFaultyDevices).toBeLessThanOrEqual(report.alerts.raised);
   expect(stdout).toContain("Trivial answers on the same rows:");
+  const found = report.rounds.at(-1)?.heldOut?.events;
+  expect(stdout).toContain(`events ${found?.detectedEvents}/${found?.events} found`);
 });
 
 test("a demo that cannot start says which program failed, and leaves its log to be read", async () => {
@@ -85,7 +89,9 @@ test.each([
   [[], 2, /Usage: flead/],
   [["fly"], 2, /unknown command 'fly'/],
   [["demo", "--rounds", "0"], 2, /must be a whole number from 1 to 10000/],
-  [["agent"], 2, /FLEAD_GATEWAY_ID: .*it is not set/],
+  [["demo", "--json", "/nowhere/report.json"], 2, /--json: \/nowhere\/report.json cannot be written/],
+  [["coordinator", "--held-out", "nowhere"], 2, /FLEAD_HELD_OUT: there is no folder "nowhere"/],
+  [["agent"], 2, /FLEAD_GATEWAY_ID: must be set/],
   [["agent", "--gateway-id", "../x"], 2, /FLEAD_GATEWAY_ID: gateway id "..\/x" is not valid/],
   [["agent", "--gateway-id", "g", "--coordinator", "nowhere"], 2, /FLEAD_COORDINATOR: must be host:port \("nowhere"\)/],
   [["coordinator", "--grpc", "0.0.0.0:7443"], 2, /FLEAD_GRPC_ADDRESS: must be on loopback/],

@@ -111,6 +111,10 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
       expect(rounds).toContain("held-out quality fell by 0.116, more than the margin of 0.05");
       const first = page.locator("#rounds tbody tr").filter({ has: page.getByRole("rowheader", { name: /^v1/ }) });
       expect(await first.textContent()).toContain("not evaluated");
+      const newest = page.locator("#rounds tbody tr").first();
+      expect(await newest.textContent()).toContain("0.700+0.030");
+      const events = newest.getByTitle("episode precision 0.857, recall 0.833");
+      expect(await events.textContent()).toBe("5 of 61 false episode, delay 12 s");
       const gateways = await shown(page, "gateways");
       expect(gateways).toContain("not reported");
       expect(gateways).toContain("offline");

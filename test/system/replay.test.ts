@@ -187,7 +187,7 @@ describe.skipIf(broker === null || subscriber === null)(
           data: {
             state: "active",
             contributors: expect.any(Array),
-            model: { kind: expect.stringMatching(/federated|z_score/) },
+            model: { kind: expect.stringMatching(/federated|isolation_forest|z_score/) },
           },
         });
       },

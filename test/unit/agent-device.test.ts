@@ -12,7 +12,7 @@ function coldStart(values: readonly number[]): Judged[] {
     const reading = { deviceId: device.deviceId, atMs, receivedAtMs: atMs, units: new Map() };
     const entered = device.enter({ ...reading, values: new Map([["flow", value]]) });
     if (isRefusal(entered)) throw new Error(entered.detail);
-    return device.judgeByZScore(entered);
+    return device.judgeByOwnRows(entered);
   });
 }
 

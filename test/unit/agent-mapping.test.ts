@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { MAX_PAYLOAD_BYTES, type Reading, readTelemetry } from "../../agent/core/default-mapping.ts";
 import { Device } from "../../agent/core/device.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
-import { channelsOf, type RowClock, rowOf, stepClock } from "../../agent/core/rows.ts";
+import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "../../agent/core/rows.ts";
 
 const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -120,6 +120,18 @@ test("row time goes forward; a clock that was set back is believed once twenty r
   for (let row = 0; row < 19; row++) expect(step(100 + row)).toBe("out_of_order");
   expect(step(119)).toBe("stepped_back");
   expect(step(120)).toBe("in_order");
+});
+
+test("rows without a time that arrive in one millisecond are rows of their own, in order", () => {
+  const clock = (lastAtMs: number) => ({ lastAtMs, behind: null });
+  const arrival = (atMs: number) => ({ atMs, receivedAtMs: atMs });
+  expect(rowTime(null, arrival(5000))).toBe(5000);
+  expect(rowTime(clock(4999), arrival(5000))).toBe(5000);
+  expect(rowTime(clock(5000), arrival(5000))).toBe(5001);
+  expect(rowTime(clock(5002), arrival(5000))).toBe(5003);
+  // A clock far ahead is not a burst, and a sensor's own time is never touched.
+  expect(rowTime(clock(90_000), arrival(5000))).toBe(5000);
+  expect(rowTime(clock(5000), { atMs: 5000, receivedAtMs: 5040 })).toBe(5000);
 });
 
 test("late rows among live ones never set the clock back", () => {

@@ -90,7 +90,11 @@ const update = (gatewayId: string, samples: number, baseVersion: number, delta: 
 });
 
 test("updates weigh by samples times 1/√(1 + staleness)", () => {
-  const combined = combineUpdates([update("a", 100, 7, [1, 0]), update("b", 100, 4, [0, 1])], (base) => 7 - base);
+  const combined = combineUpdates(
+    { kind: "fedavg" },
+    [update("a", 100, 7, [1, 0]), update("b", 100, 4, [0, 1])],
+    (base) => 7 - base,
+  );
   expect(combined.shares[0]).toBeCloseTo(2 / 3, 12);
   expect(combined.shares[1]).toBeCloseTo(1 / 3, 12);
   expect([...combined.delta]).toEqual([expect.closeTo(2 / 3, 6), expect.closeTo(1 / 3, 6)]);
@@ -98,16 +102,18 @@ test("updates weigh by samples times 1/√(1 + staleness)", () => {
 
 test("a gateway's updates are steps of one walk: they add up, and the walk weighs by its samples", () => {
   const walk = [update("a", 50, 7, [1, 0]), update("a", 50, 7, [2, 0])];
-  expect([...combineUpdates(walk, () => 0).delta]).toEqual([3, 0]);
-  const both = combineUpdates([...walk, update("b", 300, 7, [0, 4])], () => 0);
+  expect([...combineUpdates({ kind: "fedavg" }, walk, () => 0).delta]).toEqual([3, 0]);
+  const both = combineUpdates({ kind: "fedavg" }, [...walk, update("b", 300, 7, [0, 4])], () => 0);
   expect([...both.delta]).toEqual([0.75, 3]);
   expect(both.shares).toEqual([0.125, 0.125, 0.75]);
 });
 
 test("a walk that is counted in two rounds moves the model as far as in one", () => {
   const walk = Array.from({ length: 10 }, (_, i) => update("a", 50, 7, [i, 1]));
-  const whole = combineUpdates(walk, () => 0).delta;
-  const [first, second] = [walk.slice(0, 4), walk.slice(4)].map((part) => combineUpdates(part, () => 0).delta);
+  const whole = combineUpdates({ kind: "fedavg" }, walk, () => 0).delta;
+  const [first, second] = [walk.slice(0, 4), walk.slice(4)].map(
+    (part) => combineUpdates({ kind: "fedavg" }, part, () => 0).delta,
+  );
   expect([...whole]).toEqual([0, 1].map((i) => (first?.[i] ?? 0) + (second?.[i] ?? 0)));
 });
 
@@ -118,10 +124,25 @@ test("a gateway's agreement is the cosine of its own pull with the round's", () 
     update("b", 100, 7, [-1, 0]),
     update("c", 100, 7, [0, 0]),
   ];
-  const { agreements } = combineUpdates(updates, () => 0);
-  expect(agreements.get("a")).toBeCloseTo(1, 6);
-  expect(agreements.get("b")).toBeCloseTo(-1, 6);
-  expect(agreements.get("c")).toBeNull();
+  const { gateways } = combineUpdates({ kind: "fedavg" }, updates, () => 0);
+  expect(gateways.get("a")?.agreement).toBeCloseTo(1, 6);
+  expect(gateways.get("b")?.agreement).toBeCloseTo(-1, 6);
+  expect(gateways.get("c")?.agreement).toBeNull();
+});
+
+test("a robust rule gives each gateway one voice, however many updates it sends, and says whose was not heard", () => {
+  const honest = ["a", "b", "c", "d"].map((id, i) => update(id, 50, 7, [1 + i / 10, 1]));
+  const liar = Array.from({ length: 20 }, () => update("liar", 1_000_000, 7, [-500, 0]));
+  const trimmed = combineUpdates({ kind: "trimmed_mean", share: 0.2 }, [...honest, ...liar], () => 0);
+  expect(trimmed.delta[0]).toBeGreaterThanOrEqual(1);
+  expect(trimmed.delta[0]).toBeLessThanOrEqual(1.3);
+  const krum = combineUpdates({ kind: "multi_krum", faultyShare: 0.2 }, [...honest, ...liar], () => 0);
+  expect(krum.gateways.get("liar")?.part).toBe("excluded");
+  expect(krum.gateways.get("a")?.part).toBe("counted");
+  expect(krum.shares.slice(4).every((share) => share === 0)).toBe(true);
+  expect(krum.shares.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+  const clipped = combineUpdates({ kind: "fedavg", clip: { medianMultiple: 2 } }, [...honest, ...liar], () => 0);
+  expect(clipped.gateways.get("liar")?.part).toBe("clipped");
 });
 
 test("the gate rejects a large drop and lets a small dip pass", () => {

@@ -11,7 +11,15 @@ function manifest(features: PlanSettings["features"], channels = 2, commissionin
     normaliserRows: 500,
     features,
     model: { kind: "dense_autoencoder", hidden: [2] },
-    training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 1 },
+    training: {
+      learningRate: 0.01,
+      batchRows: 50,
+      triggerRows: 50,
+      triggerMs: 60_000,
+      passes: 1,
+      seed: 1,
+      codec: { kind: "float32" },
+    },
     threshold: { rule: "quantile", quantile: 0.99, rows: 100 },
   };
   const { featureCount } = featureLayout(settings);

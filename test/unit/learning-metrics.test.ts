@@ -147,3 +147,15 @@ test("shuffled labels bring F1 down to chance", () => {
   expect(Math.abs((blind.f1 as number) - chance)).toBeLessThan(0.02);
   expect(Math.abs((blind.prAuc as number) - share(labels))).toBeLessThan(0.02);
 });
+
+test("a perfect ranking of any size has an area of 1, not a rounding more", () => {
+  for (let n = 1; n < 60; n++) {
+    const labels = Uint8Array.from({ length: 2 * n }, (_, i) => (i < n ? 1 : 0));
+    const area = prAuc(
+      Float64Array.from(labels, (_, i) => -i),
+      labels,
+    );
+    expect(area).toBeCloseTo(1, 12);
+    expect(area).toBeLessThanOrEqual(1);
+  }
+});

@@ -13,7 +13,15 @@ const settings: PlanSettings = {
   normaliserRows: 200,
   features: { windowRows: 2, rollingRows: 15, rolling: ["mean", "std", "z"] },
   model: { kind: "dense_autoencoder", hidden: [2] },
-  training: { learningRate: 0.01, batchRows: 50, triggerRows: 50, triggerMs: 60_000, passes: 1, seed: 1 },
+  training: {
+    learningRate: 0.01,
+    batchRows: 50,
+    triggerRows: 50,
+    triggerMs: 60_000,
+    passes: 1,
+    seed: 1,
+    codec: { kind: "float32" },
+  },
   threshold: { rule: "quantile", quantile: 0.9, rows: 60 },
 };
 const manifest: Manifest = {

@@ -17,6 +17,15 @@ test("a valid plan is taken as it is", () => {
   expect(verdict(testForecaster)).toBe("accepted");
 });
 
+test("a plan that names no codec sends float32, and any codec can be named", () => {
+  const { codec: _, ...silent } = testPlan.training;
+  expect(planSettingsSchema.parse({ ...testPlan, training: silent }).training.codec).toEqual({ kind: "float32" });
+  for (const codec of [{ kind: "int8" }, { kind: "top_k_int8", share: 1 }])
+    expect(planSettingsSchema.parse({ ...testPlan, training: { ...silent, codec } }).training.codec).toEqual(codec);
+});
+
+const withCodec = (codec: object) => ({ training: { ...testPlan.training, codec } });
+
 test.each<[string, object, string]>([
   ["no channel", { channels: [] }, "channels"],
   ["two channels of one name", { channels: [first, first] }, "channels: two channels have the same name"],
@@ -32,6 +41,11 @@ test.each<[string, object, string]>([
   ["a window too long to be built", { features: { ...testPlan.features, windowRows: 1e9 } }, "features.windowRows"],
   ["a quantile of 1", { threshold: { rule: "quantile", quantile: 1, rows: 500 } }, "threshold.quantile"],
   ["an infinite rate", { training: { ...testPlan.training, learningRate: Infinity } }, "training.learningRate"],
+  ["an unknown codec", withCodec({ kind: "zip" }), "training.codec"],
+  ["top-k without a share", withCodec({ kind: "top_k" }), "training.codec.share"],
+  ["top-k of nothing", withCodec({ kind: "top_k_int8", share: 0 }), "training.codec.share"],
+  ["top-k of more than all", withCodec({ kind: "top_k", share: 1.01 }), "training.codec.share"],
+  ["a share of int8", withCodec({ kind: "int8", share: 0.5 }), "training.codec"],
   ["a statistic named twice", { features: { ...testPlan.features, rolling: ["z", "z"] } }, "features.rolling"],
   ["a layer without units", { model: { kind: "dense_autoencoder", hidden: [0] } }, "model.hidden.0"],
   ["an autoencoder without layers", { model: { kind: "dense_autoencoder", hidden: [] } }, "at least one hidden layer"],

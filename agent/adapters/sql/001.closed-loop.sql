@@ -9,7 +9,7 @@ CREATE TABLE cohorts (
   cohort               TEXT PRIMARY KEY,
   plan_id              TEXT NOT NULL REFERENCES plans,
   learning_rate_factor REAL NOT NULL DEFAULT 1,
-  slot                 BLOB                            -- null: no model held yet
+  slot                 BLOB                            -- null: no model held yet; else weights and residual
 ) STRICT;
 
 CREATE TABLE feedback (

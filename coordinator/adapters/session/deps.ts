@@ -11,7 +11,6 @@ export type ProblemKind =
   | "report_refused"
   | "session_refused"
   | "slow_reader"
-  | "held_out_stream"
   | "plan_request"
   | "database";
 

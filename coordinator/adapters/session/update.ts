@@ -1,13 +1,9 @@
 // An update arrives: it is checked, committed, and only then answered.
+import { decodeDelta } from "../../../learning/codecs/codec.ts";
+import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
-import { weightCount } from "../../../learning/plan.ts";
-import {
-  DeltaEncoding,
-  type SessionResponse,
-  type Update,
-  UpdateStatus,
-} from "../../../proto/gen/flead/v1/federation.ts";
-import { decodeWeights, WeightsError } from "../../../proto/weights.ts";
+import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
+import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
 import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
 import type { NewUpdate } from "../../ports/federation-store.ts";
@@ -78,13 +74,17 @@ function check(
     };
     const refusal = checkClaim(claim, cohortFacts(cohort));
     if (refusal?.kind === "malformed") return refusal;
-    if (message.encoding !== DeltaEncoding.FLOAT32)
-      throw new WeightsError("wrong_length", `encoding ${message.encoding} is not known`);
-    const delta = decodeWeights(message.delta, weightCount(cohort.manifest.weights));
-    const update = { ...claim, cohort: cohort.cohort, gatewayId: gateway.gatewayId, delta: message.delta };
+    const { codec } = cohort.manifest.training;
+    if (message.encoding !== DELTA_ENCODING[codec.kind]) {
+      const detail = `encoding ${message.encoding}; the plan's is ${codec.kind} (${DELTA_ENCODING[codec.kind]})`;
+      return { kind: "malformed", reason: "wrong_encoding", message: detail };
+    }
+    const delta = decodeDelta(codec, message.delta, cohort.manifest.weights);
+    const { gatewayId } = gateway;
+    const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };
     return { update, refusal: refusal ?? checkDelta(delta) };
   } catch (error) {
-    const reason = error instanceof WeightsError ? error.reason : "unknown_plan";
+    const reason = error instanceof UndecodableDeltaError ? "undecodable_delta" : "unknown_plan";
     return { kind: "malformed", reason, message: (error as Error).message };
   }
 }

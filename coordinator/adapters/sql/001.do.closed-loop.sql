@@ -15,6 +15,9 @@ CREATE TABLE cohorts (
   last_version         bigint NOT NULL,               -- the highest number ever given, promoted or not
   learning_rate_factor double precision NOT NULL DEFAULT 1,
   smoothed_quality     double precision,              -- null: nothing was evaluated yet
+  server_m             bytea,                         -- moments of the server optimiser, float32; null before its first step
+  server_v             bytea,
+  server_steps         integer NOT NULL DEFAULT 0,
   created_at           timestamptz NOT NULL DEFAULT now()
 );
 
@@ -63,7 +66,7 @@ CREATE TABLE local_models (
   loss              double precision,
   status            text NOT NULL CHECK (status IN ('accepted', 'refused', 'clipped', 'aggregated')),
   reason            text,
-  encoding          text NOT NULL,
+  encoding          text NOT NULL,                    -- the kind of the plan's codec
   delta             bytea,                            -- null once it was refused or aggregated
   round_id          bigint REFERENCES rounds,
   weight            double precision,                 -- share it had in its round

@@ -52,8 +52,9 @@ const ROUND_COLUMNS = [
   },
   { label: "F1", kind: "number", cell: (round) => against(round, "f1") },
   { label: "PR-AUC", kind: "number", cell: (round) => against(round, "prAuc") },
-  { label: "Precision", kind: "number", cell: (round) => score(round.heldOut?.precision) },
-  { label: "Recall", kind: "number", cell: (round) => score(round.heldOut?.recall) },
+  { label: "VUS-PR", kind: "number", cell: (round) => against(round, "vusPr") },
+  { label: "Events found", cell: (round) => events(round.heldOut?.events) },
+  { label: "Precision", kind: "number", cell: (round) => precisionOverRecall(round.heldOut) },
   { label: "Loss", kind: "number", cell: (round) => score(round.heldOut?.loss) },
   { label: "Updates", kind: "number", cell: (round) => stacked(count(round.updates), `${round.gateways} gateways`) },
   { label: "Rows", kind: "number", cell: (round) => count(round.samples) },
@@ -73,6 +74,25 @@ function against(round, metric) {
   element.lastChild.dataset.trend = difference < 0 ? "down" : "up";
   element.title = `champion ${decimals(champion)}`;
   return element;
+}
+
+/** Of rows, not of events. */
+const precisionOverRecall = (scores) =>
+  scores ? stacked(score(scores.precision), el("span", "recall ", score(scores.recall))) : notEvaluated();
+
+/** Labelled events found, and the alarm episodes that were about none. */
+function events(scores) {
+  if (!scores) return notEvaluated();
+  const { precision, recall } = scores;
+  const element = stacked(`${scores.detectedEvents} of ${scores.events}`, alarms(scores));
+  element.title = `episode precision ${decimals(precision) ?? "unknown"}, recall ${decimals(recall) ?? "unknown"}`;
+  return element;
+}
+
+function alarms({ episodes, trueEpisodes, delayMedianS }) {
+  const falseOnes = episodes - trueEpisodes;
+  const delay = typeof delayMedianS === "number" ? `, delay ${measured(delayMedianS)} s` : "";
+  return `${falseOnes} false ${falseOnes === 1 ? "episode" : "episodes"}${delay}`;
 }
 
 const SEVERITY_SIGNS = { critical: "▲", major: "◆", minor: "●" };

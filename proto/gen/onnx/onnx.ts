@@ -16,10 +16,19 @@ export interface AttributeProto {
   s: Buffer;
   floats: number[];
   ints: bigint[];
+  strings: Buffer[];
   type: AttributeProto_AttributeType;
 }
 
-export const AttributeProto_AttributeType = { UNDEFINED: 0, FLOAT: 1, INT: 2, STRING: 3, FLOATS: 6, INTS: 7 } as const;
+export const AttributeProto_AttributeType = {
+  UNDEFINED: 0,
+  FLOAT: 1,
+  INT: 2,
+  STRING: 3,
+  FLOATS: 6,
+  INTS: 7,
+  STRINGS: 8,
+} as const;
 
 export type AttributeProto_AttributeType =
   typeof AttributeProto_AttributeType[keyof typeof AttributeProto_AttributeType];
@@ -31,6 +40,7 @@ export namespace AttributeProto_AttributeType {
   export type STRING = typeof AttributeProto_AttributeType.STRING;
   export type FLOATS = typeof AttributeProto_AttributeType.FLOATS;
   export type INTS = typeof AttributeProto_AttributeType.INTS;
+  export type STRINGS = typeof AttributeProto_AttributeType.STRINGS;
 }
 
 export interface ValueInfoProto {
@@ -92,7 +102,7 @@ export interface OperatorSetIdProto {
 }
 
 function createBaseAttributeProto(): AttributeProto {
-  return { name: "", f: 0, i: 0n, s: Buffer.alloc(0), floats: [], ints: [], type: 0 };
+  return { name: "", f: 0, i: 0n, s: Buffer.alloc(0), floats: [], ints: [], strings: [], type: 0 };
 }
 
 export const AttributeProto: MessageFns<AttributeProto> = {
@@ -128,6 +138,9 @@ export const AttributeProto: MessageFns<AttributeProto> = {
         writer.int64(v);
       }
       writer.join();
+    }
+    for (const v of message.strings) {
+      writer.uint32(74).bytes(v!);
     }
     if (message.type !== 0) {
       writer.uint32(160).int32(message.type);
@@ -216,6 +229,14 @@ export const AttributeProto: MessageFns<AttributeProto> = {
 
             break;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.strings.push(Buffer.from(reader.bytes()));
+            continue;
+          }
           case 20: {
             if (tag !== 160) {
               break;
@@ -247,6 +268,7 @@ export const AttributeProto: MessageFns<AttributeProto> = {
     message.s = object.s ?? Buffer.alloc(0);
     message.floats = object.floats?.map((e) => e) || [];
     message.ints = object.ints?.map((e) => BigInt(e)) || [];
+    message.strings = object.strings?.map((e) => e) || [];
     message.type = object.type ?? 0;
     return message;
   },

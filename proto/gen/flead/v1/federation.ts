@@ -27,6 +27,14 @@ export const DeltaEncoding = {
   UNSPECIFIED: 0,
   /** FLOAT32 - little endian */
   FLOAT32: 1,
+  /** FLOAT16 - little endian */
+  FLOAT16: 2,
+  /** INT8 - one scale a tensor */
+  INT8: 3,
+  /** TOP_K - the largest changes as float32, and where they are */
+  TOP_K: 4,
+  /** TOP_K_INT8 - the largest changes with one scale, and where they are */
+  TOP_K_INT8: 5,
 } as const;
 
 export type DeltaEncoding = typeof DeltaEncoding[keyof typeof DeltaEncoding];
@@ -34,6 +42,10 @@ export type DeltaEncoding = typeof DeltaEncoding[keyof typeof DeltaEncoding];
 export namespace DeltaEncoding {
   export type UNSPECIFIED = typeof DeltaEncoding.UNSPECIFIED;
   export type FLOAT32 = typeof DeltaEncoding.FLOAT32;
+  export type FLOAT16 = typeof DeltaEncoding.FLOAT16;
+  export type INT8 = typeof DeltaEncoding.INT8;
+  export type TOP_K = typeof DeltaEncoding.TOP_K;
+  export type TOP_K_INT8 = typeof DeltaEncoding.TOP_K_INT8;
 }
 
 export const UpdateStatus = {
@@ -118,10 +130,11 @@ export interface Update {
   samples: bigint;
   /** mean training loss of the rows of this update */
   loss: number;
+  /** that of the plan, no other */
   encoding: DeltaEncoding;
   /**
-   * Local weights after this training - before it, in layout order: a gateway's deltas on one base add up to how far it
-   * has moved from base_version.
+   * Local weights after this training - before it, in layout order, and what the encoding left unsaid of earlier ones: a
+   * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid.
    */
   delta: Buffer;
 }

@@ -1,0 +1,77 @@
+// Krum and Multi-Krum: combine only the deltas that lie closest to their neighbours.
+import { coordinateMedian, countOf } from "./coordinate-rules.ts";
+
+export interface KrumChoice {
+  readonly delta: Float32Array;
+  /** Indices of the deltas that were not taken, ascending. */
+  readonly excluded: readonly number[];
+}
+
+/**
+ * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the unweighted mean of the n − f
+ * lowest) of `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its
+ * squared distances to its n − f − 2 nearest others. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate
+ * median is given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then
+ * the first smaller coordinate, so that the order given does not matter.
+ * Throws EmptyRoundError for none, RangeError for a share outside [0, 0.5). Blanchard et al. 2017.
+ */
+export function krum(deltas: readonly Float32Array[], faultyShare: number, keep: "one" | "most"): KrumChoice {
+  if (!(faultyShare >= 0 && faultyShare < 0.5)) {
+    throw new RangeError(`a share of ${faultyShare} cannot be faulty: it must be in [0, 0.5)`);
+  }
+  const faulty = countOf(faultyShare, deltas.length);
+  if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas), excluded: [] };
+  const best = ranked(deltas, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
+  return {
+    delta: mean(best.map(({ delta }) => delta)),
+    excluded: [...deltas.keys()].filter((index) => !best.some((kept) => kept.index === index)),
+  };
+}
+
+interface Candidate {
+  readonly index: number;
+  readonly delta: Float32Array;
+  readonly score: number;
+  readonly squaredNorm: number;
+}
+
+/** `deltas`, the one closest to its `neighbours` nearest others first. */
+function ranked(deltas: readonly Float32Array[], neighbours: number): Candidate[] {
+  const distances = deltas.map((a) => deltas.map((b) => squaredDistance(a, b)));
+  const candidates = deltas.map((delta, index) => ({
+    index,
+    delta,
+    score: sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours),
+    squaredNorm: squaredDistance(delta, new Float32Array(delta.length)),
+  }));
+  return candidates.sort(
+    (a, b) => a.score - b.score || a.squaredNorm - b.squaredNorm || firstDifference(a.delta, b.delta),
+  );
+}
+
+function squaredDistance(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += (Number(a[i]) - Number(b[i])) ** 2;
+  return sum;
+}
+
+/** Summed in ascending order, so that equal distances give an equal sum in whatever order they come. */
+function sumOfSmallest(values: Float64Array, count: number): number {
+  return values
+    .sort()
+    .subarray(0, count)
+    .reduce((sum, value) => sum + value, 0);
+}
+
+function firstDifference(a: Float32Array, b: Float32Array): number {
+  const at = a.findIndex((value, i) => value !== b[i]);
+  return at < 0 ? 0 : Number(a[at]) - Number(b[at]);
+}
+
+function mean(deltas: readonly Float32Array[]): Float32Array {
+  const sums = new Float64Array(deltas[0]?.length ?? 0);
+  for (const delta of deltas) {
+    for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + Number(delta[i]);
+  }
+  return Float32Array.from(sums, (sum) => sum / deltas.length);
+}

@@ -1,0 +1,80 @@
+// The combining rules as data, and the one function that applies them to a round's pulls.
+import { type ClipSettings, clipNorms } from "./clip.ts";
+import { coordinateMedian, trimmedMean } from "./coordinate-rules.ts";
+import { weightedMean } from "./fedavg.ts";
+import { krum } from "./krum.ts";
+
+/** How far one gateway moved its weights in a round, and what it learned that from. */
+export interface Pull {
+  readonly pull: Float32Array;
+  readonly weight: number;
+}
+
+export type CombiningRule = (
+  | { readonly kind: "fedavg" }
+  | { readonly kind: "median" }
+  /** `share` is taken from each side, in [0, 0.5). */
+  | { readonly kind: "trimmed_mean"; readonly share: number }
+  /** `faultyShare` of the gateways may send anything, in [0, 0.5). */
+  | { readonly kind: "krum"; readonly faultyShare: number }
+  | { readonly kind: "multi_krum"; readonly faultyShare: number }
+) & {
+  /** Before the rule; none when absent. */
+  readonly clip?: ClipSettings;
+};
+
+export interface CombinedPulls {
+  readonly delta: Float32Array;
+  /** Indices of the pulls that were shortened, ascending. */
+  readonly clipped: readonly number[];
+  /** Indices of the pulls that had no part in `delta`: of weight zero, or not chosen by the rule; ascending. */
+  readonly excluded: readonly number[];
+}
+
+/**
+ * `pulls` (each length P, float32) combined into one delta of length P. A pull of weight zero was learned from nothing
+ * and counts in no rule, nor in the median norm; beyond that only "fedavg" weighs, the others are unweighted.
+ * Throws EmptyRoundError for no pulls; InvalidRoundError for other lengths, values that are not finite, weights that
+ * are negative or not finite, or that sum to zero; RangeError for a rule's setting out of range.
+ */
+export function combinePulls(rule: CombiningRule, pulls: readonly Pull[]): CombinedPulls {
+  // What has no mean has no combination by any rule, so the mean's own checks guard them all.
+  weightedMean(
+    pulls.map(({ pull }) => pull),
+    pulls.map(({ weight }) => weight),
+  );
+  const counted = [...pulls.keys()].filter((i) => Number(pulls[i]?.weight) > 0);
+  const chosen = counted.map((i) => pulls[i] as Pull);
+  const given = chosen.map(({ pull }) => pull);
+  const { deltas, clipped } = rule.clip === undefined ? { deltas: given, clipped: [] } : clipNorms(given, rule.clip);
+  const { delta, excluded } = applyRule(
+    rule,
+    deltas,
+    chosen.map(({ weight }) => weight),
+  );
+  const without = new Set(excluded.map((i) => counted[i]));
+  return {
+    delta,
+    clipped: clipped.map((i) => counted[i] as number),
+    excluded: [...pulls.keys()].filter((i) => without.has(i) || !counted.includes(i)),
+  };
+}
+
+function applyRule(
+  rule: CombiningRule,
+  deltas: readonly Float32Array[],
+  weights: readonly number[],
+): { readonly delta: Float32Array; readonly excluded: readonly number[] } {
+  switch (rule.kind) {
+    case "fedavg":
+      return { delta: weightedMean(deltas, weights), excluded: [] };
+    case "median":
+      return { delta: coordinateMedian(deltas), excluded: [] };
+    case "trimmed_mean":
+      return { delta: trimmedMean(deltas, rule.share), excluded: [] };
+    case "krum":
+      return krum(deltas, rule.faultyShare, "one");
+    case "multi_krum":
+      return krum(deltas, rule.faultyShare, "most");
+  }
+}
