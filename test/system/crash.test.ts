@@ -144,11 +144,12 @@ interface Gateways {
 }
 
 async function readBooks(fleet: ProcessFleet, client: pg.Client): Promise<Books> {
+  // The agents first: what left an outbox before it was read is in the database when that is read after it.
+  const agents = Object.fromEntries(GATEWAYS.map((gateway) => [gateway, readAgent(fleet.agentFile(gateway))]));
   const { items } = (await (await fetch(`${fleet.url}/api/v1/gateways`)).json()) as Gateways;
-  const coordinator = await readCoordinator(client);
   return {
-    coordinator,
-    agents: Object.fromEntries(GATEWAYS.map((gateway) => [gateway, readAgent(fleet.agentFile(gateway))])),
+    agents,
+    coordinator: await readCoordinator(client),
     said: Object.fromEntries(items.flatMap(({ gatewayId, health }) => (health ? [[gatewayId, health]] : []))),
   };
 }

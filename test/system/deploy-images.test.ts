@@ -83,6 +83,7 @@ describe("the coordinator's image", () => {
     const values = pod.env.flatMap(({ name, value }: { name: string; value?: string }) =>
       value ? [[name, value]] : [],
     );
+    mkdirSync(join(scratch, "held-out")); // the volume that the pod mounts
     const { child, ready } = await start(image, {
       ...Object.fromEntries(values),
       FLEAD_HELD_OUT: join(scratch, "held-out"),
