@@ -7,7 +7,7 @@ import {
 } from "../../learning/aggregation/server-optimisers.ts";
 import { decodeDelta } from "../../learning/codecs/codec.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
-import { type FederationSettings, type Manifest, weightCount } from "../../learning/plan.ts";
+import { weightCount } from "../../learning/plan.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
@@ -81,8 +81,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         )
         .execute();
       return rows.map((row): CohortState => {
-        const manifest = row.manifest as unknown as Manifest;
-        const federation = row.federation as unknown as FederationSettings;
+        const { manifest, federation } = row;
         return {
           cohort: row.cohort as CohortId,
           planId: row.plan_id as PlanId,

@@ -1,7 +1,6 @@
 // The admin API's reads, in SQL. A page begins after a key, not at an offset, so that new rows shift nothing.
 import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
 import type { DetectionScores } from "../../learning/detection.ts";
-import type { FederationSettings } from "../../learning/plan.ts";
 import type { Baselines } from "../core/evaluate.ts";
 import {
   type CohortOverview,
@@ -174,7 +173,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
     .orderBy("c.cohort")
     .execute();
   return rows.map((row) => {
-    const { round } = row.federation as FederationSettings;
+    const { round } = row.federation;
     return {
       cohort: row.cohort,
       planId: row.plan_id,

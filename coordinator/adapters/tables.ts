@@ -1,5 +1,6 @@
 // The rows of the coordinator's tables, as kysely sees them (adapters/sql holds the tables themselves).
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
+import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 
 type Time = ColumnType<Date, Date | undefined, Date>;
 type NullableJson = ColumnType<object | null, string | null | undefined, string | null>;
@@ -7,11 +8,11 @@ type NullableJson = ColumnType<object | null, string | null | undefined, string 
 type Count = number;
 
 export interface Tables {
-  plans: { plan_id: string; manifest: JSONColumnType<object>; bundle: Buffer; created_at: Time };
+  plans: { plan_id: string; manifest: JSONColumnType<Manifest>; bundle: Buffer; created_at: Time };
   cohorts: {
     cohort: string;
     plan_id: string;
-    federation: JSONColumnType<object>;
+    federation: JSONColumnType<FederationSettings>;
     champion_version: Count;
     last_version: Count;
     learning_rate_factor: Generated<number>;
