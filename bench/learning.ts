@@ -28,7 +28,7 @@ const settings: PlanSettings = {
     seed: 1,
     codec: { kind: "float32" },
   },
-  threshold: { rule: "quantile", quantile: 0.99, rows: 1000 },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 1000 },
 };
 
 interface Contender {

@@ -3,7 +3,8 @@ import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "./alarm.
 import { FrontEnd, type FrontEndSnapshot } from "./front-end.ts";
 import type { Manifest } from "./plan.ts";
 import { type RingSnapshot, RowRing } from "./row-ring.ts";
-import { percentile, quantile } from "./threshold.ts";
+import { percentile } from "./threshold.ts";
+import { type DeviceThresholdRule, fitThreshold } from "./threshold-rules.ts";
 
 export interface Judgement {
   /** The score is over the threshold. */
@@ -24,7 +25,7 @@ export interface DeviceSnapshot {
 }
 
 export class DeviceMonitor {
-  readonly #quantile: number;
+  readonly #rule: DeviceThresholdRule;
   /** Fewer rows come from too few loads: their threshold would make the next load an alarm, and alarms are not learned. */
   readonly #calibrationRows: number;
   readonly #frontEnd: FrontEnd;
@@ -34,8 +35,8 @@ export class DeviceMonitor {
   #threshold: number | null = null;
 
   constructor(manifest: Manifest) {
-    const { quantile, rows } = manifest.threshold;
-    this.#quantile = quantile;
+    const { rule, rows } = manifest.threshold;
+    this.#rule = rule;
     this.#calibrationRows = rows;
     this.#frontEnd = new FrontEnd(manifest);
     this.#calibration = new RowRing(new Float32Array(rows * manifest.featureCount), manifest.featureCount);
@@ -80,7 +81,7 @@ export class DeviceMonitor {
     return judgement;
   }
 
-  /** The plan's quantile of the calibration scores; null until calibrated on all the rows the plan asks for. */
+  /** What the plan's rule fits to the calibration scores; null until calibrated on all the rows the plan asks for. */
   get threshold(): number | null {
     return this.#threshold;
   }
@@ -94,7 +95,7 @@ export class DeviceMonitor {
   calibrate(scores: Float32Array): void {
     if (!scores.every(Number.isFinite)) throw new RangeError("a calibration score is not finite");
     this.#calibrationScores = Float32Array.from(scores).sort();
-    this.#threshold = scores.length < this.#calibrationRows ? null : quantile(scores, this.#quantile);
+    this.#threshold = scores.length < this.#calibrationRows ? null : fitThreshold(this.#rule, scores).threshold;
   }
 
   /** How much of the device's own normal the score reaches, in [0, 1); null until calibrated. */

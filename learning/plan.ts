@@ -2,6 +2,7 @@
 
 import type { CombiningRule } from "./aggregation/rules.ts";
 import type { ServerOptimiser } from "./aggregation/server-optimisers.ts";
+import type { DeviceThresholdRule } from "./threshold-rules.ts";
 
 export interface Channel {
   readonly name: string;
@@ -46,9 +47,8 @@ export interface TrainingSettings {
 }
 
 export interface ThresholdSettings {
-  readonly rule: "quantile";
-  /** Of the device's own recent training scores, in (0, 1). */
-  readonly quantile: number;
+  /** Fitted to the scores of the device's own calibration rows. */
+  readonly rule: DeviceThresholdRule;
   /** How many recent training rows a device keeps to calibrate on. */
   readonly rows: number;
 }

@@ -14,6 +14,9 @@ export type ThresholdRule =
   /** The device's own median score × the fleet's quantile of score / own median. */
   | { readonly kind: "federatedConformal"; readonly quantile: number };
 
+/** What a device can fit alone. */
+export type DeviceThresholdRule = Exclude<ThresholdRule, { kind: "federatedConformal" }>;
+
 /**
  * Why there is no threshold, or not quite the rule's one:
  * - tooFewScores: no threshold. Fewer than 30 finite scores (100 for SPOT), or fewer than conformal needs for its alpha.

@@ -5,6 +5,7 @@ import { featureLayout } from "../learning/features.ts";
 import { buildModel, ModelError } from "../learning/models/build-model.ts";
 import type { Manifest, PlanSettings } from "../learning/plan.ts";
 import { weightCount } from "../learning/plan.ts";
+import { SPOT_MIN_SCORES } from "../learning/spot.ts";
 
 const MAX_CHANNELS = 256;
 const MAX_PARAMETERS = 1_000_000;
@@ -26,6 +27,16 @@ const share = z.number().gt(0).max(1);
 const codec = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.enum(["float32", "float16", "int8"]) }),
   z.strictObject({ kind: z.enum(["top_k", "top_k_int8"]), share }),
+]);
+
+const part = z.number().gt(0).lt(1);
+
+const thresholdRule = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("quantile"), quantile: part }),
+  z.strictObject({ kind: z.literal("conformal"), alpha: part }),
+  z
+    .strictObject({ kind: z.literal("spot"), level: part, risk: part, maxExcesses: z.int().min(10).max(10_000) })
+    .refine(({ level, risk }) => risk < 1 - level, "risk must be below 1 - level"),
 ]);
 
 const settings = z.strictObject({
@@ -55,14 +66,25 @@ const settings = z.strictObject({
     codec: codec.default({ kind: "float32" }),
   }),
   threshold: z.strictObject({
-    rule: z.literal("quantile"),
-    quantile: z.number().gt(0).lt(1),
+    rule: thresholdRule,
     rows: z.int().min(30).max(100_000),
   }),
 });
 
 export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine((plan, context) => {
   if (context.issues.length > 0) return; // a value out of bounds is not built from
+  const { rule, rows } = plan.threshold;
+  if (rule.kind === "conformal" && rule.alpha * (rows + 1) < 1) {
+    const message = `an alpha of ${rule.alpha} needs at least ${Math.ceil(1 / rule.alpha)} rows to be told from none`;
+    context.addIssue({ code: "custom", path: ["threshold", "rule"], message });
+  }
+  if (rule.kind === "spot" && rows < SPOT_MIN_SCORES) {
+    context.addIssue({
+      code: "custom",
+      path: ["threshold", "rows"],
+      message: `SPOT needs at least ${SPOT_MIN_SCORES} rows`,
+    });
+  }
   const fault = (message: string) => context.addIssue({ code: "custom", path: ["model"], message });
   try {
     const parameters = weightCount(buildModel(plan).weights);

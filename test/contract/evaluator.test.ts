@@ -26,7 +26,7 @@ const settings: PlanSettings = {
     seed: 5,
     codec: { kind: "float32" },
   },
-  threshold: { rule: "quantile", quantile: 0.99, rows: 150 },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 150 },
 };
 const { planId, bytes } = encodeBundle(compilePlan(settings));
 const plan = decodeBundle(bytes, planId);

@@ -36,7 +36,7 @@ const plan = {
     seed: 5,
     codec: { kind: "float32" as const },
   },
-  threshold: { rule: "quantile" as const, quantile: 0.99, rows: 150 },
+  threshold: { rule: { kind: "quantile" as const, quantile: 0.99 }, rows: 150 },
 };
 const compiled = compilePlan(plan);
 const { planId } = encodeBundle(compiled);
@@ -405,8 +405,11 @@ test.each([
   ["a cohort that is no name", JSON.stringify({ cohort: "../x", plan }), /cohort: must be 1 to 64 letters/],
   [
     "a quantile of 2",
-    JSON.stringify({ cohort: "x", plan: { ...plan, threshold: { ...plan.threshold, quantile: 2 } } }),
-    /plan\.threshold\.quantile/,
+    JSON.stringify({
+      cohort: "x",
+      plan: { ...plan, threshold: { ...plan.threshold, rule: { kind: "quantile", quantile: 2 } } },
+    }),
+    /plan\.threshold\.rule\.quantile/,
   ],
 ])("a plan file with %s is an error that names file and key", async (_, text, message) => {
   const file = join(folder, "wrong.yaml");

@@ -20,7 +20,7 @@ export const testPlan: PlanSettings = {
     seed: 1,
     codec: { kind: "float32" },
   },
-  threshold: { rule: "quantile", quantile: 0.99, rows: 500 },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 500 },
 };
 
 export const testForecaster: PlanSettings = {

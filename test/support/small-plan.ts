@@ -19,5 +19,5 @@ export const smallSettings = (): PlanSettings => ({
     seed: 7,
     codec: { kind: "float32" },
   },
-  threshold: { rule: "quantile", quantile: 0.99, rows: 200 },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 200 },
 });

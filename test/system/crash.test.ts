@@ -37,7 +37,7 @@ const SETTINGS: CohortSettings = {
       seed: 1,
       codec: { kind: "float32" },
     },
-    threshold: { rule: "quantile", quantile: 0.9999, rows: STRETCH_ROWS },
+    threshold: { rule: { kind: "quantile", quantile: 0.9999 }, rows: STRETCH_ROWS },
   },
   federation: {
     round: { updates: 6, deadlineMs: 3_600_000, minGateways: 2, maxStaleness: 1000 },

@@ -18,7 +18,7 @@ const MANIFEST = {
   commissioningRows: 10,
   normaliserRows: 100,
   features: { windowRows: 1, rollingRows: 5, rolling: [] },
-  threshold: { rule: "quantile", quantile: 0.99, rows: 30 },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 30 },
   featureCount: 2,
   residualChannels: [0, 1],
 } as unknown as Manifest;

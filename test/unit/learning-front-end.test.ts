@@ -20,7 +20,7 @@ function manifest(features: PlanSettings["features"], channels = 2, commissionin
       seed: 1,
       codec: { kind: "float32" },
     },
-    threshold: { rule: "quantile", quantile: 0.99, rows: 100 },
+    threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 100 },
   };
   const { featureCount } = featureLayout(settings);
   return { ...settings, formatVersion: 1, featureCount, weights: [], residualChannels: [] };

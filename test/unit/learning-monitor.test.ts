@@ -22,7 +22,7 @@ const settings: PlanSettings = {
     seed: 1,
     codec: { kind: "float32" },
   },
-  threshold: { rule: "quantile", quantile: 0.9, rows: 60 },
+  threshold: { rule: { kind: "quantile", quantile: 0.9 }, rows: 60 },
 };
 const manifest: Manifest = {
   ...settings,
@@ -137,6 +137,14 @@ test("the threshold is the plan's quantile of as many scores as the plan asks fo
   monitor.calibrate(Float32Array.from({ length: 61 }, (_, i) => 60 - i));
   expect(monitor.threshold).toBe(54);
   expect([-1, 20, 60, 1e9].map((score) => monitor.confidence(score))).toEqual([0, 21 / 62, 61 / 62, 61 / 62]);
+});
+
+test("the plan's rule makes the threshold: conformal counts one more score than there are", () => {
+  const rule = { kind: "conformal", alpha: 0.1 } as const;
+  const monitor = new DeviceMonitor({ ...manifest, threshold: { rule, rows: 60 } });
+  monitor.calibrate(Float32Array.from({ length: 60 }, (_, i) => i + 1));
+  // The ⌈61 × 0.9⌉-th smallest of 1 to 60.
+  expect(monitor.threshold).toBe(55);
 });
 
 test("scores of a diverged model are refused and the calibration stays", () => {

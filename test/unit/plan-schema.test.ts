@@ -39,7 +39,17 @@ test.each<[string, object, string]>([
   ],
   ["an unknown key", { chanels: others }, "chanels"],
   ["a window too long to be built", { features: { ...testPlan.features, windowRows: 1e9 } }, "features.windowRows"],
-  ["a quantile of 1", { threshold: { rule: "quantile", quantile: 1, rows: 500 } }, "threshold.quantile"],
+  ["a quantile of 1", { threshold: { rule: { kind: "quantile", quantile: 1 }, rows: 500 } }, "threshold.rule.quantile"],
+  [
+    "a conformal share too small for its rows",
+    { threshold: { rule: { kind: "conformal", alpha: 0.001 }, rows: 500 } },
+    "threshold.rule",
+  ],
+  [
+    "too few rows for SPOT",
+    { threshold: { rule: { kind: "spot", level: 0.98, risk: 0.001, maxExcesses: 100 }, rows: 60 } },
+    "threshold.rows",
+  ],
   ["an infinite rate", { training: { ...testPlan.training, learningRate: Infinity } }, "training.learningRate"],
   ["an unknown codec", withCodec({ kind: "zip" }), "training.codec"],
   ["top-k without a share", withCodec({ kind: "top_k" }), "training.codec.share"],
