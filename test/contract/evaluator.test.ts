@@ -1,34 +1,16 @@
 import { expect, test } from "vitest";
-import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
 import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import { evaluateModel, type HeldOutStream, headRows } from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { DeviceMonitor } from "../../learning/monitor.ts";
-import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { vusPr } from "../../learning/vus.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
 import { plantStream } from "../support/held-out.ts";
+import { pumpPlan } from "../support/plan-settings.ts";
 
-const settings: PlanSettings = {
-  channels: PLANT_CHANNELS,
-  commissioningRows: 100,
-  normaliserRows: 2000,
-  features: { windowRows: 1, rollingRows: 50, rolling: [] },
-  model: { kind: "dense_autoencoder", hidden: [3] },
-  training: {
-    learningRate: 0.01,
-    batchRows: 50,
-    triggerRows: 50,
-    triggerMs: 60_000,
-    passes: 1,
-    seed: 5,
-    codec: { kind: "float32" },
-  },
-  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 150 },
-};
-const { planId, bytes } = encodeBundle(compilePlan(settings));
+const { planId, bytes } = encodeBundle(compilePlan(pumpPlan));
 const plan = decodeBundle(bytes, planId);
 const running = new AbortController().signal;
 const streams = [0, 1, 2].map((pump) => plantStream(pump, 1200, headRows(plan.manifest) + 50));

@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
 import { type Coordinator, openCoordinator } from "../../coordinator/main.ts";
@@ -18,26 +17,10 @@ import { createLogger } from "../../runtime/log.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, fetchPlan, GatewayClient } from "../support/gateway-client.ts";
 import { plantStream, writeCsv } from "../support/held-out.ts";
+import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("coordinator");
-const plan = {
-  channels: PLANT_CHANNELS,
-  commissioningRows: 100,
-  normaliserRows: 2000,
-  features: { windowRows: 1, rollingRows: 50, rolling: [] },
-  model: { kind: "dense_autoencoder" as const, hidden: [3] },
-  training: {
-    learningRate: 0.01,
-    batchRows: 50,
-    triggerRows: 50,
-    triggerMs: 60_000,
-    passes: 1,
-    seed: 5,
-    codec: { kind: "float32" as const },
-  },
-  threshold: { rule: { kind: "quantile" as const, quantile: 0.99 }, rows: 150 },
-};
 const compiled = compilePlan(plan);
 const { planId } = encodeBundle(compiled);
 const parameters = weightCount(compiled.manifest.weights);

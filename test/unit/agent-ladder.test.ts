@@ -1,27 +1,34 @@
-import { expect, test } from "vitest";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Cohort } from "../../agent/cohort.ts";
 import { Device, type Judged } from "../../agent/core/device.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
 import { Episodes } from "../../agent/episodes.ts";
-import type { AgentStore } from "../../agent/ports/agent-store.ts";
+import { compilePlan } from "../../learning/compile-plan.ts";
 import { type CohortId, deviceId, type GatewayId } from "../../learning/ids.ts";
-import type { Manifest } from "../../learning/plan.ts";
+import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { TRAINING } from "../support/plan-settings.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const folder = temporaryFolder("agent-ladder");
 
 const CHANNELS = [
   { name: "flow", unit: "l/min" },
   { name: "pressure", unit: "bar" },
 ];
 
-const MANIFEST = {
-  channels: CHANNELS,
-  commissioningRows: 10,
-  normaliserRows: 100,
-  features: { windowRows: 1, rollingRows: 5, rolling: [] },
-  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 30 },
-  featureCount: 2,
-  residualChannels: [0, 1],
-} as unknown as Manifest;
+const manifestOf = (channels: PlanSettings["channels"]) =>
+  compilePlan({
+    channels,
+    commissioningRows: 10,
+    normaliserRows: 100,
+    features: { windowRows: 1, rollingRows: 5, rolling: [] },
+    model: { kind: "dense_autoencoder", hidden: [1] },
+    training: TRAINING,
+    threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 30 },
+  }).manifest;
 
 function judge(device: Device, [flow, pressure]: readonly [number, number], second: number): Judged {
   const atMs = second * 1000;
@@ -162,30 +169,23 @@ test("a cohort asks for a place once a device, and again after a restart only fo
 test("a plan with the device's channels leaves the forest in place; the champion takes over and lets it go", () => {
   const line = lineWithForest();
   line.run(300);
-  line.device.adoptPlan(MANIFEST);
+  line.device.adoptPlan(manifestOf(CHANNELS));
   expect(line.device.kind).toBe("isolation_forest");
   line.run(1);
   line.device.serveBy("federated");
   expect(line.device.kind).toBe("federated");
   expect(line.device.record().forest).toBeNull();
-  line.device.adoptPlan({ ...MANIFEST, channels: CHANNELS.slice(0, 1), featureCount: 1 });
+  line.device.adoptPlan(manifestOf(CHANNELS.slice(0, 1)));
   expect(line.device.kind).toBe("z_score");
   expect(line.device.ownKind).toBe("z_score");
 });
 
 test("when the forest takes over, the z-score's episode is cleared", () => {
   const told: string[] = [];
+  const store = new SqliteStore(join(folder, "agent.sqlite"), { nowMs: 0 });
+  onTestFinished(() => store.close());
   const episodes = new Episodes({
-    store: {
-      transaction: (work: () => unknown) => work(),
-      alerts: {
-        episodes: () => [],
-        saveEpisode: () => undefined,
-        addMessages: () => undefined,
-        emptyAt: () => undefined,
-      },
-      learning: { saveDevices: () => undefined },
-    } as unknown as AgentStore,
+    store,
     origin: { site: "north", gatewayId: "gw-1" as GatewayId, alertPrefix: null },
     newId: () => "id",
     nowMs: () => 0,

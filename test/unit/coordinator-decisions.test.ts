@@ -1,12 +1,13 @@
 import { expect, test } from "vitest";
 import { type CohortFacts, checkClaim, checkDelta } from "../../coordinator/core/check-update.ts";
-import { type CohortState, championsSince, cohortFacts } from "../../coordinator/core/cohort-state.ts";
+import { championsSince, cohortFacts } from "../../coordinator/core/cohort-state.ts";
 import { combineUpdates } from "../../coordinator/core/combine-updates.ts";
 import { judge, quality } from "../../coordinator/core/gate.ts";
 import { lossTrend, nextRate } from "../../coordinator/core/learning-rate.ts";
 import { decideRound } from "../../coordinator/core/round-decision.ts";
 import { updateId } from "../../learning/ids.ts";
 import type { Scores } from "../../learning/metrics.ts";
+import { cohortState } from "../support/cohort-state.ts";
 
 const ROUND = { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 };
 const FACTS: CohortFacts = {
@@ -66,16 +67,12 @@ test("a delta beyond the norm bound is refused, one within it counts", () => {
 });
 
 test("rejected candidates between champions do not make an update staler", () => {
-  const state = { championVersions: [1, 2, 5, 9] } as unknown as CohortState;
+  const state = cohortState({ championVersions: [1, 2, 5, 9] });
   expect([1, 2, 5, 9].map((version) => championsSince(state, version))).toEqual([3, 2, 1, 0]);
 });
 
 test("a base that was never champion is unknown even where a candidate had that number", () => {
-  const state = {
-    championVersions: [1, 3],
-    champion: { version: 3 },
-    federation: { round: ROUND },
-  } as unknown as CohortState;
+  const state = cohortState({ championVersions: [1, 3], lastVersion: 3 });
   const facts = cohortFacts(state);
   expect([1, 2, 3, 4].map(facts.isKnownBase)).toEqual([true, false, true, false]);
 });

@@ -3,6 +3,7 @@ import { featureLayout } from "../../learning/features.ts";
 import { FrontEnd } from "../../learning/front-end.ts";
 import type { Manifest, PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { TRAINING } from "../support/plan-settings.ts";
 
 function manifest(features: PlanSettings["features"], channels = 2, commissioningRows = 40): Manifest {
   const settings: PlanSettings = {
@@ -11,15 +12,7 @@ function manifest(features: PlanSettings["features"], channels = 2, commissionin
     normaliserRows: 500,
     features,
     model: { kind: "dense_autoencoder", hidden: [2] },
-    training: {
-      learningRate: 0.01,
-      batchRows: 50,
-      triggerRows: 50,
-      triggerMs: 60_000,
-      passes: 1,
-      seed: 1,
-      codec: { kind: "float32" },
-    },
+    training: TRAINING,
     threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 100 },
   };
   const { featureCount } = featureLayout(settings);

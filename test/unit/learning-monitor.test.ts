@@ -3,6 +3,7 @@ import { featureLayout } from "../../learning/features.ts";
 import { DeviceMonitor, type Judgement } from "../../learning/monitor.ts";
 import type { Manifest, PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { TRAINING } from "../support/plan-settings.ts";
 
 const settings: PlanSettings = {
   channels: [
@@ -13,15 +14,7 @@ const settings: PlanSettings = {
   normaliserRows: 200,
   features: { windowRows: 2, rollingRows: 15, rolling: ["mean", "std", "z"] },
   model: { kind: "dense_autoencoder", hidden: [2] },
-  training: {
-    learningRate: 0.01,
-    batchRows: 50,
-    triggerRows: 50,
-    triggerMs: 60_000,
-    passes: 1,
-    seed: 1,
-    codec: { kind: "float32" },
-  },
+  training: TRAINING,
   threshold: { rule: { kind: "quantile", quantile: 0.9 }, rows: 60 },
 };
 const manifest: Manifest = {

@@ -1,27 +1,35 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { OpenRound } from "../../coordinator/core/round-decision.ts";
+import type { Evaluator } from "../../coordinator/ports/evaluator.ts";
+import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
-import type { RoundDeps } from "../../coordinator/run-round.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { cohortState } from "../support/cohort-state.ts";
 
-// The store is a stand-in because the test decides when each of its answers comes.
+// The parts are stand-ins because the test decides when each answer of the store comes; no round is ever due.
+const unasked = () => {
+  throw new Error("no test asks for this");
+};
+
 function setUp() {
   const asked: ((answer: OpenRound | Error) => void)[] = [];
-  const store = {
+  const store: FederationStore = {
     openRound: () =>
-      new Promise<OpenRound>((resolve, reject) => {
+      new Promise((resolve, reject) => {
         asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
       }),
     loadCohorts: async () => [],
+    defineCohort: unasked,
+    planBundle: unasked,
+    recordHeldOutStream: unasked,
+    addUpdate: unasked,
+    addRefusal: unasked,
+    roundUpdates: unasked,
+    recordRound: unasked,
   };
-  const state = {
-    cohort: "pumps",
-    federation: { round: { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 } },
-  };
-  const deps = { store } as unknown as RoundDeps;
-  const loop = new RoundLoop(deps, state as unknown as CohortState, createLogger("test", "silent"));
-  return { loop, asked };
+  const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
+  const deps = { store, evaluator, fleet: { announce: unasked } };
+  return { loop: new RoundLoop(deps, cohortState(), createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

@@ -1,0 +1,28 @@
+// A cohort as the coordinator knows it, for tests that care about some of it.
+import type { CohortState } from "../../coordinator/core/cohort-state.ts";
+import { initialServerState } from "../../learning/aggregation/server-optimisers.ts";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { cohortId } from "../../learning/ids.ts";
+import { encodeBundle } from "../../proto/plan-bundle.ts";
+import { testPlan } from "./plan-settings.ts";
+
+export function cohortState(change: Partial<CohortState> = {}): CohortState {
+  const compiled = compilePlan(testPlan);
+  return {
+    cohort: cohortId("pumps"),
+    planId: encodeBundle(compiled).planId,
+    manifest: compiled.manifest,
+    federation: {
+      round: { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 },
+      rule: { kind: "fedavg" },
+      optimiser: { kind: "none" },
+      gate: { margin: 0.05 },
+    },
+    champion: { version: 1, weights: compiled.initialWeights, trained: false },
+    lastVersion: 1,
+    championVersions: [1],
+    rate: { factor: 1, smoothedQuality: null },
+    server: initialServerState({ kind: "none" }, compiled.initialWeights.length),
+    ...change,
+  };
+}
