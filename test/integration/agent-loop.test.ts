@@ -212,8 +212,9 @@ test("a refused update leaves the outbox, one to be retried comes again after th
   await eventually("the refusal is logged", () => lines.find((line) => line.includes("update_refused")));
   coordinator.breakSessions();
   await sessions(coordinator, 2);
+  const before = coordinator.said("report").length;
   coordinator.send({ $case: "command", value: { commandId: "c", action: { $case: "sendReport", value: {} } } });
-  const report = await eventually("a report", () => coordinator.said("report").at(-1));
+  const report = await eventually("a report that was asked for", () => coordinator.said("report").at(before));
   expect(report.health).toMatchObject({ outboxBytes: 0n, updatesTrained: 1n, samplesTrained: 50n });
   expect(coordinator.updates).toHaveLength(2);
 });
