@@ -9,11 +9,15 @@ import { Cohort } from "./cohort.ts";
 import type { AgentConfig } from "./config.ts";
 import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
 import { cohortOf } from "./core/cohorts.ts";
-import { type Reading, readTelemetry, type SensorMessage } from "./core/default-mapping.ts";
+import { type Reading, readTelemetry } from "./core/default-mapping.ts";
+import { hash } from "./core/hash.ts";
+import { readAlertWord, readRowLabels } from "./core/labels.ts";
+import type { SensorMessage } from "./core/message.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "./core/refusal.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
-import { type JudgedRow, judgeRows } from "./judge-rows.ts";
+import { calibrateNew, type JudgedRow, judgeRows } from "./judge-rows.ts";
+import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
@@ -30,6 +34,7 @@ const MAX_DEVICES = 2_000;
 const MAX_FORESTS = 500;
 const MAX_QUEUED_ROWS = 10_000;
 const BATCH_ROWS = 1_000;
+const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
 const STATUS_MS = 60_000;
@@ -57,8 +62,11 @@ export class Agent {
   readonly #lane = new Lane();
   readonly #queue = new RowQueue(MAX_QUEUED_ROWS);
   readonly #refusals: Problems<RefusalKind>;
+  /** Of labels and words on alerts: no row is lost with them. */
+  readonly #wordRefusals: Problems<RefusalKind>;
   readonly #troubles: Problems<TroubleKind>;
   readonly #episodes: Episodes;
+  readonly #labels: Labels;
   readonly #follower: CoordinatorFollower;
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
@@ -69,6 +77,7 @@ export class Agent {
   #judging: Promise<void> | null = null;
   #sessions: Promise<void> = Promise.resolve();
   #rows = 0;
+  #waitingWords = 0;
   #forests = 0;
 
   /** Takes up what the store kept; loads models, connects and listens. */
@@ -96,6 +105,7 @@ export class Agent {
       config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs(), mayGrowForest)]),
     );
     this.#refusals = new Problems(log, nowMs);
+    this.#wordRefusals = new Problems(log, nowMs);
     this.#troubles = new Problems(log, nowMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
     this.#episodes = new Episodes({
@@ -104,6 +114,11 @@ export class Agent {
       newId,
       nowMs,
       onTransition: () => this.#tellEpisodes(),
+    });
+    this.#labels = new Labels({
+      cohorts: [...this.#cohorts.values()],
+      episodes: this.#episodes,
+      refuse: (where, refusal) => this.#refuseWord(where, refusal),
     });
     this.#follower = new CoordinatorFollower({
       cohorts: this.#cohorts,
@@ -154,9 +169,11 @@ export class Agent {
 
   /** Never throws, whatever the message is. */
   receive(message: SensorMessage): void {
-    const reading = readTelemetry(message);
-    if (isRefusal(reading)) this.#refuse(message.topic, reading);
-    else this.#enqueue(reading);
+    const { topic } = message;
+    if (topic.endsWith("/label")) this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
+    else if (topic.endsWith("/ack"))
+      this.#hear(topic, readAlertWord(message), (said) => this.#labels.acknowledge(said));
+    else this.#read(topic, readTelemetry(message));
   }
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
@@ -182,6 +199,34 @@ export class Agent {
     store.close();
   }
 
+  #read(topic: string, reading: Reading | Refusal): void {
+    if (isRefusal(reading)) {
+      this.#refuse(topic, reading);
+      return;
+    }
+    if (reading.labelRefusal !== undefined) this.#refuseWord(topic, reading.labelRefusal);
+    this.#enqueue(reading);
+  }
+
+  /** A word on rows is heard after the rows that came before it. */
+  #hear<Said extends object>(topic: string, said: Said | Refusal, apply: (said: Said) => void): void {
+    if (isRefusal(said)) {
+      this.#refuseWord(topic, said);
+      return;
+    }
+    if (this.#waitingWords >= MAX_WAITING_WORDS) {
+      this.#refuseWord(topic, { refused: "queue_full", detail: `more than ${MAX_WAITING_WORDS} labels wait` });
+      return;
+    }
+    this.#waitingWords++;
+    void this.#lane.run(async () => {
+      this.#waitingWords--;
+      const batches = Math.ceil(this.#queue.length / BATCH_ROWS);
+      for (let batch = 0; batch < batches; batch++) await this.#judgeBatch();
+      this.#stored(() => apply(said));
+    });
+  }
+
   #enqueue(reading: Reading): void {
     const cohort = this.#cohortFor(reading);
     if (isRefusal(cohort)) {
@@ -202,22 +247,25 @@ export class Agent {
   async #judgeQueue(): Promise<void> {
     while (this.#queue.length > 0) {
       await nextTurn(); // lets a burst of messages become one batch
-      await this.#lane.run(async () => {
-        for (const [cohort, readings] of this.#queue.take(BATCH_ROWS)) {
-          await this.#judge(cohort, readings).catch((error: Error) =>
-            this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
-          );
-        }
-      });
+      await this.#lane.run(() => this.#judgeBatch());
       this.#trainWhereDue();
     }
     this.#judging = null;
+  }
+
+  async #judgeBatch(): Promise<void> {
+    for (const [cohort, readings] of this.#queue.take(BATCH_ROWS)) {
+      await this.#judge(cohort, readings).catch((error: Error) =>
+        this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
+      );
+    }
   }
 
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
     const judged = await judgeRows(cohort, readings, (reading, refusal) => this.#refuse(reading.deviceId, refusal));
     this.#rows += judged.length;
     for (const row of judged) this.#stored(() => this.#observe(cohort, row));
+    await calibrateNew(cohort, judged);
   }
 
   #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
@@ -258,6 +306,11 @@ export class Agent {
         if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
       }
     });
+    for (const cohort of this.#cohorts.values()) {
+      this.#lane
+        .run(() => cohort.learner?.keepUp())
+        .catch((error: Error) => this.#troubles.report("bad_model", cohort.cohort, error.message));
+    }
     void this.#publisher.wake();
     void this.#uplink.report();
   }
@@ -268,6 +321,7 @@ export class Agent {
   }
 
   #trained(update: Update): void {
+    this.#tellStatistics(); // before the update, which may close a round
     void this.#uplink.wake();
     this.#tell(
       modelMessage(this.#origin, "trained", this.#stamp(), {
@@ -282,7 +336,12 @@ export class Agent {
     );
   }
 
+  #tellStatistics(): void {
+    if (this.#self.statisticsDue()) void this.#uplink.report();
+  }
+
   #activated(cohort: Cohort, slot: Slot): void {
+    this.#tellStatistics();
     const { globalVersion, trained } = slot;
     this.#deps.log.info({ cohort: cohort.cohort, globalVersion, trained }, "global model activated");
     const data = {
@@ -339,6 +398,7 @@ export class Agent {
         nowMs,
         newUpdateId: () => newId() as UpdateId,
         devices: () => cohort.devices.values(),
+        seed: hash(this.#origin.gatewayId),
         dueRecords: () => cohort.dueRecords(nowMs()),
         onTrained: (update) => this.#trained(update),
         onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
@@ -376,6 +436,10 @@ export class Agent {
 
   #refuse(where: string, { refused, detail }: Refusal): void {
     this.#refusals.report(refused, where, detail);
+  }
+
+  #refuseWord(where: string, { refused, detail }: Refusal): void {
+    this.#wordRefusals.report(refused, where, detail);
   }
 
   #stored<Result>(work: () => Result): Result | null {

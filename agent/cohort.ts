@@ -5,7 +5,7 @@ import { Device, type DeviceRecord } from "./core/device.ts";
 import type { ModelKind } from "./core/episode.ts";
 import { isRefusal, type Refusal } from "./core/refusal.ts";
 import type { Learner } from "./learner.ts";
-import type { CohortHeld } from "./ports/coordinator-link.ts";
+import type { CohortHeld, CohortStatistics } from "./ports/coordinator-link.ts";
 
 /** Device records are as large as their calibration rows: written this often they spare the SD card. */
 const SAVE_INTERVAL_MS = 300_000;
@@ -31,7 +31,10 @@ export class Cohort {
   /** Devices begin anew under the learner's plan. */
   learnBy(learner: Learner): void {
     this.#learner = learner;
-    for (const device of this.devices.values()) device.adoptPlan(learner.plan.manifest);
+    for (const device of this.devices.values()) {
+      device.adoptPlan(learner.plan.manifest);
+      device.monitor?.adoptFleet(learner.fleet);
+    }
   }
 
   /** The devices of an earlier run, with its learner; `onDamaged` hears of records that don't fit. */
@@ -39,7 +42,9 @@ export class Cohort {
     this.#learner = learner;
     for (const record of records) {
       try {
-        this.devices.set(record.deviceId, Device.restore(record, learner?.plan.manifest ?? null));
+        const device = Device.restore(record, learner?.plan.manifest ?? null);
+        if (learner !== null) device.monitor?.adoptFleet(learner.fleet);
+        this.devices.set(record.deviceId, device);
         if (record.growsForest) this.#mayGrowForest(record.deviceId);
       } catch {
         onDamaged(record.deviceId);
@@ -54,7 +59,10 @@ export class Cohort {
     const channels = this.#learner?.plan.manifest.channels;
     const device = channels === undefined ? Device.coldStart(reading) : new Device(reading.deviceId, channels);
     if (isRefusal(device)) return device;
-    if (this.#learner !== null) device.adoptPlan(this.#learner.plan.manifest);
+    if (this.#learner !== null) {
+      device.adoptPlan(this.#learner.plan.manifest);
+      device.monitor?.adoptFleet(this.#learner.fleet);
+    }
     return device;
   }
 
@@ -77,6 +85,17 @@ export class Cohort {
       globalVersion: this.#learner?.slot?.globalVersion ?? 0,
       devices: [...this.devices.keys()],
     };
+  }
+
+  get calibratedDevices(): number {
+    let count = 0;
+    for (const { monitor } of this.devices.values()) if ((monitor?.threshold ?? null) !== null) count++;
+    return count;
+  }
+
+  /** What the cohort's gateways tell one another; null: nothing to tell. */
+  statistics(): CohortStatistics | null {
+    return this.#learner?.statistics() ?? null;
   }
 
   /** All devices' records if they were not saved lately, else none. */

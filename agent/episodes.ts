@@ -3,16 +3,19 @@ import type { DeviceId } from "../learning/ids.ts";
 import { alertMessages, CLEARED_STATE_MS, type Origin, stateTopic } from "./core/alert.ts";
 import type { DeviceRecord } from "./core/device.ts";
 import {
+  type Ack,
   clearEpisode,
   type Episode,
   type EpisodeState,
   type EpisodeStep,
   type EpisodeSubject,
+  MODEL_KINDS,
   type ModelKind,
   type Observation,
   quiet,
   stepEpisode,
 } from "./core/episode.ts";
+import type { AlertWord } from "./core/labels.ts";
 import type { AgentStore } from "./ports/agent-store.ts";
 
 export interface EpisodesDeps {
@@ -30,11 +33,11 @@ export interface EpisodeRow {
   readonly record: () => DeviceRecord;
 }
 
-const KINDS: readonly ModelKind[] = ["federated", "isolation_forest", "z_score"];
-
 export class Episodes {
   readonly #deps: EpisodesDeps;
   readonly #states = new Map<string, EpisodeState>();
+  /** The alert id of the last episode of each device and model. */
+  readonly #last = new Map<string, string>();
 
   /** Takes up the episodes that were active when the process ended. */
   constructor(deps: EpisodesDeps) {
@@ -46,6 +49,7 @@ export class Episodes {
           ? { ...quiet, episode, publishedAtMs: updatedAtMs }
           : { ...quiet, clearedAtMs: updatedAtMs };
       this.#states.set(keyOf(episode.deviceId, episode.kind), state);
+      this.#last.set(keyOf(episode.deviceId, episode.kind), episode.alertId);
     }
   }
 
@@ -54,7 +58,7 @@ export class Episodes {
    * transition, so that both agree after a restart. Throws, and has not seen the row, when that can't be saved.
    */
   observe(subject: Omit<EpisodeSubject, "newAlertId">, seen: Observation | null, row: EpisodeRow): void {
-    for (const kind of KINDS) if (kind !== subject.kind) this.#end(subject.deviceId, kind, row);
+    for (const kind of MODEL_KINDS) if (kind !== subject.kind) this.#end(subject.deviceId, kind, row);
     if (seen === null) return;
     const key = keyOf(subject.deviceId, subject.kind);
     const step = stepEpisode(this.#states.get(key) ?? quiet, seen, { ...subject, newAlertId: this.#deps.newId });
@@ -63,10 +67,41 @@ export class Episodes {
 
   /** The device's rows begin anew: whatever was active is over. */
   endAll(deviceId: DeviceId, row: EpisodeRow): void {
-    for (const kind of KINDS) {
+    for (const kind of MODEL_KINDS) {
       this.#end(deviceId, kind, row);
       this.#states.delete(keyOf(deviceId, kind));
     }
+  }
+
+  /** The episode that the word is about, as it is now; null: there is none. */
+  find({ deviceId, kind, alertId }: Pick<AlertWord, "deviceId" | "kind" | "alertId">): Episode | null {
+    const key = keyOf(deviceId, kind);
+    const id = alertId ?? this.#last.get(key);
+    const active = this.#states.get(key)?.episode ?? null;
+    if (id === undefined || active?.alertId === id) return active;
+    const episode = this.#deps.store.alerts.episode(id);
+    return episode?.deviceId === deviceId && episode.kind === kind ? episode : null;
+  }
+
+  /** `records`: devices to be saved with it. Throws, and nothing has changed, when that can't be done. */
+  acknowledge(found: Episode, ack: Ack, records: readonly DeviceRecord[]): Episode {
+    const { store, origin, newId, nowMs, onTransition } = this.#deps;
+    const episode: Episode = { ...found, ack };
+    const key = keyOf(episode.deviceId, episode.kind);
+    const isLast = this.#last.get(key) === episode.alertId;
+    const stamp = { id: newId(), receivedAtMs: ack.atMs, isLast };
+    store.transaction(() => {
+      store.alerts.saveEpisode(episode);
+      store.alerts.addMessages(alertMessages(origin, { kind: "acked", episode }, stamp));
+      if (isLast && episode.state === "cleared") {
+        store.alerts.emptyAt(stateTopic(origin, episode.deviceId, episode.kind), nowMs() + CLEARED_STATE_MS);
+      }
+      store.learning.saveDevices(episode.cohort, records);
+    });
+    const state = this.#states.get(key);
+    if (state?.episode?.alertId === episode.alertId) this.#states.set(key, { ...state, episode });
+    onTransition(episode);
+    return episode;
   }
 
   #end(deviceId: DeviceId, kind: ModelKind, row: EpisodeRow): void {
@@ -77,6 +112,7 @@ export class Episodes {
 
   #take(key: string, { state, event }: EpisodeStep, row: EpisodeRow): void {
     if (event !== null) this.#save(event, row);
+    if (event !== null) this.#last.set(key, event.episode.alertId);
     this.#states.set(key, state); // after it is saved: what could not be is tried again with the next row
     if (event !== null) this.#deps.onTransition(event.episode);
   }

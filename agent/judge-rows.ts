@@ -3,6 +3,7 @@ import type { Cohort } from "./cohort.ts";
 import type { Reading } from "./core/default-mapping.ts";
 import type { EnteredRow, Judged } from "./core/device.ts";
 import { isRefusal, type Refusal } from "./core/refusal.ts";
+import type { Learner } from "./learner.ts";
 
 export interface JudgedRow extends Judged {
   readonly entered: EnteredRow;
@@ -23,10 +24,31 @@ export async function judgeRows(
   const scored = await scoresOf(cohort, entered);
   return entered.map((row) => {
     const score = scored.get(row);
-    const judged = score ? row.device.judgeByModel(row, score.score, score.residual) : row.device.judgeByOwnRows(row);
-    if (judged.learnable && row.features !== null) cohort.learner?.learn(row.features);
-    return { entered: row, ...judged };
+    const answer = score ? row.device.judgeByModel(row, score.score, score.residual) : row.device.judgeByOwnRows(row);
+    if (cohort.learner !== null) learnFrom(cohort.learner, row, answer.learnable);
+    return { entered: row, ...answer };
   });
+}
+
+/** Devices that have their calibration rows get their threshold at once: until then all they do is taken as normal. */
+export async function calibrateNew({ learner }: Cohort, judged: readonly JudgedRow[]): Promise<void> {
+  const devices = new Set(judged.map(({ entered }) => entered.device));
+  const waiting = [...devices].filter(({ monitor }) => monitor?.awaitsCalibration);
+  if (waiting.length > 0) await learner?.recalibrate(waiting);
+}
+
+/** A plan that learns from labels takes the rows that have one, now or once it comes; any other takes the good rows. */
+function learnFrom(learner: Learner, row: EnteredRow, learnable: boolean): void {
+  const { device, atMs, observed, commissioned, label } = row;
+  if (row.steppedBack) device.forgetSeen();
+  if (device.seen === null) {
+    if (commissioned !== null) learner.learnAll(commissioned);
+    if (learnable && observed !== null) learner.learn(observed.features);
+    return;
+  }
+  device.seen.enter(atMs, observed?.features ?? null);
+  if (label === null) return;
+  device.seen.label({ label, fromMs: atMs, toMs: atMs }, (features, said) => learner.learn(features, said));
 }
 
 function enter(cohort: Cohort, reading: Reading): EnteredRow | Refusal {
@@ -45,9 +67,9 @@ interface RowScore {
 
 async function scoresOf(cohort: Cohort, entered: readonly EnteredRow[]): Promise<Map<EnteredRow, RowScore>> {
   const { learner } = cohort;
-  const rows = entered.filter(({ device, features }) => device.kind === "federated" && features !== null);
+  const rows = entered.filter(({ device, observed }) => device.kind === "federated" && observed !== null);
   if (learner === null || rows.length === 0) return new Map();
-  const { scores, residuals } = await learner.score(rows.flatMap(({ features }) => features ?? []));
+  const { scores, residuals } = await learner.score(rows.flatMap(({ observed }) => observed?.features ?? []));
   const columns = learner.plan.manifest.residualChannels.length;
   return new Map(
     rows.map((row, index) => {

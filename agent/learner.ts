@@ -1,20 +1,31 @@
 // One cohort's learning under one plan: the champion that scores, the local weights that train, the rows in between.
 import { encodeDelta } from "../learning/codecs/codec.ts";
+import { type FleetStatistics, isUsableFleet, noFleet, poolDevices, sameFleet } from "../learning/fleet.ts";
 import type { CohortId, UpdateId } from "../learning/ids.ts";
+import { takesLabels } from "../learning/models/signature.ts";
 import { weightCount } from "../learning/plan.ts";
 import type { PlanModel, Scores } from "../runtime/plan-model.ts";
 import type { Device, DeviceRecord } from "./core/device.ts";
 import { boundedFactor } from "./core/feedback.ts";
-import { PendingRows } from "./core/pending-rows.ts";
+import { type PendingRow, PendingRows, type TakenRows } from "./core/pending-rows.ts";
 import { isRecent } from "./core/recent.ts";
+import { recentFeatures } from "./core/recent-features.ts";
 import type { Lane } from "./lane.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
-import type { Feedback, FeedbackAcknowledgement, GlobalModel, Update } from "./ports/coordinator-link.ts";
+import type {
+  CohortStatistics,
+  Feedback,
+  FeedbackAcknowledgement,
+  GlobalModel,
+  Update,
+} from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
 import { isUsable, type LocalTraining, trainLocally } from "./train-locally.ts";
 
 /** Rows that wait for a base to train from, or for a training to end. */
 const MAX_PENDING_ROWS = 10_000;
+/** Bounds the time and memory of a training over all recent rows. */
+const MAX_RECENT_ROWS = 10_000;
 /** How long a training that failed, for a full disk say, is not tried again. */
 const RETRY_MS = 60_000;
 /** Bounds the memory of one calibration run. */
@@ -34,6 +45,8 @@ export interface LearnerDeps {
   readonly nowMs: () => number;
   readonly newUpdateId: () => UpdateId;
   readonly devices: () => Iterable<Device>;
+  /** Another one on every gateway, for what it draws when it sums up scores. */
+  readonly seed: number;
   /** Records that are due to be saved, to be saved with a training. */
   readonly dueRecords: () => readonly DeviceRecord[];
   readonly onTrained: (update: Update) => void;
@@ -54,7 +67,10 @@ export class Learner {
   #training: AbortController | null = null;
   #computing: Promise<unknown> = Promise.resolve();
   #lastTrainingMs: number;
+  #keptUpAtMs: number;
   #failedAtMs: number | null = null;
+  /** Of the last calibration; undefined: nobody has asked since. */
+  #statistics: CohortStatistics | null | undefined;
 
   constructor(deps: LearnerDeps, model: PlanModel, { plan, slot, learningRateFactor }: CohortRecord) {
     this.#deps = deps;
@@ -63,10 +79,22 @@ export class Learner {
     this.#slot = slot;
     this.#factor = learningRateFactor;
     this.#lastTrainingMs = deps.nowMs();
+    this.#keptUpAtMs = this.#lastTrainingMs;
   }
 
   get slot(): Slot | null {
     return this.#slot;
+  }
+
+  /** What the fleet knows, as it came with the champion: for every device of the cohort. */
+  get fleet(): FleetStatistics {
+    return this.#slot?.fleet ?? noFleet;
+  }
+
+  /** What the calibrated devices say together under the champion; the same object until they are calibrated anew. */
+  statistics(): CohortStatistics | null {
+    if (this.#statistics === undefined) this.#statistics = this.#pooled();
+    return this.#statistics;
   }
 
   /** Scores under the champion's weights. */
@@ -78,37 +106,61 @@ export class Learner {
     return this.#model.score(this.#slot.base, x, features.length);
   }
 
-  /** The row waits to be trained on. */
-  learn(features: Float32Array): void {
-    this.#pending.add(features);
+  /** The row waits to be trained on. `label`: for plans that learn from labels, and no others. */
+  learn(features: Float32Array, label: 0 | 1 | null = null): PendingRow {
+    return this.#pending.add(features, label);
   }
 
-  /** False when it is active already; its factor is in force either way. Throws UnusableModelError, changing nothing. */
+  /** The same for rows side by side, [rows, featureCount]. */
+  learnAll(features: Float32Array): void {
+    const { featureCount } = this.plan.manifest;
+    for (let at = 0; at < features.length; at += featureCount) this.learn(features.subarray(at, at + featureCount));
+  }
+
+  /**
+   * False when it is active already; its factor and fleet statistics are in force either way. Throws UnusableModelError,
+   * changing nothing.
+   */
   async activate(model: GlobalModel): Promise<boolean> {
-    const { globalVersion, trained, weights } = model;
+    const { globalVersion, trained, weights, fleet } = model;
     const before = this.#slot;
     const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
-    if (before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights)) {
+    const active = before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights);
+    if (active && sameFleet(before.fleet, fleet)) {
       if (factor !== this.#factor) this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
       this.#factor = factor;
       return false;
     }
     const count = weightCount(this.plan.manifest.weights);
     if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
+    if (!isUsableFleet(this.plan.manifest, fleet))
+      throw new UnusableModelError("its fleet statistics don't fit the plan");
     const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(count) };
-    const slot = { globalVersion, trained, base: weights, local: weights, localSteps, residual };
-    const thresholds = trained ? await this.#calibrationScores(weights) : [];
-    this.#training?.abort();
-    const versionsBeganAgain = before !== null && globalVersion < before.globalVersion;
-    this.#deps.store.transaction(() => {
-      if (versionsBeganAgain) this.#deps.store.learning.forgetFeedback(this.#deps.cohort);
-      this.#deps.store.learning.saveSlot(this.#deps.cohort, slot);
-      this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
-    });
-    this.#slot = slot;
-    this.#factor = factor;
-    for (const [device, scores] of thresholds) device.monitor?.calibrate(scores);
-    return true;
+    const champion = { globalVersion, trained, fleet, base: weights, local: weights, localSteps, residual };
+    await this.#take(active ? { ...before, fleet } : champion, factor);
+    return !active;
+  }
+
+  /** The fleet's scales change the devices' features, so they go to the devices before these are calibrated. */
+  async #take(slot: Slot, factor: number): Promise<void> {
+    const { store, cohort } = this.#deps;
+    this.#tellDevices(slot.fleet);
+    try {
+      const scored = slot.trained ? await this.#calibrationScores(slot.base) : [];
+      this.#training?.abort();
+      const versionsBeganAgain = this.#slot !== null && slot.globalVersion < this.#slot.globalVersion;
+      store.transaction(() => {
+        if (versionsBeganAgain) store.learning.forgetFeedback(cohort);
+        store.learning.saveSlot(cohort, slot);
+        store.learning.saveFactor(cohort, factor);
+      });
+      this.#slot = slot;
+      this.#factor = factor;
+      this.#calibrate(scored);
+    } catch (error) {
+      this.#tellDevices(this.fleet);
+      throw error;
+    }
   }
 
   /**
@@ -135,10 +187,27 @@ export class Learner {
     return { cohort, globalVersion, learningRateFactor: this.#factor };
   }
 
-  /** Thresholds of all devices under the champion, if it is a detector. */
-  async recalibrate(): Promise<void> {
+  /** Thresholds of devices under the champion, if it is a detector. */
+  async recalibrate(devices: Iterable<Device> = this.#deps.devices()): Promise<void> {
     if (this.#slot === null || !this.#slot.trained) return;
-    for (const [device, scores] of await this.#calibrationScores(this.#slot.base)) device.monitor?.calibrate(scores);
+    this.#calibrate(await this.#calibrationScores(this.#slot.base, devices));
+  }
+
+  /**
+   * Every training brings the devices' references and thresholds up to date. Where labels are rare trainings are, and
+   * this does as much as often as the plan would train. To be called now and then, in the lane.
+   */
+  async keepUp(): Promise<void> {
+    const { triggerMs } = this.plan.manifest.training;
+    const nowMs = this.#deps.nowMs();
+    if (!takesLabels(this.plan.manifest) || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
+    this.#keptUpAtMs = nowMs;
+    await this.#bringUpToDate();
+  }
+
+  async #bringUpToDate(): Promise<void> {
+    for (const device of this.#deps.devices()) device.monitor?.freeze();
+    await this.recalibrate();
   }
 
   /** Enough new rows, or any new row and enough time. */
@@ -152,14 +221,23 @@ export class Learner {
   /** To be called when due; not in the lane, which its result enters by itself. Never rejects. */
   async train(): Promise<void> {
     const slot = this.#slot;
-    if (slot === null || this.#training !== null) return;
+    if (slot === null || this.#training !== null || this.#pending.length === 0) return;
     const training = new AbortController();
     this.#training = training;
     this.#lastTrainingMs = this.#deps.nowMs();
     const { manifest } = this.plan;
-    const taken = this.#pending.take(manifest.featureCount);
+    const {
+      featureCount,
+      training: { learnFrom },
+    } = manifest;
+    const taken = this.#pending.take(featureCount);
+    const data =
+      learnFrom === "new_rows"
+        ? taken
+        : { ...recentFeatures(this.#deps.devices(), featureCount, MAX_RECENT_ROWS), y: null };
     const learningRate = manifest.training.learningRate * this.#factor;
-    const computing = trainLocally(this.#model, manifest, slot.local, taken, { learningRate, signal: training.signal });
+    const options = { learningRate, trainingNumber: slot.localSteps, signal: training.signal };
+    const computing = trainLocally(this.#model, manifest, slot, data, options);
     this.#computing = computing.catch(() => undefined);
     try {
       const result = await computing;
@@ -182,11 +260,7 @@ export class Learner {
     await this.#model.release();
   }
 
-  async #adopt(
-    slot: Slot,
-    taken: { readonly rows: number; readonly upTo: number },
-    result: LocalTraining,
-  ): Promise<void> {
+  async #adopt(slot: Slot, taken: Pick<TakenRows, "rows" | "upTo">, result: LocalTraining): Promise<void> {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
       const untrained = backToBase(slot);
@@ -196,8 +270,7 @@ export class Learner {
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
     const { next, update } = this.#step(slot, result, taken.rows);
-    for (const device of this.#deps.devices()) device.monitor?.freeze();
-    await this.recalibrate();
+    await this.#bringUpToDate();
     store.transaction(() => {
       store.learning.saveSlot(cohort, next);
       store.learning.addUpdate(update);
@@ -228,10 +301,32 @@ export class Learner {
     return { next, update };
   }
 
+  #tellDevices(fleet: FleetStatistics): void {
+    for (const device of this.#deps.devices()) device.monitor?.adoptFleet(fleet);
+  }
+
+  #calibrate(scored: readonly [Device, Float32Array][]): void {
+    for (const [device, scores] of scored) device.monitor?.calibrate(scores);
+    this.#statistics = undefined;
+  }
+
+  #pooled(): CohortStatistics | null {
+    const { cohort, devices, seed } = this.#deps;
+    if (this.#slot === null || !this.#slot.trained) return null;
+    const calibrated = Array.from(devices(), ({ monitor }) => monitor?.statistics() ?? null);
+    const told = calibrated.filter((statistics) => statistics !== null);
+    const pooled = poolDevices(this.plan.manifest, told, seed);
+    const { globalVersion } = this.#slot;
+    return pooled && { ...pooled, cohort, planId: this.plan.planId, globalVersion };
+  }
+
   /** Throws UnusableModelError when a score is not finite. */
-  async #calibrationScores(weights: Float32Array): Promise<[Device, Float32Array][]> {
+  async #calibrationScores(
+    weights: Float32Array,
+    devices: Iterable<Device> = this.#deps.devices(),
+  ): Promise<[Device, Float32Array][]> {
     const calibrated: [Device, Float32Array][] = [];
-    for (const group of groupsOf(this.#deps.devices(), this.plan.manifest.featureCount)) {
+    for (const group of groupsOf(devices, this.plan.manifest.featureCount)) {
       const { scores } = await this.#model.score(weights, group.x, group.rows);
       if (!scores.every(Number.isFinite)) throw new UnusableModelError("its scores are not finite");
       let from = 0;

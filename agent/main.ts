@@ -10,6 +10,7 @@ import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
 import { telemetryTopics } from "./core/default-mapping.ts";
+import { labelTopics } from "./core/labels.ts";
 
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when its folder can't be used. */
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
@@ -32,7 +33,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         {
           url: config.FLEAD_MQTT_URL,
           clientId: `flead-${site}-${gatewayId}`,
-          topics: telemetryTopics(site),
+          topics: [...telemetryTopics(site), ...labelTopics(origin)],
           will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },

@@ -1,10 +1,14 @@
 // What the gateway says about itself: its hello, its status topic, its reports.
+import type { CohortId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
+import { isRecent } from "./core/recent.ts";
 import type { AgentStore, UnreportedEpisode } from "./ports/agent-store.ts";
-import type { GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
+import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
+/** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
+const STATISTICS_MS = 600_000;
 
 export interface SelfReportDeps {
   readonly origin: Origin;
@@ -19,6 +23,7 @@ export interface SelfReportDeps {
 export class SelfReport {
   readonly #deps: SelfReportDeps;
   #lastSaid = "";
+  readonly #statisticsSaid = new Map<CohortId, { readonly statistics: CohortStatistics; readonly atMs: number }>();
 
   constructor(deps: SelfReportDeps) {
     this.#deps = deps;
@@ -51,15 +56,39 @@ export class SelfReport {
 
   /** Null when nothing changed since the last one, unless it was `asked` for. */
   report(asked: boolean): { readonly report: Report; readonly episodes: readonly UnreportedEpisode[] } | null {
-    const { store, newId, cohorts } = this.#deps;
+    const { store, newId, nowMs, cohorts } = this.#deps;
     const episodes = store.alerts.unreported(EPISODES_A_REPORT);
     const health = this.#health();
     const held = Array.from(cohorts, (cohort) => cohort.held());
+    const statistics = this.#statistics(asked);
     const said = JSON.stringify([{ ...health, rssBytes: 0 }, held]);
-    if (!asked && episodes.length === 0 && said === this.#lastSaid) return null;
+    if (!asked && episodes.length === 0 && statistics.length === 0 && said === this.#lastSaid) return null;
     this.#lastSaid = said;
-    const report = { reportId: newId(), episodes: episodes.map(({ episode }) => episode), health, cohorts: held };
+    for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs() });
+    const told = episodes.map(({ episode }) => episode);
+    const report = { reportId: newId(), episodes: told, health, cohorts: held, statistics };
     return { report, episodes };
+  }
+
+  /** A round that closes soon should know of another champion's statistics, or of more devices'. */
+  statisticsDue(): boolean {
+    return this.#statistics(false).length > 0;
+  }
+
+  #statistics(asked: boolean): CohortStatistics[] {
+    return Array.from(this.#deps.cohorts, (cohort) => {
+      const statistics = asked || this.#isDue(cohort) ? cohort.statistics() : null;
+      const said = this.#statisticsSaid.get(cohort.cohort)?.statistics;
+      return asked || statistics !== said ? statistics : null;
+    }).filter((statistics) => statistics !== null);
+  }
+
+  #isDue({ cohort, learner, calibratedDevices }: Cohort): boolean {
+    const last = this.#statisticsSaid.get(cohort);
+    if (last === undefined || !isRecent(last.atMs, this.#deps.nowMs(), STATISTICS_MS)) return true;
+    const { planId, globalVersion, devices } = last.statistics;
+    const alike = learner?.plan.planId === planId && learner.slot?.globalVersion === globalVersion;
+    return !alike || calibratedDevices !== devices;
   }
 
   #health(): GatewayHealth {

@@ -3,7 +3,12 @@ import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { decideRound } from "./core/round-decision.ts";
+import type { FederationStore } from "./ports/federation-store.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
+
+interface RoundLoopDeps extends RoundDeps {
+  readonly store: FederationStore;
+}
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
 
@@ -12,7 +17,7 @@ const RETRY = { firstMs: 500, maxMs: 30_000 };
  * sees a champion that is durable.
  */
 export class RoundLoop {
-  readonly #deps: RoundDeps;
+  readonly #deps: RoundLoopDeps;
   readonly #log: Logger;
   #state: CohortState;
   #running: Promise<void> | null = null;
@@ -21,7 +26,7 @@ export class RoundLoop {
   #failures = 0;
   readonly #stop = new AbortController();
 
-  constructor(deps: RoundDeps, state: CohortState, log: Logger) {
+  constructor(deps: RoundLoopDeps, state: CohortState, log: Logger) {
     this.#deps = deps;
     this.#state = state;
     this.#log = log;

@@ -1,6 +1,7 @@
 // The main path of the coordinator: a cohort's updates become a candidate, the candidate is judged, the fleet hears of it.
 import { applyDelta } from "../learning/aggregation/fedavg.ts";
 import { serverStep } from "../learning/aggregation/server-optimisers.ts";
+import { poolGateways } from "../learning/fleet.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
 import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
@@ -12,8 +13,8 @@ import type { FederationStore, GatewayFeedback } from "./ports/federation-store.
 import type { Fleet } from "./ports/fleet.ts";
 
 export interface RoundDeps {
-  readonly store: FederationStore;
-  readonly evaluator: Evaluator;
+  readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
+  readonly evaluator: Pick<Evaluator, "evaluate" | "baselines">;
   readonly fleet: Fleet;
 }
 
@@ -32,11 +33,12 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   const combined = combineUpdates(rule, updates, (base) => championsSince(before, base));
   const step = serverStep(optimiser, before.server, combined.delta);
   const version = before.lastVersion + 1;
-  const candidate = { version, weights: applyDelta(before.champion.weights, step.delta), trained: true };
+  const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
+  const candidate = { version, weights: applyDelta(before.champion.weights, step.delta), trained: true, fleet };
 
   const [evaluation, championEvaluation] = [
-    await deps.evaluator.evaluate(candidate.weights, signal),
-    await deps.evaluator.evaluate(before.champion.weights, signal),
+    await deps.evaluator.evaluate(candidate.weights, fleet, signal),
+    await deps.evaluator.evaluate(before.champion.weights, before.champion.fleet, signal),
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
@@ -53,8 +55,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   await deps.store.recordRound({
     before,
     after,
-    version,
-    candidate: candidate.weights,
+    candidate,
     rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,

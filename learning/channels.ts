@@ -16,5 +16,8 @@ const LABELS: ReadonlySet<string> = new Set([...LABEL_COLUMNS, ...HINT_COLUMNS])
 /** Whether the column says, in whatever case, what nobody measured: it must not reach training. */
 export const isLabel = (name: string): boolean => LABELS.has(name.toLowerCase());
 
+/** Whether the column is one that says of a row whether it is an anomaly, in whatever case. */
+export const isLabelColumn = (name: string): boolean => LABEL_COLUMNS.includes(name.toLowerCase());
+
 export const isChannelName = (name: string): boolean => NAME.test(name);
 export const isUnit = (unit: string): boolean => UNIT.test(unit);

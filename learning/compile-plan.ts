@@ -9,6 +9,8 @@ export interface CompiledPlan {
   readonly manifest: Manifest;
   readonly score: Graph;
   readonly train: Graph;
+  /** The value within `train` that is the gradient of its loss, for checks. */
+  readonly gradient: string;
   /** In the manifest's layout order. */
   readonly initialWeights: Float32Array;
 }
@@ -18,7 +20,13 @@ export function compilePlan(settings: PlanSettings): CompiledPlan {
   const { weights, residualChannels, score, train } = buildModel(settings);
   const { featureCount } = featureLayout(settings);
   const manifest: Manifest = { ...settings, formatVersion: 1, featureCount, weights, residualChannels };
-  return { manifest, score, train, initialWeights: initialWeights(weights, seededRandom(settings.training.seed)) };
+  return {
+    manifest,
+    score,
+    train: train.graph,
+    gradient: train.gradient,
+    initialWeights: initialWeights(weights, seededRandom(settings.training.seed)),
+  };
 }
 
 /** Matrices uniform in ±√(6 / (rows + columns)), vectors zero. Glorot and Bengio 2010, equation 16. */

@@ -1,10 +1,13 @@
 // One device watched by a plan's model: its features, its own threshold, its alarm, and which of its rows may be learned.
 import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "./alarm.ts";
-import { FrontEnd, type FrontEndSnapshot } from "./front-end.ts";
+import { type Excursion, noExcursion, stepExcursion } from "./excursion.ts";
+import { type DeviceStatistics, type FleetStatistics, noFleet } from "./fleet.ts";
+import { FrontEnd, type FrontEndSnapshot, rowsBeforeColumns } from "./front-end.ts";
 import type { Manifest } from "./plan.ts";
 import { type RingSnapshot, RowRing } from "./row-ring.ts";
 import { percentile } from "./threshold.ts";
-import { type DeviceThresholdRule, fitThreshold } from "./threshold-rules.ts";
+import { fitThreshold } from "./threshold-rules.ts";
+import { meanOf, pushTrailing, type TrailingValues } from "./trailing-mean.ts";
 
 export interface Judgement {
   /** The score is over the threshold. */
@@ -15,70 +18,112 @@ export interface Judgement {
   readonly learnable: boolean;
 }
 
+/** A row as it entered the device's statistics. */
+export interface Observed {
+  /** Float32 [featureCount], finite. */
+  readonly features: Float32Array;
+  /** The same before they were scaled, see FrontEnd.observe. */
+  readonly columns: Float32Array;
+}
+
 /** Structured-clonable. */
 export interface DeviceSnapshot {
   readonly frontEnd: FrontEndSnapshot;
   readonly alarm: AlarmState;
+  readonly excursion: Excursion;
+  readonly trailing: TrailingValues;
+  /** Columns, not features: a scale that the fleet raises holds for them too. */
   readonly calibration: RingSnapshot<Float32Array>;
   /** Ascending; empty until calibrated. */
   readonly calibrationScores: Float32Array;
 }
 
+/** Rows of a new device until it can be calibrated, all of which are taken as normal. */
+export const rowsToCalibrate = (manifest: Manifest): number =>
+  Math.max(manifest.commissioningRows, rowsBeforeColumns(manifest) + rowsToFit(manifest));
+
+/** Calibration rows that the threshold needs: a fixed one but a single score, to say that there are scores. */
+const rowsToFit = ({ threshold, score }: Manifest): number =>
+  threshold.rule.kind === "fixed" ? score.trailingRows : threshold.rows;
+
 export class DeviceMonitor {
-  readonly #rule: DeviceThresholdRule;
-  /** Fewer rows come from too few loads: their threshold would make the next load an alarm, and alarms are not learned. */
-  readonly #calibrationRows: number;
+  readonly #manifest: Manifest;
   readonly #frontEnd: FrontEnd;
   readonly #calibration: RowRing<Float32Array>;
   #alarm = initialAlarm;
-  #calibrationScores = new Float32Array(0);
+  #excursion: Excursion = noExcursion;
+  #trailing: TrailingValues = [];
+  #calibrationScores: Float32Array = new Float32Array(0);
   #threshold: number | null = null;
+  #fleet = noFleet;
 
   constructor(manifest: Manifest) {
-    const { rule, rows } = manifest.threshold;
-    this.#rule = rule;
-    this.#calibrationRows = rows;
+    this.#manifest = manifest;
     this.#frontEnd = new FrontEnd(manifest);
-    this.#calibration = new RowRing(new Float32Array(rows * manifest.featureCount), manifest.featureCount);
+    const { featureCount, threshold } = manifest;
+    this.#calibration = new RowRing(new Float32Array(threshold.rows * featureCount), featureCount);
   }
 
-  /** Throws RangeError when the snapshot does not fit the manifest. */
+  /** What the fleet told is to be adopted anew. Throws RangeError when the snapshot does not fit the manifest. */
   static restore(manifest: Manifest, snapshot: DeviceSnapshot): DeviceMonitor {
     const monitor = new DeviceMonitor(manifest);
     monitor.#frontEnd.adopt(snapshot.frontEnd);
     monitor.#calibration.adopt(snapshot.calibration);
     monitor.#alarm = snapshot.alarm;
-    monitor.calibrate(snapshot.calibrationScores);
+    monitor.#excursion = snapshot.excursion;
+    monitor.#trailing = snapshot.trailing;
+    monitor.#calibrationScores = snapshot.calibrationScores;
+    monitor.#fitThreshold();
     return monitor;
   }
 
-  /** Features [featureCount] of a row as seen before it enters; null while commissioning. See FrontEnd.observe. */
-  observe(row: Float64Array): Float32Array | null {
-    return this.#frontEnd.observe(row);
+  /**
+   * The row (length = channels) as seen among those before it, at row time `atMs`; null while commissioning, whose rows
+   * `calibrationFeatures` gives at its end. Throws RangeError, changing nothing, as FrontEnd.observe does.
+   */
+  observe(row: Float64Array, atMs: number): Observed | null {
+    const commissioning = !this.#frontEnd.commissioned;
+    const columns = this.#frontEnd.observe(row, atMs);
+    if (columns === null) return null;
+    if (!commissioning) return { columns, features: this.#frontEnd.features(columns) };
+    this.#calibration.enter(columns);
+    return null;
+  }
+
+  /** Whether features, and so a judgement, are to be had from the next row on. */
+  get commissioned(): boolean {
+    return this.#frontEnd.commissioned;
   }
 
   /**
-   * Once for every row that has features, in order. `threshold` null: no detection, and the row is learned. A learnable
-   * row enters the streaming normaliser and the calibration rows.
+   * Once for every row that `observe` gave something for, in order. `threshold` null: no detection, and the row is
+   * learned. `score` is what is judged, see `smooth`. A learnable row enters the reference and the calibration rows.
    */
   judge(input: {
     readonly row: Float64Array;
-    readonly features: Float32Array;
+    readonly observed: Observed;
     readonly score: number;
     readonly threshold: number | null;
     /** Row time, epoch milliseconds. */
     readonly atMs: number;
   }): Judgement {
-    const { row, features, threshold } = input;
+    const { row, observed, threshold, score, atMs } = input;
     const judgement: Judgement =
       threshold === null
         ? { over: false, active: this.#alarm.active, learnable: true }
-        : this.#detect({ score: input.score, threshold, atMs: input.atMs });
+        : this.#detect({ score, threshold, atMs });
+    if (threshold === null) this.#frontEnd.accept();
     if (judgement.learnable) {
-      this.#frontEnd.learn(row);
-      this.#calibration.enter(features);
+      this.#frontEnd.learn(row, atMs);
+      this.#calibration.enter(observed.columns);
     }
     return judgement;
+  }
+
+  /** The score that is judged, from the model's score of the row: once for every row the model scores, in order. */
+  smooth(score: number): number {
+    this.#trailing = pushTrailing(this.#trailing, score, this.#manifest.score.trailingRows);
+    return meanOf(this.#trailing);
   }
 
   /** What the plan's rule fits to the calibration scores; null until calibrated on all the rows the plan asks for. */
@@ -86,16 +131,27 @@ export class DeviceMonitor {
     return this.#threshold;
   }
 
-  /** A copy of the last learnable rows' features, `x` [rows, featureCount], in no particular order. */
-  calibrationFeatures(): { x: Float32Array; rows: number } {
-    return { x: this.#calibration.copy(), rows: this.#calibration.count };
+  /** It has all the calibration rows the plan asks for, and was not calibrated on as many yet. */
+  get awaitsCalibration(): boolean {
+    const { commissioned } = this.#frontEnd;
+    return commissioned && !this.#hasEnoughScores && this.#calibration.count >= rowsToFit(this.#manifest);
   }
 
-  /** Takes the scores of `calibrationFeatures()` under the weights in use. Throws RangeError for a score that is not finite. */
+  /** Features of the last learnable rows, `x` [rows, featureCount], oldest first; none while commissioning. */
+  calibrationFeatures(): { x: Float32Array; rows: number } {
+    const { count, columns } = this.#calibration;
+    const rows = this.#frontEnd.commissioned ? count : 0;
+    const x = new Float32Array(rows * columns);
+    let at = 0;
+    if (rows > 0) for (const row of this.#calibration.rows()) x.set(this.#frontEnd.features(row), columns * at++);
+    return { x, rows };
+  }
+
+  /** Takes the model's scores of `calibrationFeatures()`. Throws RangeError for a score that is not finite. */
   calibrate(scores: Float32Array): void {
     if (!scores.every(Number.isFinite)) throw new RangeError("a calibration score is not finite");
-    this.#calibrationScores = Float32Array.from(scores).sort();
-    this.#threshold = scores.length < this.#calibrationRows ? null : fitThreshold(this.#rule, scores).threshold;
+    this.#calibrationScores = this.#smoothed(scores).sort();
+    this.#fitThreshold();
   }
 
   /** How much of the device's own normal the score reaches, in [0, 1); null until calibrated. */
@@ -103,34 +159,91 @@ export class DeviceMonitor {
     return this.#threshold === null ? null : percentile(this.#calibrationScores, score);
   }
 
-  /** Puts the streamed normaliser into force; does nothing while commissioning. */
+  /** What it has to tell its fleet; null until calibrated. */
+  statistics(): DeviceStatistics | null {
+    if (this.#threshold === null) return null;
+    return { scales: this.#frontEnd.ownScales(), scores: this.#calibrationScores };
+  }
+
+  /** Other scales change the features: `calibrate` anew after them. */
+  adoptFleet(fleet: FleetStatistics): void {
+    this.#fleet = fleet;
+    this.#frontEnd.adoptFleetScales(fleet.scales);
+    this.#fitThreshold();
+  }
+
+  /** Puts what was learned into force; does nothing while commissioning. */
   freeze(): void {
     this.#frontEnd.freeze();
   }
 
-  /** μ ± 3σ of the channel as frozen, in its unit. */
+  /** Where a single reading of the channel usually is, in its unit. */
   expected(channelIndex: number): [low: number, high: number] {
     return this.#frontEnd.expected(channelIndex);
   }
 
   resetAlarm(): void {
     this.#alarm = initialAlarm;
+    this.#excursion = noExcursion;
+    this.#trailing = [];
   }
 
   snapshot(): DeviceSnapshot {
     return {
       frontEnd: this.#frontEnd.snapshot(),
       alarm: this.#alarm,
+      excursion: this.#excursion,
+      trailing: this.#trailing,
       calibration: this.#calibration.snapshot(),
       calibrationScores: this.#calibrationScores.slice(),
     };
   }
 
   #detect(scored: { score: number; threshold: number; atMs: number }): Judgement {
-    const over = scored.score > scored.threshold;
+    const { alarm } = this.#manifest;
+    const over = this.#counts(scored);
     const repeated = over && recentlyOver(this.#alarm) > 0;
-    this.#alarm = stepAlarm(this.#alarm, scored);
+    this.#alarm = stepAlarm(this.#alarm, { ...scored, over }, alarm);
     const { active } = this.#alarm;
-    return { over, active, learnable: !active && !repeated };
+    const learnable = alarm.kind === "onset" ? !over : !active && !repeated;
+    return { over, active, learnable };
+  }
+
+  /** Whether the row counts as anomalous; what it says of the device's way out of normal goes to the reference. */
+  #counts({ score, threshold, atMs }: { score: number; threshold: number; atMs: number }): boolean {
+    const { excursion } = this.#manifest;
+    if (excursion === null) {
+      this.#frontEnd.settle(null, score > threshold);
+      return score > threshold;
+    }
+    const { state, over, turn } = stepExcursion(excursion, this.#excursion, { ratio: score / threshold, atMs });
+    this.#excursion = state;
+    if (turn === "released") this.#trailing = [];
+    this.#frontEnd.settle(turn, state.sinceMs !== null);
+    return over;
+  }
+
+  /** Trailing means over as many rows as a row is judged by: the first rows, which lack some, give none. */
+  #smoothed(scores: Float32Array): Float32Array {
+    const { trailingRows } = this.#manifest.score;
+    const means = new Float32Array(Math.max(0, scores.length - trailingRows + 1));
+    let trailing: TrailingValues = [];
+    for (const [index, score] of scores.entries()) {
+      trailing = pushTrailing(trailing, score, trailingRows);
+      if (index >= trailingRows - 1) means[index - trailingRows + 1] = meanOf(trailing);
+    }
+    return means;
+  }
+
+  /** On fewer rows than the plan asks for, which come from too few loads, the next load would be an alarm. */
+  get #hasEnoughScores(): boolean {
+    return this.#calibrationScores.length > rowsToFit(this.#manifest) - this.#manifest.score.trailingRows;
+  }
+
+  #fitThreshold(): void {
+    const { rule } = this.#manifest.threshold;
+    this.#threshold = this.#hasEnoughScores
+      ? fitThreshold(rule, this.#calibrationScores, this.#fleet.thresholdFactor).threshold
+      : null;
   }
 }

@@ -2,7 +2,7 @@
 
 import type { CombiningRule } from "./aggregation/rules.ts";
 import type { ServerOptimiser } from "./aggregation/server-optimisers.ts";
-import type { DeviceThresholdRule } from "./threshold-rules.ts";
+import type { ThresholdRule } from "./threshold-rules.ts";
 
 export interface Channel {
   readonly name: string;
@@ -12,19 +12,110 @@ export interface Channel {
 
 export type RollingStatistic = "mean" | "std" | "z";
 
+/** How a device's way out of its normal state and back is told; see stepExcursion. Scores are told as shares of the threshold. */
+export interface ExcursionSettings {
+  /** What began above the threshold lasts while the score stays above this share of it, (0, 1]. */
+  readonly clearBelow: number;
+  /** Rows below this share of the peak, [0, 1), do not count as anomalous … */
+  readonly belowPeak: number;
+  /** … and after so many in a row the reference begins anew where the device is then … */
+  readonly releaseRows: number;
+  /** … or at the latest after this long, whatever the score says; null: never. */
+  readonly releaseAfterMs: number | null;
+}
+
+/** Scales that grow with a device's restlessness, while no excursion is on, and never below the commissioned ones. */
+export interface AdaptationSettings {
+  /** Memory in rows for more, and for less, than there was. */
+  readonly upRows: number;
+  readonly downRows: number;
+  /** At most so many times the commissioned scale. */
+  readonly atMost: number;
+}
+
+/** What a channel's readings are told from: a level and a scale of the device's own, in the channel's unit. */
+export type ReferenceSettings =
+  /** Streaming mean and deviation over `rows` (older rows fade), in force from one training to the next. */
+  | { readonly kind: "normaliser"; readonly rows: number }
+  /** A level that follows slowly, and a scale that is fitted to the commissioning rows and stays. */
+  | {
+      readonly kind: "gated_baseline";
+      /** The level follows with a memory of so many rows. */
+      readonly memoryRows: number;
+      /** Once commissioned a channel's level stands still while its mean over `meanRows` is more than `gate` scales away. */
+      readonly meanRows: number;
+      readonly gate: number;
+      /** The scale is the rms of that mean's distance from the level over the commissioning rows from this one on. */
+      readonly scaleFromRow: number;
+      /** Scales are at least this share of the cohort's median, once that is known: for similar machines only; 0: never. */
+      readonly fleetFloor: number;
+      /** Where an excursion begins, the level goes back to what it was so many rows before; 0: it stays. */
+      readonly rollBackRows: number;
+      readonly adaptation: AdaptationSettings | null;
+    };
+
+/** A period's usual distance from the level, learned for each of its equal parts ("day" and "week" are UTC's). */
+export interface SeasonSettings {
+  readonly period: "day" | "week";
+  readonly bins: number;
+}
+
+/** Feature columns, one of each channel unless said otherwise; lengths and ages are in rows. */
+export type ColumnSettings =
+  /** The last `rows` rows, oldest first, the current one last. */
+  | { readonly kind: "window"; readonly rows: number }
+  /** For each length the mean over the rows up to and with the current one. */
+  | { readonly kind: "means"; readonly rows: readonly number[] }
+  /** Over the rows before the current one, which is never part of its own statistics. */
+  | { readonly kind: "rolling"; readonly rows: number; readonly statistics: readonly RollingStatistic[] }
+  /** For each age the row that came so many rows before the current one. */
+  | { readonly kind: "lags"; readonly rows: readonly number[] }
+  /** For each age the current row less the one that came so many rows before it. */
+  | { readonly kind: "differences"; readonly rows: readonly number[] }
+  /** 1 where the current row lacks the channel, else 0. With these columns, and only then, a row may lack channels. */
+  | { readonly kind: "missing" };
+
 export interface FeatureSettings {
-  /** Raw window: the last `windowRows` rows, normalised, oldest first (1 = the current row only). */
-  readonly windowRows: number;
-  /** Length of the rolling statistics; the row being scored is never part of its own statistics. */
-  readonly rollingRows: number;
-  readonly rolling: readonly RollingStatistic[];
+  /** Of the meaning of all these settings; another one is refused. */
+  readonly version: 1;
+  readonly reference: ReferenceSettings;
+  readonly season: SeasonSettings | null;
+  /** a: a distance of z scales becomes a · asinh(z / a): the larger, the longer a feature grows with it. */
+  readonly squash: number;
+  readonly columns: readonly ColumnSettings[];
 }
 
 export type ModelSettings =
   /** Reconstructs its features through tanh layers of these widths; the output layer is linear. */
   | { readonly kind: "dense_autoencoder"; readonly hidden: readonly number[] }
+  /** Reconstructs a window through 1-D convolutions over its rows, `filters` of them a layer, each `kernel` rows wide. */
+  | { readonly kind: "conv_autoencoder"; readonly filters: readonly number[]; readonly kernel: number }
   /** Predicts the window's last row from the rows before it; no hidden layers = a linear forecaster. */
-  | { readonly kind: "dense_forecaster"; readonly hidden: readonly number[] };
+  | { readonly kind: "dense_forecaster"; readonly hidden: readonly number[] }
+  /** The probability that a row is an anomaly, learned from labelled rows alone; no hidden layers = logistic. */
+  | { readonly kind: "classifier"; readonly hidden: readonly number[] };
+
+/** How a row's residuals become its score. */
+export interface ScoreSettings {
+  /** The root of the mean of so many of the row's largest squared residuals; null: of all of them. */
+  readonly largest: number | null;
+  /** The score that is judged is the mean over so many rows, the current one last; 1: the row's own. */
+  readonly trailingRows: number;
+}
+
+export type LossSettings =
+  | { readonly kind: "squared" }
+  /** Squared up to `delta`, linear beyond. Huber 1964. */
+  | { readonly kind: "huber"; readonly delta: number }
+  /** Of a classifier, and no other model. */
+  | { readonly kind: "cross_entropy" };
+
+/** Its state begins at zero with every training. */
+export type OptimiserSettings =
+  | { readonly kind: "sgd" }
+  | { readonly kind: "momentum"; readonly momentum: number }
+  /** Kingma & Ba 2015. */
+  | { readonly kind: "adam"; readonly beta1: number; readonly beta2: number };
 
 /** How a gateway's deltas travel. */
 export type DeltaCodec =
@@ -39,8 +130,18 @@ export interface TrainingSettings {
   readonly triggerRows: number;
   /** … or this long after the last training, if there is any new row. */
   readonly triggerMs: number;
-  /** Steps over the new rows per training. */
+  /** Passes over the rows of a training. */
   readonly passes: number;
+  /** What a training goes over: the rows since the last one, or all of the devices' recent good rows. */
+  readonly learnFrom: "new_rows" | "recent_rows";
+  readonly loss: LossSettings;
+  readonly optimiser: OptimiserSettings;
+  /** Largest 2-norm of a step's gradient, which is scaled down to it; null: no bound. */
+  readonly clip: number | null;
+  /** λ of ½ λ ‖weights‖² in the loss; biases are left out. */
+  readonly l2: number;
+  /** μ of ½ μ ‖weights − champion's‖² in the loss. FedProx, Li et al. 2020. */
+  readonly proximal: number;
   /** Seed of the initial weights. */
   readonly seed: number;
   readonly codec: DeltaCodec;
@@ -48,21 +149,29 @@ export interface TrainingSettings {
 
 export interface ThresholdSettings {
   /** Fitted to the scores of the device's own calibration rows. */
-  readonly rule: DeviceThresholdRule;
+  readonly rule: ThresholdRule;
   /** How many recent training rows a device keeps to calibrate on. */
   readonly rows: number;
 }
 
+export type AlarmSettings =
+  /** Raised by 3 of 5 rows over the threshold, cleared by a minute of quiet: for states that last. */
+  | { readonly kind: "lasting" }
+  /** Raised by one row, cleared after `refractoryMs` without another: for rare point events, told once. */
+  | { readonly kind: "onset"; readonly refractoryMs: number };
+
 export interface PlanSettings {
   readonly channels: readonly Channel[];
-  /** Rows a device's own statistics learn from before its first features. */
+  /** Rows a device's own reference learns from before its first features. */
   readonly commissioningRows: number;
-  /** Memory of the streaming normaliser, in rows; older rows fade. */
-  readonly normaliserRows: number;
   readonly features: FeatureSettings;
   readonly model: ModelSettings;
+  readonly score: ScoreSettings;
   readonly training: TrainingSettings;
   readonly threshold: ThresholdSettings;
+  /** Null: a row counts as anomalous when its score is over the threshold, whatever came before it. */
+  readonly excursion: ExcursionSettings | null;
+  readonly alarm: AlarmSettings;
 }
 
 /** One tensor of the flat weight vector: elements [offset, offset + product(shape)). */

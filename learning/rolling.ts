@@ -47,7 +47,7 @@ export class RollingStatistics {
     return Math.sqrt(Math.max(0, this.#spread(channel)) / this.count);
   }
 
-  /** One row of finite values, at most 1e100 in size, enters; the oldest leaves once the ring is full. */
+  /** One row of finite values, at most 1e30 in size, enters; the oldest leaves once the ring is full. */
   enter(row: Float64Array): void {
     const leaving = this.#ring.count === this.#ring.capacity ? this.#ring.nextOffset : -1;
     for (let c = 0; c < row.length; c++) {
@@ -64,6 +64,16 @@ export class RollingStatistics {
     for (let c = 0; c < row.length; c++) {
       if (turned || this.#spread(c) < REFRESH_BELOW * Number(this.#peak[c])) this.#refresh(c);
     }
+  }
+
+  /** As if the channel had had this value in all the rows held. */
+  fill(channel: number, value: number): void {
+    if (this.count === 0) return;
+    this.#ring.fill(channel, value);
+    this.#shift[channel] = value;
+    this.#sum[channel] = 0;
+    this.#squares[channel] = 0;
+    this.#peak[channel] = 0;
   }
 
   snapshot(): RollingSnapshot {

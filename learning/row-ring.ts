@@ -50,13 +50,27 @@ export class RowRing<Values extends Float32Array | Float64Array> {
     if (this.#count < this.capacity) this.#count++;
   }
 
-  /** A copy of the rows held, in storage order. */
-  copy(): Values {
-    return this.values.slice(0, this.#count * this.columns) as Values;
+  /** The row held longest; count > 0. */
+  oldest(): Values {
+    const at = this.offset(this.#count - 1);
+    return this.values.subarray(at, at + this.columns) as Values;
+  }
+
+  /** Gives all the rows held this value in one column. */
+  fill(column: number, value: number): void {
+    for (let age = 0; age < this.#count; age++) this.values[this.offset(age) + column] = value;
+  }
+
+  /** The rows held, oldest first. */
+  *rows(): Generator<Values> {
+    for (let age = this.#count - 1; age >= 0; age--) {
+      const at = this.offset(age);
+      yield this.values.subarray(at, at + this.columns) as Values;
+    }
   }
 
   snapshot(): RingSnapshot<Values> {
-    return { values: this.copy(), next: this.#next };
+    return { values: this.values.slice(0, this.#count * this.columns) as Values, next: this.#next };
   }
 
   /** Takes over the state of an equally shaped ring. Throws RangeError for any other. */

@@ -153,6 +153,33 @@ export class QuantileSketch {
     return max;
   }
 
+  /**
+   * The quantile of the values of all `sketches` together, as `quantile` has it, but without merging them: exact while no
+   * single one has more values above it than its tail holds, however many sketches there are. The order does not matter.
+   */
+  static quantileOf(sketches: readonly QuantileSketch[], q: number): number | null {
+    if (!(q >= 0 && q <= 1)) throw new RangeError(`quantile ${q} is outside 0 to 1`);
+    const filled = sketches.filter(({ count }) => count > 0);
+    const count = filled.reduce((total, sketch) => total + sketch.count, 0);
+    if (count === 0) return null;
+    const wanted = Math.max(1, Math.ceil(q * count * (1 - Number.EPSILON)));
+    const upTo = (value: number) =>
+      filled.reduce((total, sketch) => total + Math.round(Number(sketch.rank(value)) * sketch.count), 0);
+    const held = filled.flatMap((sketch) => {
+      const { min, max, levels, top } = sketch.#state;
+      return [min, max, ...levels.flat(), ...top];
+    });
+    const values = Float64Array.from(held).sort();
+    let low = 0;
+    let high = values.length - 1;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (upTo(Number(values[middle])) >= wanted) high = middle;
+      else low = middle + 1;
+    }
+    return Number(values[low]);
+  }
+
   /** The share of values ≤ `value`, in [0, 1]: exact in the tail, else near. Null when empty. Throws RangeError for NaN. */
   rank(value: number): number | null {
     if (Number.isNaN(value)) throw new RangeError("NaN has no rank");

@@ -11,11 +11,10 @@ export type ThresholdRule =
   | SpotRule
   /** At most a share alpha (0 < alpha < 1) of exchangeable normal scores is over, whatever their distribution. */
   | { readonly kind: "conformal"; readonly alpha: number }
+  /** The same for every device: for scores that mean the same everywhere, as a classifier's probability does. */
+  | { readonly kind: "fixed"; readonly threshold: number }
   /** The device's own median score × the fleet's quantile of score / own median. */
-  | { readonly kind: "federatedConformal"; readonly quantile: number };
-
-/** What a device can fit alone. */
-export type DeviceThresholdRule = Exclude<ThresholdRule, { kind: "federatedConformal" }>;
+  | { readonly kind: "federated_conformal"; readonly quantile: number };
 
 /**
  * Why there is no threshold, or not quite the rule's one:
@@ -68,7 +67,9 @@ export function fitThreshold(rule: ThresholdRule, scores: ArrayLike<number>, fle
       const rank = conformalRank(n, rule.alpha);
       return n < MIN_SCORES || rank > n ? TOO_FEW : { threshold: Number(sorted[rank - 1]), note: null };
     }
-    case "federatedConformal":
+    case "fixed":
+      return { threshold: rule.threshold, note: null };
+    case "federated_conformal":
       checkShare("quantile", rule.quantile);
       return federatedThreshold(sorted, rule.quantile, fleetFactor);
   }
@@ -85,6 +86,9 @@ function federatedThreshold(sorted: Float64Array, q: number, factor: number | nu
   return { threshold: Number(sorted[nearestRank(sorted.length, q) - 1]), note: "noFleetFactor" };
 }
 
+/** Under 2 KB for 2,000 devices' scores; a quantile q of n of them is exact while (1 − q)·n < 64. */
+const RATIO_SKETCH = { k: 64, tail: 64 };
+
 /**
  * What a device tells the fleet: a sketch of score / own median, whose own median is therefore 1. Null for fewer than 30
  * finite scores or a median of 0: then it has nothing to say. Each device needs a `seed` of its own.
@@ -94,7 +98,7 @@ export function ratioSketch(scores: ArrayLike<number>, seed: number): QuantileSk
   if (finite.length < MIN_SCORES) return null;
   const median = quantile(finite, 0.5);
   if (!(median > 0)) return null;
-  const sketch = QuantileSketch.empty({ seed });
+  const sketch = QuantileSketch.empty({ ...RATIO_SKETCH, seed });
   for (const score of finite) sketch.add(score / median);
   return sketch;
 }
@@ -106,19 +110,19 @@ const MIN_JUDGED_DEVICES = 3;
 
 /**
  * The fleet's factor: the quantile `q` of all devices' ratios, from their sketches (as `ratioSketch` makes them; they stay
- * as they are) merged in the order given. One liar would set it for all, so of three or more devices those are left out
- * whose own quantile is more than 4 times off the median device's or whose count is above 10 times its; empty sketches,
- * sketches of other sizes and with a quantile ≤ 0 always are. `leftOut` holds their indices; `factor` is null when nobody
- * remains. Throws RangeError for a q outside 0 to 1.
+ * as they are), in any order. One liar would set it for all, so of three or more devices those are left out whose own
+ * quantile is more than 4 times off the median device's or whose count is above 10 times its; empty sketches, sketches of
+ * other sizes and with a quantile ≤ 0 always are. `leftOut` holds their indices; `factor` is null when nobody remains.
+ * Throws RangeError for a q outside 0 to 1.
  */
 export function pooledFactor(
   sketches: readonly QuantileSketch[],
   q: number,
 ): { readonly factor: number | null; readonly leftOut: readonly number[] } {
   checkShare("quantile", q);
-  const pool = QuantileSketch.empty({ seed: 0 });
+  const likeOurs = QuantileSketch.empty({ ...RATIO_SKETCH, seed: 0 });
   const devices = sketches.map((sketch) => ({ sketch, factor: sketch.quantile(q), count: sketch.count }));
-  const usable = devices.filter(({ sketch, factor }) => factor !== null && factor > 0 && sketch.mergesWith(pool));
+  const usable = devices.filter(({ sketch, factor }) => factor !== null && factor > 0 && sketch.mergesWith(likeOurs));
   const factor =
     usable.length > 0
       ? quantile(
@@ -138,9 +142,9 @@ export function pooledFactor(
     const near = ratio <= MAX_FACTOR_RATIO && ratio >= 1 / MAX_FACTOR_RATIO;
     return usable.length < MIN_JUDGED_DEVICES || (near && device.count <= MAX_COUNT_RATIO * count);
   };
-  const pooled = new Set(usable.filter(alike));
-  for (const { sketch } of pooled) pool.merge(sketch);
-  return { factor: pool.quantile(q), leftOut: devices.flatMap((device, i) => (pooled.has(device) ? [] : [i])) };
+  const pooled = new Set(usable.filter(alike).map(({ sketch }) => sketch));
+  const leftOut = sketches.flatMap((sketch, i) => (pooled.has(sketch) ? [] : [i]));
+  return { factor: QuantileSketch.quantileOf([...pooled], q), leftOut };
 }
 
 /** A person's word on one score of a device. */

@@ -47,7 +47,7 @@ export class RobustZScore {
    * null during warm-up. Throws RangeError, changing nothing, for another length or a value that is not finite.
    */
   score(row: Float64Array): { score: number; z: Float64Array } | null {
-    takeReadings(this.#row, row);
+    takeReadings(this.#row, row, false);
     const scored = this.#ring.count < this.#warmUpRows ? null : this.#scored(this.#row);
     this.#enter(this.#row);
     return scored;

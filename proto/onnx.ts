@@ -19,7 +19,7 @@ export function encodeOnnx(graph: Graph): Uint8Array {
       name: graph.name,
       input: graph.inputs.map(valueInfo),
       output: graph.outputs.map(valueInfo),
-      initializer: [...graph.constants.map(floatTensor), ...nodes.flatMap((lowered) => lowered.indices)],
+      initializer: [...graph.constants.map(floatTensor), ...nodes.flatMap((lowered) => lowered.constants)],
       node: nodes.flatMap((lowered) => lowered.nodes),
     },
   };
@@ -64,42 +64,68 @@ function describeValue({ name, type }: ValueInfoProto): string {
   return `${name} ${tensor?.elemType === FLOAT ? "float" : "other"}[${sizes ?? "?"}]`;
 }
 
-/** What one node of ours is in ONNX; `indices` are the constant integer inputs that operator set 17 wants. */
+/** What one node of ours is in ONNX; `constants` are the constant inputs that operator set 17 wants. */
 interface Lowered {
   readonly nodes: readonly NodeProto[];
-  readonly indices: readonly TensorProto[];
+  readonly constants: readonly TensorProto[];
 }
 
 function lower(node: Node): Lowered {
   const out = node.output.name;
   const [first = "", second = ""] = node.inputs;
   const index = (name: string, values: readonly number[]) => indexTensor(`${out}.${name}`, values);
-  const withIndices = (opType: string, indices: TensorProto[], attributes: AttributeProto[] = []): Lowered => ({
-    nodes: [nodeProto(opType, [first, ...indices.map(({ name }) => name)], out, attributes)],
-    indices,
+  const withConstants = (opType: string, constants: TensorProto[], attributes: AttributeProto[] = []): Lowered => ({
+    nodes: [nodeProto(opType, [first, ...constants.map(({ name }) => name)], out, attributes)],
+    constants,
   });
   switch (node.op) {
     case "Gemm":
       return single(node, [intAttribute("transA", Number(node.transA)), intAttribute("transB", Number(node.transB))]);
     case "ReduceSum":
-      return withIndices(node.op, [index("axes", node.axes)], [intAttribute("keepdims", 0)]);
+      return withConstants(node.op, [index("axes", node.axes)], [intAttribute("keepdims", 0)]);
     case "ReduceMean":
     case "ReduceSumSquare":
+    case "ReduceL2":
       return single(node, [intsAttribute("axes", node.axes), intAttribute("keepdims", 0)]);
     case "Squeeze":
     case "Unsqueeze":
-      return withIndices(node.op, [index("axes", node.axes)]);
+      return withConstants(node.op, [index("axes", node.axes)]);
     case "Slice":
-      return withIndices(node.op, [index("starts", [node.start]), index("ends", [node.end]), index("axes", [1])]);
-    case "Pad":
-      return withIndices(node.op, [index("pads", [0, node.before, 0, node.after])]);
+      return withConstants(node.op, [
+        index("starts", [node.start]),
+        index("ends", [node.end]),
+        index("axes", [node.axis]),
+      ]);
+    case "Pad": {
+      const along = (size: number) => node.output.shape.map((_, axis) => (axis === node.axis ? size : 0));
+      return withConstants(node.op, [index("pads", [...along(node.before), ...along(node.after)])]);
+    }
+    case "Concat":
+      return single(node, [intAttribute("axis", node.axis)]);
+    case "Reshape":
+      return withConstants(node.op, [
+        index(
+          "shape",
+          node.shape.map((size) => (typeof size === "number" ? size : -1)),
+        ),
+      ]);
+    case "Clip": {
+      const limit = (name: string, value: number) =>
+        floatTensor({ name: `${out}.${name}`, shape: [], values: [value] });
+      return withConstants(node.op, [limit("min", -node.limit), limit("max", node.limit)]);
+    }
+    case "TopK": {
+      const count = index("k", [node.count]);
+      const values = nodeProto(node.op, [first, count.name], out);
+      return { nodes: [{ ...values, output: [out, `${out}.places`] }], constants: [count] };
+    }
     case "BroadcastLike": {
       const shape = nodeProto("Shape", [second], `${out}.shape`);
-      return { nodes: [shape, nodeProto("Expand", [first, `${out}.shape`], out)], indices: [] };
+      return { nodes: [shape, nodeProto("Expand", [first, `${out}.shape`], out)], constants: [] };
     }
     case "Size": {
       const cast = nodeProto("Cast", [`${out}.size`], out, [intAttribute("to", FLOAT)]);
-      return { nodes: [nodeProto("Size", [first], `${out}.size`), cast], indices: [] };
+      return { nodes: [nodeProto("Size", [first], `${out}.size`), cast], constants: [] };
     }
     default:
       return single(node);
@@ -107,7 +133,7 @@ function lower(node: Node): Lowered {
 }
 
 function single(node: Node, attributes: AttributeProto[] = []): Lowered {
-  return { nodes: [nodeProto(node.op, node.inputs, node.output.name, attributes)], indices: [] };
+  return { nodes: [nodeProto(node.op, node.inputs, node.output.name, attributes)], constants: [] };
 }
 
 export function nodeProto(

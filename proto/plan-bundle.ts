@@ -1,9 +1,8 @@
 // A plan as one artifact that is known by the SHA-256 of its bytes.
 import { createHash } from "node:crypto";
 import type { CompiledPlan } from "../learning/compile-plan.ts";
-import type { Value } from "../learning/graph/graph.ts";
 import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
-import { nextName } from "../learning/models/train-step.ts";
+import { scoreSignature, trainSignature } from "../learning/models/signature.ts";
 import { type Manifest, weightCount } from "../learning/plan.ts";
 import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
@@ -48,9 +47,8 @@ export function decodeBundle(bytes: Uint8Array, planId: PlanId): PlanBundle {
   if (hash !== planId) throw new PlanBundleError(`its SHA-256 is ${hash}, not ${planId}: damaged or not this plan`);
   const message = part("its frame", () => BundleMessage.decode(bytes));
   const manifest = part("manifest", () => readManifest(message.manifestJson));
-  const { score, train } = signatures(manifest);
-  part("score graph", () => checkOnnx(message.scoreOnnx, score));
-  part("train graph", () => checkOnnx(message.trainOnnx, train));
+  part("score graph", () => checkOnnx(message.scoreOnnx, scoreSignature(manifest)));
+  part("train graph", () => checkOnnx(message.trainOnnx, trainSignature(manifest)));
   const initialWeights = part("initial weights", () =>
     decodeWeights(message.initialWeights, weightCount(manifest.weights)),
   );
@@ -74,20 +72,6 @@ function readManifest(json: Uint8Array): Manifest {
   const parsed = manifestSchema.safeParse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json)));
   if (!parsed.success) throw new Error(describeFaults(parsed.error));
   return parsed.data;
-}
-
-/** What the graphs of a plan take and give (DESIGN.md section 3). */
-function signatures({ featureCount, weights, residualChannels }: Manifest) {
-  const x: Value = { name: "x", shape: ["N", featureCount] };
-  const scores: Value[] = [
-    { name: "score", shape: ["N"] },
-    { name: "residual", shape: ["N", residualChannels.length] },
-  ];
-  const next = weights.map(({ name, shape }) => ({ name: nextName(name), shape }));
-  return {
-    score: { inputs: [x, ...weights], outputs: scores },
-    train: { inputs: [x, { name: "lr", shape: [] }, ...weights], outputs: [{ name: "loss", shape: [] }, ...next] },
-  };
 }
 
 /** JSON without white space, keys sorted. */

@@ -33,10 +33,93 @@ const part = z.number().gt(0).lt(1);
 
 const thresholdRule = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("quantile"), quantile: part }),
+  z.strictObject({ kind: z.literal("fixed"), threshold: z.number().positive() }),
+  z.strictObject({ kind: z.literal("federated_conformal"), quantile: part }),
   z.strictObject({ kind: z.literal("conformal"), alpha: part }),
   z
     .strictObject({ kind: z.literal("spot"), level: part, risk: part, maxExcesses: z.int().min(10).max(10_000) })
     .refine(({ level, risk }) => risk < 1 - level, "risk must be below 1 - level"),
+]);
+
+const MAX_WINDOW_ROWS = 1000;
+const MAX_STATISTICS_ROWS = 100_000;
+
+const rowCounts = z
+  .array(z.int().min(1).max(MAX_WINDOW_ROWS))
+  .min(1)
+  .max(16)
+  .refine((rows) => new Set(rows).size === rows.length, "a number of rows is named twice");
+
+const adaptation = z.strictObject({
+  upRows: z.int().min(1).max(10_000_000),
+  downRows: z.int().min(1).max(10_000_000),
+  atMost: z.number().min(1).max(1000),
+});
+
+const excursion = z.strictObject({
+  clearBelow: z.number().gt(0).max(1),
+  belowPeak: z.number().min(0).lt(1),
+  releaseRows: z.int().min(1).max(MAX_STATISTICS_ROWS),
+  releaseAfterMs: z.int().min(1000).nullable().default(null),
+});
+
+const reference = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("normaliser"), rows: z.int().min(2).max(10_000_000) }),
+  z.strictObject({
+    kind: z.literal("gated_baseline"),
+    memoryRows: z.int().min(1).max(10_000_000).default(200),
+    meanRows: z.int().min(1).max(MAX_WINDOW_ROWS).default(32),
+    gate: z.number().positive().max(1000).default(5),
+    scaleFromRow: z.int().min(1).max(MAX_STATISTICS_ROWS).default(65),
+    fleetFloor: z.number().min(0).max(1).default(0),
+    rollBackRows: z.int().min(0).max(MAX_WINDOW_ROWS).default(0),
+    adaptation: adaptation.nullable().default(null),
+  }),
+]);
+
+const column = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("window"), rows: z.int().min(1).max(MAX_WINDOW_ROWS) }),
+  z.strictObject({ kind: z.literal("means"), rows: rowCounts }),
+  z.strictObject({
+    kind: z.literal("rolling"),
+    rows: z.int().min(2).max(MAX_STATISTICS_ROWS),
+    statistics: z
+      .array(z.enum(["mean", "std", "z"]))
+      .min(1)
+      .refine(unique, "a statistic is named twice"),
+  }),
+  z.strictObject({ kind: z.literal("lags"), rows: rowCounts }),
+  z.strictObject({ kind: z.literal("differences"), rows: rowCounts }),
+  z.strictObject({ kind: z.literal("missing") }),
+]);
+
+const features = z.strictObject({
+  version: z.literal(1).default(1),
+  reference,
+  season: z
+    .strictObject({ period: z.enum(["day", "week"]), bins: z.int().min(2).max(168) })
+    .nullable()
+    .default(null),
+  squash: z.number().positive().max(1000).default(1),
+  columns: z
+    .array(column)
+    .min(1)
+    .max(8)
+    .refine((columns) => unique(columns.map(({ kind }) => kind)), "a kind of column is named twice"),
+});
+
+const loss = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("squared") }),
+  z.strictObject({ kind: z.literal("huber"), delta: z.number().positive() }),
+  z.strictObject({ kind: z.literal("cross_entropy") }),
+]);
+
+const decay = z.number().min(0).lt(1);
+
+const optimiser = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("sgd") }),
+  z.strictObject({ kind: z.literal("momentum"), momentum: decay }),
+  z.strictObject({ kind: z.literal("adam"), beta1: decay.default(0.9), beta2: decay.default(0.999) }),
 ]);
 
 const settings = z.strictObject({
@@ -46,22 +129,35 @@ const settings = z.strictObject({
     .max(MAX_CHANNELS)
     .refine((channels) => unique(channels.map(({ name }) => name)), "two channels have the same name"),
   commissioningRows: z.int().min(2).max(1_000_000),
-  normaliserRows: z.int().min(2).max(10_000_000),
-  features: z.strictObject({
-    windowRows: z.int().min(1).max(1000),
-    rollingRows: z.int().min(2).max(100_000),
-    rolling: z.array(z.enum(["mean", "std", "z"])).refine(unique, "a statistic is named twice"),
-  }),
+  features,
   model: z.discriminatedUnion("kind", [
     z.strictObject({ kind: z.literal("dense_autoencoder"), hidden }),
+    z.strictObject({
+      kind: z.literal("conv_autoencoder"),
+      filters: z.array(z.int().min(1).max(256)).min(1).max(4),
+      kernel: z.int().min(2).max(64),
+    }),
     z.strictObject({ kind: z.literal("dense_forecaster"), hidden }),
+    z.strictObject({ kind: z.literal("classifier"), hidden }),
   ]),
+  score: z
+    .strictObject({
+      largest: z.int().min(1).max(10_000).nullable().default(null),
+      trailingRows: z.int().min(1).max(1000).default(1),
+    })
+    .prefault({}),
   training: z.strictObject({
     learningRate: z.number().positive().max(10),
     batchRows: z.int().min(1).max(10_000),
     triggerRows: z.int().min(1).max(100_000),
     triggerMs: z.int().min(100).max(86_400_000),
     passes: z.int().min(1).max(1000),
+    learnFrom: z.enum(["new_rows", "recent_rows"]).default("new_rows"),
+    loss: loss.default({ kind: "squared" }),
+    optimiser: optimiser.default({ kind: "sgd" }),
+    clip: z.number().positive().nullable().default(null),
+    l2: z.number().min(0).max(1).default(0),
+    proximal: z.number().min(0).max(1000).default(0),
     seed: z.int().min(0).max(0xffff_ffff),
     codec: codec.default({ kind: "float32" }),
   }),
@@ -69,31 +165,71 @@ const settings = z.strictObject({
     rule: thresholdRule,
     rows: z.int().min(30).max(100_000),
   }),
+  excursion: excursion.nullable().default(null),
+  alarm: z
+    .discriminatedUnion("kind", [
+      z.strictObject({ kind: z.literal("lasting") }),
+      z.strictObject({ kind: z.literal("onset"), refractoryMs: z.int().min(0).max(604_800_000) }),
+    ])
+    .default({ kind: "lasting" }),
 });
 
 export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine((plan, context) => {
   if (context.issues.length > 0) return; // a value out of bounds is not built from
-  const { rule, rows } = plan.threshold;
+  const faults = [...thresholdFaults(plan), ...classifierFaults(plan), ...baselineFaults(plan), ...modelFaults(plan)];
+  for (const { key, message } of faults) context.addIssue({ code: "custom", path: key.split("."), message });
+});
+
+interface Fault {
+  /** Dots between its parts. */
+  readonly key: string;
+  readonly message: string;
+}
+
+/** Rules that need more scores than a device keeps. */
+function* thresholdFaults({ threshold: { rule, rows } }: PlanSettings): Generator<Fault> {
   if (rule.kind === "conformal" && rule.alpha * (rows + 1) < 1) {
-    const message = `an alpha of ${rule.alpha} needs at least ${Math.ceil(1 / rule.alpha)} rows to be told from none`;
-    context.addIssue({ code: "custom", path: ["threshold", "rule"], message });
+    const least = Math.ceil(1 / rule.alpha);
+    yield {
+      key: "threshold.rule",
+      message: `an alpha of ${rule.alpha} needs at least ${least} rows to be told from none`,
+    };
   }
-  if (rule.kind === "spot" && rows < SPOT_MIN_SCORES) {
-    context.addIssue({
-      code: "custom",
-      path: ["threshold", "rows"],
-      message: `SPOT needs at least ${SPOT_MIN_SCORES} rows`,
-    });
+  if (rule.kind === "spot" && rows < SPOT_MIN_SCORES)
+    yield { key: "threshold.rows", message: `SPOT needs at least ${SPOT_MIN_SCORES} rows` };
+}
+
+/** A probability means the same everywhere and is learned from the rows that labels came for; an error does neither. */
+function* classifierFaults({ model, threshold, training }: PlanSettings): Generator<Fault> {
+  if (model.kind !== "classifier") {
+    const message = `fixed is a classifier's alone; a ${model.kind} needs one that is fitted, as quantile is`;
+    if (threshold.rule.kind === "fixed") yield { key: "threshold.rule.kind", message };
+    return;
   }
-  const fault = (message: string) => context.addIssue({ code: "custom", path: ["model"], message });
+  if (threshold.rule.kind !== "fixed")
+    yield { key: "threshold.rule.kind", message: `a classifier needs fixed, not ${threshold.rule.kind}` };
+  if (training.learnFrom !== "new_rows")
+    yield { key: "training.learnFrom", message: `a classifier needs new_rows, not ${training.learnFrom}` };
+}
+
+/** A gated baseline has its scale from commissioning rows. */
+function* baselineFaults({ features: { reference }, commissioningRows }: PlanSettings): Generator<Fault> {
+  if (reference.kind === "gated_baseline" && reference.scaleFromRow >= commissioningRows) {
+    const message = `${reference.scaleFromRow} must be below commissioningRows, ${commissioningRows}`;
+    yield { key: "features.reference.scaleFromRow", message };
+  }
+}
+
+function* modelFaults(plan: PlanSettings): Generator<Fault> {
   try {
     const parameters = weightCount(buildModel(plan).weights);
-    if (parameters > MAX_PARAMETERS) fault(`${parameters} parameters; at most ${MAX_PARAMETERS} are allowed`);
+    if (parameters > MAX_PARAMETERS)
+      yield { key: "model", message: `${parameters} parameters; at most ${MAX_PARAMETERS} are allowed` };
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
-    fault(error.message);
+    yield { key: "model", message: error.message };
   }
-});
+}
 
 const weightTensor = z.strictObject({
   name: z.string().regex(TENSOR_NAME, "must be 1 to 64 letters, digits or _.-, beginning with a letter"),

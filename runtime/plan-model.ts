@@ -1,6 +1,6 @@
-// Runs a plan's two graphs with onnxruntime on one thread; the weights stay one flat vector that the tensors look into.
+// Runs a plan's two graphs with onnxruntime on one thread.
 import * as ort from "onnxruntime-node";
-import { nextName } from "../learning/models/train-step.ts";
+import { BASE, momentNames, nextName, takesLabels, WEIGHTS } from "../learning/models/signature.ts";
 import { type Manifest, weightCount } from "../learning/plan.ts";
 
 export interface PlanGraphs {
@@ -12,13 +12,42 @@ export interface PlanGraphs {
 export interface Scores {
   /** One a row. */
   readonly scores: Float32Array;
-  /** Squared errors, row-major, as many columns as the manifest has residualChannels. */
+  /** What the scores come from, row-major, as many columns as the manifest has residualChannels. */
   readonly residuals: Float32Array;
 }
 
-export interface TrainedStep {
-  readonly loss: number;
+/** What an optimiser remembers from step to step. */
+export interface OptimiserState {
+  /** Steps taken. */
+  readonly steps: number;
+  /** Vectors [P] by the name of the graph's input. */
+  readonly moments: Readonly<Record<string, Float32Array>>;
+}
+
+/** Where a step starts. */
+export interface TrainingPoint {
+  /** [P] */
   readonly weights: Float32Array;
+  readonly state: OptimiserState;
+}
+
+export interface TrainingBatch {
+  /** `rows` feature rows, row-major. */
+  readonly x: Float32Array;
+  /** Labels, 0 or 1, one a row: for a classifier, and no other model. */
+  readonly y: Float32Array | null;
+  readonly rows: number;
+}
+
+export interface TrainedStep extends TrainingPoint {
+  /** Before the step, penalties included. */
+  readonly loss: number;
+}
+
+/** Of a training's beginning. */
+export function initialOptimiserState({ training, weights }: Manifest): OptimiserState {
+  const zeros = momentNames(training.optimiser).map((name) => [name, new Float32Array(weightCount(weights))] as const);
+  return { steps: 0, moments: Object.fromEntries(zeros) };
 }
 
 const MAX_ROWS_A_RUN = 1000; // bounds the memory of one run
@@ -30,9 +59,8 @@ const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
   interOpNumThreads: 1,
   executionMode: "sequential",
   graphOptimizationLevel: "all",
-  logSeverityLevel: FATAL, // what is wrong comes as an exception, not on standard error
+  logSeverityLevel: FATAL, // of its runs too: what is wrong comes as an exception, not on standard error
 };
-const RUN_OPTIONS: ort.InferenceSession.RunOptions = { logSeverityLevel: FATAL };
 
 /** Calls may overlap. What a call is given must not change until it resolves; what it returns belongs to the caller. */
 export class PlanModel {
@@ -40,12 +68,15 @@ export class PlanModel {
   readonly #score: ort.InferenceSession;
   readonly #train: ort.InferenceSession;
   readonly #weightCount: number;
+  /** Inputs of the train graph. */
+  readonly #moments: readonly string[];
 
   private constructor(manifest: Manifest, score: ort.InferenceSession, train: ort.InferenceSession) {
     this.#manifest = manifest;
     this.#score = score;
     this.#train = train;
     this.#weightCount = weightCount(manifest.weights);
+    this.#moments = momentNames(manifest.training.optimiser);
   }
 
   static async load({ manifest, scoreOnnx, trainOnnx }: PlanGraphs): Promise<PlanModel> {
@@ -60,34 +91,48 @@ export class PlanModel {
 
   /** `x`: `rows` feature rows, row-major. Throws RangeError if a length does not fit the plan. */
   async score(weights: Float32Array, x: Float32Array, rows: number): Promise<Scores> {
-    this.#checkLengths(weights, x, rows);
+    this.#checkRows(x, rows);
     const { featureCount, residualChannels } = this.#manifest;
     const columns = residualChannels.length;
     const scores = new Float32Array(rows);
     const residuals = new Float32Array(rows * columns);
-    const weightFeeds = this.#weightFeeds(weights);
+    const weightFeed = this.#vector(weights);
     for (let from = 0; from < rows; from += MAX_ROWS_A_RUN) {
       const count = Math.min(MAX_ROWS_A_RUN, rows - from);
-      const feeds = { x: view(x, from * featureCount, [count, featureCount]), ...weightFeeds };
-      const { score, residual } = await this.#score.run(feeds, RUN_OPTIONS);
+      const chunk = x.subarray(from * featureCount, (from + count) * featureCount);
+      const feeds = { x: floatTensor(chunk, [count, featureCount]), [WEIGHTS]: weightFeed };
+      const { score, residual } = await this.#score.run(feeds);
       scores.set(floats(score), from);
       residuals.set(floats(residual), from * columns);
     }
     return { scores, residuals };
   }
 
-  /** One step of gradient descent over all `rows` at once. Throws RangeError if a length does not fit the plan. */
-  async train(weights: Float32Array, x: Float32Array, rows: number, learningRate: number): Promise<TrainedStep> {
-    this.#checkLengths(weights, x, rows);
-    const feeds = {
-      x: view(x, 0, [rows, this.#manifest.featureCount]),
-      lr: new ort.Tensor("float32", [learningRate], []),
-      ...this.#weightFeeds(weights),
+  /**
+   * One step over all rows of `batch` at once. `base`: the weights that a plan's proximal term holds on to. Throws
+   * RangeError if a length does not fit the plan, or labels are missing or too many.
+   */
+  async train(
+    { weights, state, base }: TrainingPoint & { readonly base: Float32Array },
+    batch: TrainingBatch,
+    learningRate: number,
+  ): Promise<TrainedStep> {
+    const steps = state.steps + 1;
+    const feeds: Record<string, ort.Tensor> = {
+      ...this.#batchFeeds(batch),
+      lr: scalar(learningRate),
+      [WEIGHTS]: this.#vector(weights),
     };
-    const { loss, ...tensors } = await this.#train.run(feeds, RUN_OPTIONS);
-    const next = new Float32Array(weights.length);
-    for (const { name, offset } of this.#manifest.weights) next.set(floats(tensors[nextName(name)]), offset);
-    return { loss: floats(loss)[0] as number, weights: next };
+    for (const name of this.#moments) feeds[name] = this.#vector(state.moments[name]);
+    if (this.#manifest.training.optimiser.kind === "adam") feeds.step = scalar(steps);
+    if (this.#manifest.training.proximal > 0) feeds[BASE] = this.#vector(base);
+    const outputs = await this.#train.run(feeds);
+    const next = (name: string) => floats(outputs[nextName(name)]);
+    return {
+      loss: floats(outputs.loss)[0] as number,
+      weights: next(WEIGHTS),
+      state: { steps, moments: Object.fromEntries(this.#moments.map((name) => [name, next(name)])) },
+    };
   }
 
   /** Frees the native memory; the model is of no use afterwards. */
@@ -96,29 +141,36 @@ export class PlanModel {
     await this.#train.release();
   }
 
-  /** The tensors of the plan's layout as windows on `flat`: nothing is copied. */
-  #weightFeeds(flat: Float32Array): Record<string, ort.Tensor> {
-    return Object.fromEntries(
-      this.#manifest.weights.map(({ name, shape, offset }) => [name, view(flat, offset, shape)]),
-    );
+  #batchFeeds({ x, y, rows }: TrainingBatch): Record<string, ort.Tensor> {
+    this.#checkRows(x, rows);
+    const feeds = { x: floatTensor(x, [rows, this.#manifest.featureCount]) };
+    const wanted = takesLabels(this.#manifest) ? rows : null;
+    if ((y?.length ?? null) !== wanted)
+      throw new RangeError(
+        `${y?.length ?? "no"} labels for ${rows} rows; a ${this.#manifest.model.kind} takes ${wanted ?? "none"}`,
+      );
+    return y === null ? feeds : { ...feeds, y: floatTensor(y, [rows]) };
   }
 
-  #checkLengths(weights: Float32Array, x: Float32Array, rows: number): void {
+  #checkRows(x: Float32Array, rows: number): void {
     const { featureCount } = this.#manifest;
     if (!Number.isInteger(rows) || rows < 1) throw new RangeError(`${rows} rows; at least one is needed`);
     if (x.length !== rows * featureCount) {
       throw new RangeError(`${x.length} values are not ${rows} rows of ${featureCount} features`);
     }
-    if (weights.length !== this.#weightCount) {
-      throw new RangeError(`${weights.length} weights; the plan has ${this.#weightCount}`);
+  }
+
+  /** A vector with a value for each weight. */
+  #vector(values: Float32Array | undefined): ort.Tensor {
+    if (values?.length !== this.#weightCount) {
+      throw new RangeError(`${values?.length ?? "no"} weights; the plan has ${this.#weightCount}`);
     }
+    return floatTensor(values, [this.#weightCount]);
   }
 }
 
-function view(flat: Float32Array, offset: number, shape: readonly number[]): ort.Tensor {
-  const length = shape.reduce((product, size) => product * size, 1);
-  return new ort.Tensor("float32", flat.subarray(offset, offset + length), shape);
-}
+const floatTensor = (values: Float32Array, shape: readonly number[]) => new ort.Tensor("float32", values, shape);
+const scalar = (value: number) => floatTensor(Float32Array.of(value), []);
 
 function floats(tensor: ort.Tensor | undefined): Float32Array {
   if (!(tensor?.data instanceof Float32Array))

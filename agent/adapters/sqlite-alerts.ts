@@ -35,7 +35,14 @@ export class SqliteAlerts implements AlertStore {
 
   episodes(): Episode[] {
     const rows = this.#database.prepare<[], { body: Buffer }>("SELECT body FROM episodes ORDER BY sequence").all();
-    return rows.map(({ body }) => deserialize(body) as Episode);
+    return rows.map(({ body }) => readEpisode(body));
+  }
+
+  episode(alertId: string): Episode | null {
+    const row = this.#database
+      .prepare<[string], { body: Buffer }>("SELECT body FROM episodes WHERE alert_id = ?")
+      .get(alertId);
+    return row === undefined ? null : readEpisode(row.body);
   }
 
   unreported(limit: number): UnreportedEpisode[] {
@@ -44,7 +51,7 @@ export class SqliteAlerts implements AlertStore {
         "SELECT body, revision FROM episodes WHERE revision > reported_revision ORDER BY sequence LIMIT ?",
       )
       .all(limit);
-    return rows.map(({ body, revision }) => ({ episode: deserialize(body) as Episode, revision }));
+    return rows.map(({ body, revision }) => ({ episode: readEpisode(body), revision }));
   }
 
   markReported(episodes: readonly UnreportedEpisode[]): void {
@@ -86,4 +93,10 @@ export class SqliteAlerts implements AlertStore {
   #run(sql: string, values: readonly (string | number | Buffer)[]): void {
     this.#database.prepare(sql).run(...values);
   }
+}
+
+/** An episode that was kept before operators could say something of it lacks what they need. */
+function readEpisode(body: Buffer): Episode {
+  const episode = deserialize(body) as Episode;
+  return { ...{ ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, ack: null }, ...episode };
 }

@@ -1,6 +1,7 @@
 // Plans, model slots, devices and unanswered updates in SQLite.
 import { deserialize, serialize } from "node:v8";
 import type Database from "better-sqlite3";
+import { type FleetStatistics, noFleet } from "../../learning/fleet.ts";
 import { type CohortId, planId, type UpdateId } from "../../learning/ids.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
 import type { DeviceRecord } from "../core/device.ts";
@@ -15,6 +16,7 @@ interface CohortRow {
   readonly bundle: Buffer;
   readonly learning_rate_factor: number;
   readonly slot: Buffer | null;
+  readonly fleet: Buffer | null;
 }
 
 export class SqliteLearning implements LearningStore {
@@ -34,8 +36,7 @@ export class SqliteLearning implements LearningStore {
       .get(cohort);
     const plan = row === undefined ? null : readPlan(row.plan_id, row.bundle);
     if (row === undefined || plan === null) return null;
-    const slot = row.slot === null ? null : (deserialize(row.slot) as Slot);
-    return { plan, learningRateFactor: row.learning_rate_factor, slot };
+    return { plan, learningRateFactor: row.learning_rate_factor, slot: row.slot && readSlot(row.slot, row.fleet) };
   }
 
   startPlan(cohort: CohortId, plan: Plan): void {
@@ -52,7 +53,12 @@ export class SqliteLearning implements LearningStore {
   }
 
   saveSlot(cohort: CohortId, slot: Slot): void {
-    this.#run("UPDATE cohorts SET slot = ? WHERE cohort = ?", [serialize(slot), cohort]);
+    const { fleet, ...weights } = slot;
+    this.#run("UPDATE cohorts SET slot = ?, fleet = ? WHERE cohort = ?", [
+      serialize(weights),
+      serialize(fleet),
+      cohort,
+    ]);
   }
 
   saveFactor(cohort: CohortId, factor: number): void {
@@ -121,6 +127,11 @@ export class SqliteLearning implements LearningStore {
   #run(sql: string, values: readonly (string | number | Buffer | Record<string, string | number>)[]): number {
     return this.#database.prepare(sql).run(...values).changes;
   }
+}
+
+function readSlot(weights: Buffer, fleet: Buffer | null): Slot {
+  const said = fleet === null ? noFleet : (deserialize(fleet) as FleetStatistics);
+  return { ...(deserialize(weights) as Omit<Slot, "fleet">), fleet: said };
 }
 
 /** Null when the stored bytes are not the plan they should be. */

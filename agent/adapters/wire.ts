@@ -9,7 +9,15 @@ import {
 } from "../../proto/gen/flead/v1/federation.ts";
 import { decodeWeights } from "../../proto/weights.ts";
 import type { Episode } from "../core/episode.ts";
-import type { FromCoordinator, Hello, Report, ToCoordinator, Update, UpdateStatus } from "../ports/coordinator-link.ts";
+import type {
+  CohortStatistics,
+  FromCoordinator,
+  Hello,
+  Report,
+  ToCoordinator,
+  Update,
+  UpdateStatus,
+} from "../ports/coordinator-link.ts";
 
 export function wireHello(hello: Hello): SessionRequest {
   const { gatewayId, agentVersion, site } = hello;
@@ -54,11 +62,12 @@ function wireUpdate(update: Update) {
   };
 }
 
-function wireReport({ reportId, episodes, health, cohorts }: Report) {
+function wireReport({ reportId, episodes, health, cohorts, statistics }: Report) {
   return {
     reportId,
     cohorts: wireCohorts(cohorts),
     episodes: episodes.map(wireEpisode),
+    statistics: statistics.map(wireStatistics),
     health: {
       rows: BigInt(health.rows),
       rowsRefused: BigInt(health.rowsRefused),
@@ -68,6 +77,17 @@ function wireReport({ reportId, episodes, health, cohorts }: Report) {
       outboxDropped: BigInt(health.outboxDropped),
       rssBytes: BigInt(health.rssBytes),
     },
+  };
+}
+
+function wireStatistics({ cohort, planId: plan, globalVersion, devices, scales, ratios }: CohortStatistics) {
+  return {
+    cohort,
+    planId: plan,
+    globalVersion: BigInt(globalVersion),
+    devices,
+    scales: [...(scales ?? [])],
+    ratios: Buffer.from(ratios?.serialise() ?? []),
   };
 }
 
@@ -121,7 +141,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
     case "planChanged":
       return { kind: "planChanged", cohort: cohortId(message.value.cohort), planId: planId(message.value.planId) };
     case "globalModel": {
-      const { weights, trained, learningRateFactor } = message.value;
+      const { weights, trained, learningRateFactor, scales, thresholdFactor } = message.value;
       return {
         kind: "globalModel",
         cohort: cohortId(message.value.cohort),
@@ -130,6 +150,10 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         weights: decodeWeights(weights, Math.floor(weights.byteLength / 4)),
         trained,
         learningRateFactor: learningRateFactor || null,
+        fleet: {
+          scales: scales.length > 0 ? Float64Array.from(scales) : null,
+          thresholdFactor: thresholdFactor ?? null,
+        },
       };
     }
     case "feedback": {

@@ -49,24 +49,32 @@ function cloudEvent({ id, type, source, atMs, severityText, data }: CloudEvent):
   });
 }
 
-/** The messages of one transition: the retained state, the event, and the event under the prefix. */
+/**
+ * The messages of one transition: the retained state, the event, and the event under the prefix. `isLast` false: a later
+ * episode has the state's topic.
+ */
 export function alertMessages(
   origin: Origin,
   event: { readonly kind: EpisodeEvent; readonly episode: Episode },
-  { id, receivedAtMs }: { readonly id: string; readonly receivedAtMs: number },
+  {
+    id,
+    receivedAtMs,
+    isLast = true,
+  }: { readonly id: string; readonly receivedAtMs: number; readonly isLast?: boolean },
 ): OutgoingMessage[] {
   const { kind, episode } = event;
+  const acked = kind === "acked" ? episode.ack : null;
   const payload = cloudEvent({
     id,
     type: `flead.anomaly.${kind}.v1`,
     source: `/${origin.site}/${origin.gatewayId}/${episode.deviceId}`,
-    atMs: episode.updatedAtMs,
-    severityText: kind === "cleared" ? "INFO" : SEVERITY_TEXT[episode.severity],
-    data: alertData(episode, receivedAtMs - episode.updatedAtMs > LATE_MS),
+    atMs: acked?.atMs ?? episode.updatedAtMs,
+    severityText: episode.state === "cleared" ? "INFO" : SEVERITY_TEXT[episode.severity],
+    data: alertData(episode, acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS),
   });
   const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
   return [
-    message(stateTopic(origin, episode.deviceId, episode.kind), true),
+    ...(isLast ? [message(stateTopic(origin, episode.deviceId, episode.kind), true)] : []),
     message(`${baseTopic(origin)}/event/${episode.deviceId}/${episode.kind}`, false),
     ...(origin.alertPrefix === null ? [] : [message(`${origin.alertPrefix}/${episode.deviceId}`, false)]),
   ];
@@ -85,7 +93,7 @@ function alertData(episode: Episode, late: boolean) {
     contributors: episode.contributors,
     quality: { clock: "unknown", late, missing: [] },
     model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
-    ack: null,
+    ack: episode.ack && { action: episode.ack.action, at: new Date(episode.ack.atMs).toISOString() },
   };
 }
 

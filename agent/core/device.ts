@@ -1,18 +1,24 @@
 // One device: its rows, the detector that serves it, and the records that survive a restart.
 import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "../../learning/alarm.ts";
 import { contributors } from "../../learning/contributors.ts";
+import { mayLackChannels } from "../../learning/front-end.ts";
 import type { DeviceId } from "../../learning/ids.ts";
-import { DeviceMonitor, type DeviceSnapshot } from "../../learning/monitor.ts";
+import { takesLabels } from "../../learning/models/signature.ts";
+import { DeviceMonitor, type DeviceSnapshot, type Observed } from "../../learning/monitor.ts";
 import type { Channel, Manifest } from "../../learning/plan.ts";
+import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
 import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
 import type { Reading } from "./default-mapping.ts";
-import type { Contributor, ModelKind, Observation } from "./episode.ts";
+import type { Contributor, Episode, ModelKind, Observation } from "./episode.ts";
 import { OwnForest, type OwnForestSnapshot } from "./own-forest.ts";
 import { RecentScores } from "./recent-scores.ts";
 import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts";
+import { SeenRows } from "./seen-rows.ts";
 
 const SHOWN_CONTRIBUTORS = 5;
+/** A probability above it is over whatever operators said: no word of theirs silences a device. */
+const HIGHEST_PROBABILITY = 0.99;
 
 /** Structured-clonable. */
 export interface DeviceRecord {
@@ -25,22 +31,33 @@ export interface DeviceRecord {
   readonly zScores: readonly number[];
   readonly coldAlarm: AlarmState;
   readonly growsForest: boolean;
+  /** Each channel's last reading; NaN: none. */
+  readonly last: Float64Array;
   /** Null before its first row, and while the champion serves. */
   readonly forest: OwnForestSnapshot | null;
+  /** What operators made of the champion's threshold; absent: 1. */
+  readonly operatorFactor?: number;
 }
 
 /** A row that has entered the device's statistics and waits to be judged. */
 export interface EnteredRow {
   readonly device: Device;
+  /** As it was read; NaN: the channel is missing, which only some plans allow. */
   readonly row: Float64Array;
+  /** The same with each missing channel's last reading, or 0 before its first. */
+  readonly filled: Float64Array;
   readonly atMs: number;
   readonly receivedAtMs: number;
   /** Null while commissioning, and without a plan. */
-  readonly features: Float32Array | null;
+  readonly observed: Observed | null;
+  /** Features [rows, featureCount] of the commissioning's rows, told when it ends. */
+  readonly commissioned: Float32Array | null;
   /** Channels of the reading that are not the device's. */
   readonly extraChannels: number;
   /** The device's clock was set back before this row. */
   readonly steppedBack: boolean;
+  /** What the reading says of itself, 1 = anomaly; null: nothing. */
+  readonly label: 0 | 1 | null;
 }
 
 export interface Judged {
@@ -63,12 +80,17 @@ export class Device {
   #coldAlarm = initialAlarm;
   #growsForest = false;
   #forest: OwnForest | null = null;
+  #mayLack = false;
+  #last: Float64Array;
+  #seen: SeenRows | null = null;
+  #operatorFactor = 1;
 
   constructor(deviceId: DeviceId, channels: readonly Channel[]) {
     this.deviceId = deviceId;
     this.#channels = channels;
     this.#names = channels.map(({ name }) => name);
     this.#zScore = new RobustZScore(channels.length);
+    this.#last = new Float64Array(channels.length).fill(Number.NaN);
   }
 
   /** A device that no plan describes: its channels are those of its first reading. */
@@ -92,6 +114,9 @@ export class Device {
     device.#zScores = new RecentScores(record.zScores);
     device.#coldAlarm = record.coldAlarm;
     device.#growsForest = record.growsForest;
+    device.#last = record.last;
+    device.#operatorFactor = bounded(record.operatorFactor ?? 1);
+    device.forgetSeen(record.clock?.lastAtMs);
     if (record.forest) device.#forest = OwnForest.restore(record.forest, record.deviceId, device.#channels.length);
     return device;
   }
@@ -110,6 +135,32 @@ export class Device {
     return this.#monitor;
   }
 
+  /** The rows that labels can be said of; null where the plan does not learn from labels. */
+  get seen(): SeenRows | null {
+    return this.#seen;
+  }
+
+  /** `lastAtMs`: of the rows before; none: the device's times begin anew. */
+  forgetSeen(lastAtMs: number | null = null): void {
+    const labelled = this.#manifest !== null && takesLabels(this.#manifest);
+    this.#seen = labelled ? new SeenRows(this.#manifest?.featureCount ?? 0, lastAtMs) : null;
+  }
+
+  /** What a false alarm makes of the factor; only a champion's alarms change it. Changes nothing by itself. */
+  factorAfterFalseAlarm({ ruleThreshold, score }: Pick<Episode, "ruleThreshold" | "score">): number {
+    const factor = this.#operatorFactor;
+    return ruleThreshold === null ? factor : stepOperatorFactor(factor, ruleThreshold, { kind: "falseAlarm", score });
+  }
+
+  /** Multiplies the threshold that the plan's rule fits, now and after every calibration until there is another plan. */
+  get operatorFactor(): number {
+    return this.#operatorFactor;
+  }
+
+  set operatorFactor(factor: number) {
+    this.#operatorFactor = bounded(factor);
+  }
+
   /** From here on the device's good rows are kept for a forest. */
   growForest(): void {
     this.#growsForest = true;
@@ -124,6 +175,10 @@ export class Device {
     this.#monitor = new DeviceMonitor(manifest);
     this.#channels = manifest.channels;
     this.#names = names;
+    this.#mayLack = mayLackChannels(manifest.features);
+    this.#operatorFactor = 1;
+    this.forgetSeen(this.#clock?.lastAtMs);
+    if (!sameChannels) this.#last = new Float64Array(names.length).fill(Number.NaN);
     if (sameChannels && this.#kind !== "federated") return;
     this.#restartColdStart();
     this.#kind = "z_score";
@@ -140,7 +195,7 @@ export class Device {
 
   /** A row that is refused changes nothing but the memory of late ones. */
   enter(reading: Reading): EnteredRow | Refusal {
-    const row = rowOf(reading, this.#names);
+    const row = rowOf(reading, this.#names, this.#mayLack);
     if (isRefusal(row)) return row;
     const atMs = rowTime(this.#clock, reading);
     const { clock, verdict } = stepClock(this.#clock, atMs);
@@ -150,31 +205,39 @@ export class Device {
     }
     const steppedBack = verdict === "stepped_back";
     if (steppedBack) this.#resetAlarms();
+    const commissioning = this.#monitor !== null && !this.#monitor.commissioned;
+    const observed = this.#monitor?.observe(row, atMs) ?? null;
     return {
       device: this,
       row,
+      filled: this.#fill(row),
       atMs,
       receivedAtMs: reading.receivedAtMs,
-      features: this.#monitor?.observe(row) ?? null,
-      extraChannels: reading.values.size - this.#names.length,
+      observed,
+      commissioned: commissioning && this.#monitor?.commissioned ? this.#monitor.calibrationFeatures().x : null,
+      extraChannels: reading.values.size - this.#names.filter((name) => reading.values.has(name)).length,
       steppedBack,
+      label: reading.label,
     };
   }
 
   /** By the cohort's champion: `score` and the row of `residual` it gave to the features. Needs a threshold. */
-  judgeByModel(entered: EnteredRow, score: number, residual: Float32Array): Judged {
-    const { row, features, atMs } = entered;
+  judgeByModel(entered: EnteredRow, modelScore: number, residual: Float32Array): Judged {
+    const { row, filled, observed, atMs } = entered;
     const monitor = this.#monitor;
-    const threshold = monitor?.threshold ?? null;
-    if (monitor === null || features === null || threshold === null || this.#manifest === null) {
+    const ruleThreshold = monitor?.threshold ?? null;
+    if (monitor === null || observed === null || ruleThreshold === null || this.#manifest === null) {
       throw new Error(`${this.deviceId} is judged by a model that does not serve it`);
     }
-    const { over, active, learnable } = monitor.judge({ row, features, score, threshold, atMs });
+    const threshold = this.#afterOperators(ruleThreshold, this.#manifest);
+    const score = monitor.smooth(modelScore);
+    const { over, active, learnable } = monitor.judge({ row, observed, score, threshold, atMs });
     const shown = over || active;
     const shares = shown ? contributors(residual, this.#manifest.residualChannels, this.#channels.length) : [];
-    const named = this.#contributors(shares, row, (channel) => monitor.expected(channel));
+    const named = this.#contributors(shares, filled, (channel) => monitor.expected(channel));
     const confidence = monitor.confidence(score) ?? 0;
-    return { observation: { atMs, active, over, score, threshold, confidence, contributors: named }, learnable };
+    const seen = { atMs, active, over, score, threshold, ruleThreshold, confidence, contributors: named };
+    return { observation: seen, learnable };
   }
 
   /**
@@ -182,8 +245,8 @@ export class Device {
    * learned. What the forest takes for good is for the z-score to say: what lasts becomes normal to both.
    */
   judgeByOwnRows(entered: EnteredRow): Judged {
-    const { row, atMs } = entered;
-    const scored = this.#zScore.score(row);
+    const { filled, atMs } = entered;
+    const scored = this.#zScore.score(filled);
     const before = this.#coldAlarm;
     if (scored !== null) this.#coldAlarm = stepAlarm(before, { score: scored.score, threshold: Z_THRESHOLD, atMs });
     const forest = this.#kind === "isolation_forest" ? this.#forest : null;
@@ -191,23 +254,23 @@ export class Device {
     const strange = scored !== null && scored.score > Z_THRESHOLD && recentlyOver(before) > 0;
     if (this.#growsForest && !strange && !this.#coldAlarm.active) {
       this.#forest ??= new OwnForest(this.deviceId, this.#channels.length);
-      this.#forest.learn(row);
+      this.#forest.learn(filled);
     }
     return judged;
   }
 
   #judgeByForest(entered: EnteredRow, forest: OwnForest): Judged {
-    const { row, atMs } = entered;
-    const { excess, ...seen } = forest.judge(row, atMs);
+    const { filled, atMs } = entered;
+    const { excess, ...seen } = forest.judge(filled, atMs);
     const learnable = this.#learnBeside(entered, seen.active, excess.score, excess.threshold);
     // Which channels shortened the paths a forest does not tell; how far each is from its mean comes close.
-    const shares = seen.over || seen.active ? sharesOf(forest.deviations(row)) : [];
-    const named = this.#contributors(shares, row, (channel) => forest.expected(channel));
-    return { observation: { atMs, ...seen, contributors: named }, learnable };
+    const shares = seen.over || seen.active ? sharesOf(forest.deviations(filled)) : [];
+    const named = this.#contributors(shares, filled, (channel) => forest.expected(channel));
+    return { observation: { atMs, ...seen, ruleThreshold: null, contributors: named }, learnable };
   }
 
   #judgeByZScore(entered: EnteredRow, scored: ReturnType<RobustZScore["score"]>): Judged {
-    const { row, atMs } = entered;
+    const { filled, atMs } = entered;
     if (scored === null) {
       this.#zScores = new RecentScores(this.#zScore.ownScores().filter((own) => own <= Z_THRESHOLD));
       return { observation: null, learnable: this.#learn(entered, 0, null) };
@@ -217,13 +280,11 @@ export class Device {
     const over = score > Z_THRESHOLD;
     const learnable = this.#learnBeside(entered, active, score, Z_THRESHOLD);
     const expected = (channel: number) => this.#zScore.expected(channel) ?? [0, 0];
-    const named = over || active ? this.#contributors(sharesOf(z), row, expected) : [];
+    const named = over || active ? this.#contributors(sharesOf(z), filled, expected) : [];
     const confidence = this.#zScores.percentile(score);
     if (!over) this.#zScores.add(score);
-    return {
-      observation: { atMs, active, over, score, threshold: Z_THRESHOLD, confidence, contributors: named },
-      learnable,
-    };
+    const seen = { atMs, active, over, score, threshold: Z_THRESHOLD, confidence, contributors: named };
+    return { observation: { ...seen, ruleThreshold: null }, learnable };
   }
 
   record(): DeviceRecord {
@@ -237,8 +298,15 @@ export class Device {
       zScores: this.#zScores.values(),
       coldAlarm: this.#coldAlarm,
       growsForest: this.#growsForest,
+      last: this.#last,
       forest: this.#forest?.snapshot() ?? null,
+      operatorFactor: this.#operatorFactor,
     };
+  }
+
+  #afterOperators(ruleThreshold: number, manifest: Manifest): number {
+    const moved = ruleThreshold * this.#operatorFactor;
+    return takesLabels(manifest) ? Math.min(moved, Math.max(ruleThreshold, HIGHEST_PROBABILITY)) : moved;
   }
 
   get #calibrated(): boolean {
@@ -250,9 +318,9 @@ export class Device {
     return this.#calibrated ? !active && this.#learn(entered, score, threshold) : this.#learn(entered, 0, null);
   }
 
-  #learn({ row, features, atMs }: EnteredRow, score: number, threshold: number | null): boolean {
-    if (this.#monitor === null || features === null) return false;
-    return this.#monitor.judge({ row, features, score, threshold, atMs }).learnable;
+  #learn({ row, observed, atMs }: EnteredRow, score: number, threshold: number | null): boolean {
+    if (this.#monitor === null || observed === null) return false;
+    return this.#monitor.judge({ row, observed, score, threshold, atMs }).learnable;
   }
 
   #contributors(
@@ -274,6 +342,15 @@ export class Device {
       }));
   }
 
+  /** A channel's first reading is no event: the device's own detectors begin anew with it. */
+  #fill(row: Float64Array): Float64Array {
+    const known = this.#last.some(Number.isFinite);
+    const first = row.some((value, channel) => !Number.isNaN(value) && Number.isNaN(this.#last[channel]));
+    if (known && first) this.#restartColdStart();
+    this.#last = row.map((value, channel) => (Number.isNaN(value) ? Number(this.#last[channel]) : value));
+    return this.#last.map((value) => (Number.isNaN(value) ? 0 : value));
+  }
+
   #restartColdStart(): void {
     this.#zScore = new RobustZScore(this.#channels.length);
     this.#zScores = new RecentScores();
@@ -286,6 +363,11 @@ export class Device {
     this.#forest?.resetAlarm();
     this.#coldAlarm = initialAlarm;
   }
+}
+
+function bounded(factor: number): number {
+  const { min, max } = OPERATOR_BOUNDS;
+  return Math.min(max, Math.max(min, factor));
 }
 
 /** Shares of the squares; taken of the largest, so that no square overflows. */

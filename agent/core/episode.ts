@@ -4,7 +4,19 @@ import { isRecent } from "./recent.ts";
 
 export type ModelKind = "federated" | "isolation_forest" | "z_score";
 export type Severity = "minor" | "major" | "critical";
-export type EpisodeEvent = "raised" | "updated" | "cleared";
+export type EpisodeEvent = "raised" | "updated" | "cleared" | "acked";
+export type AckAction = "confirm" | "false_alarm";
+
+/** What an operator said of an episode, last. */
+export interface Ack {
+  readonly action: AckAction;
+  readonly atMs: number;
+  /** The episode has moved its device's threshold, which it does once. */
+  readonly movedThreshold: boolean;
+}
+
+export const MODEL_KINDS: readonly ModelKind[] = ["federated", "isolation_forest", "z_score"];
+export const isModelKind = (text: string): text is ModelKind => MODEL_KINDS.some((kind) => kind === text);
 
 export interface Contributor {
   readonly channel: string;
@@ -26,12 +38,17 @@ export interface Episode {
   /** The highest score so far, with its threshold, confidence and contributors. */
   readonly score: number;
   readonly threshold: number;
+  /** The threshold without what operators made of it; null: they can't move it. */
+  readonly ruleThreshold: number | null;
   readonly confidence: number;
   readonly contributors: readonly Contributor[];
   readonly startedAtMs: number;
   readonly updatedAtMs: number;
+  /** Time of the last row over the threshold. */
+  readonly lastOverAtMs: number;
   /** Rows over the threshold so far. */
   readonly count: number;
+  readonly ack: Ack | null;
 }
 
 /** What was seen of one row. */
@@ -42,6 +59,8 @@ export interface Observation {
   readonly over: boolean;
   readonly score: number;
   readonly threshold: number;
+  /** As an episode's. */
+  readonly ruleThreshold: number | null;
   readonly confidence: number;
   readonly contributors: readonly Contributor[];
 }
@@ -116,7 +135,9 @@ function raised(state: EpisodeState, seen: Observation, subject: EpisodeSubject)
     ...peakOf(seen),
     startedAtMs: seen.atMs,
     updatedAtMs: seen.atMs,
+    lastOverAtMs: seen.atMs,
     count: state.recentOver.filter(Boolean).length,
+    ack: null,
   };
   return { state: { ...state, episode, publishedAtMs: seen.atMs }, event: { kind: "raised", episode } };
 }
@@ -128,12 +149,14 @@ function updated(state: EpisodeState, episode: Episode, atMs: number): EpisodeSt
 
 function extend(episode: Episode, seen: Observation): Episode {
   const peak = seen.score > episode.score ? { ...peakOf(seen), severity: severityOf(seen.confidence) } : {};
-  return { ...episode, ...peak, updatedAtMs: seen.atMs, count: episode.count + (seen.over ? 1 : 0) };
+  const over = seen.over ? { lastOverAtMs: seen.atMs, count: episode.count + 1 } : {};
+  return { ...episode, ...peak, updatedAtMs: seen.atMs, ...over };
 }
 
-const peakOf = ({ score, threshold, confidence, contributors }: Observation) => ({
+const peakOf = ({ score, threshold, ruleThreshold, confidence, contributors }: Observation) => ({
   score,
   threshold,
+  ruleThreshold,
   confidence,
   contributors,
 });

@@ -4,6 +4,7 @@ import type { DeviceId } from "../../learning/ids.ts";
 import { type ForestSettings, type ForestSnapshot, IsolationForest } from "../../learning/isolation-forest.ts";
 import { type RingSnapshot, RowRing } from "../../learning/row-ring.ts";
 import { percentile, quantile } from "../../learning/threshold.ts";
+import { hash } from "./hash.ts";
 
 export const FOREST_ROWS = 256;
 /** Of the rows after the first 256 one in four enters: the forest knows the last 1,024, at a quarter of the memory. */
@@ -149,11 +150,4 @@ function inOrder(rows: RowRing<Float64Array>): Float64Array {
     x.set(rows.values.subarray(offset, offset + rows.columns), at);
   }
   return x;
-}
-
-/** FNV-1a, 32 bits. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 0x01000193);
-  return value >>> 0;
 }

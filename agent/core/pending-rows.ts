@@ -1,9 +1,29 @@
 // The rows a cohort's learner has not learned from yet, in the order they came.
 
-/** Bounded in rows: when it is full, the oldest leave. */
+/** A row that waits; a label that is said of it anew counts until it leaves. */
+export interface PendingRow {
+  /** Empty once it left. */
+  features: Float32Array;
+  /** Null: the plan learns without labels. */
+  label: 0 | 1 | null;
+  /** It was learned from, or there was no room for it: nothing that is said of it counts any more. */
+  left: boolean;
+}
+
+export interface TakenRows {
+  /** [rows, featureCount] */
+  readonly x: Float32Array;
+  /** [rows]; null: the rows have no labels. */
+  readonly y: Float32Array | null;
+  readonly rows: number;
+  /** Goes to `learned` once they were learned from. */
+  readonly upTo: number;
+}
+
+/** Bounded in rows: when it is full, the oldest leave. All rows have a label, or none has. */
 export class PendingRows {
   readonly #maxRows: number;
-  #rows: Float32Array[] = [];
+  #rows: PendingRow[] = [];
   /** Rows that ever left at the front. */
   #left = 0;
 
@@ -15,16 +35,21 @@ export class PendingRows {
     return this.#rows.length;
   }
 
-  add(features: Float32Array): void {
-    this.#rows.push(features);
+  add(features: Float32Array, label: 0 | 1 | null): PendingRow {
+    const row = { features, label, left: false };
+    this.#rows.push(row);
     if (this.#rows.length > this.#maxRows) this.#drop(1);
+    return row;
   }
 
-  /** The rows as they are, side by side; `upTo` goes to `learned` once they were learned from. */
-  take(featureCount: number): { readonly x: Float32Array; readonly rows: number; readonly upTo: number } {
-    const x = new Float32Array(this.#rows.length * featureCount);
-    for (const [index, row] of this.#rows.entries()) x.set(row, index * featureCount);
-    return { x, rows: this.#rows.length, upTo: this.#left + this.#rows.length };
+  /** The rows as they are, side by side. */
+  take(featureCount: number): TakenRows {
+    const rows = this.#rows;
+    const x = new Float32Array(rows.length * featureCount);
+    for (const [index, { features }] of rows.entries()) x.set(features, index * featureCount);
+    const labels = rows.flatMap(({ label }) => label ?? []);
+    const y = labels.length > 0 ? Float32Array.from(labels) : null;
+    return { x, y, rows: rows.length, upTo: this.#left + rows.length };
   }
 
   /** Rows that came since the `take` stay. */
@@ -33,7 +58,10 @@ export class PendingRows {
   }
 
   #drop(rows: number): void {
-    this.#rows.splice(0, rows);
+    for (const row of this.#rows.splice(0, rows)) {
+      row.left = true;
+      row.features = new Float32Array(0);
+    }
     this.#left += rows;
   }
 }

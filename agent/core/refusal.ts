@@ -1,4 +1,4 @@
-// Sensor input that is not used, and why.
+// Messages that are not used, and why.
 
 export type RefusalKind =
   | "malformed_json"
@@ -12,7 +12,15 @@ export type RefusalKind =
   | "invalid_device_id"
   | "device_limit"
   | "no_cohort"
-  | "queue_full";
+  | "queue_full"
+  /** Labels and what operators say of alerts. */
+  | "bad_label"
+  | "unknown_device"
+  | "unlabelled_plan"
+  | "future_label"
+  | "late_label"
+  | "unknown_action"
+  | "unknown_alert";
 
 export interface Refusal {
   readonly refused: RefusalKind;

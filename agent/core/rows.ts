@@ -19,16 +19,25 @@ export function channelsOf(reading: Reading): string[] | Refusal {
   return names.length > 0 ? names : refusal("bad_value", "no channel with an acceptable name holds a number");
 }
 
-/** The reading's values in the order of `channels`; channels it has beyond them are not used. */
-export function rowOf(reading: Reading, channels: readonly string[]): Float64Array | Refusal {
+/**
+ * The reading's values in the order of `channels`; channels it has beyond them are not used. Where it `mayLack` channels,
+ * a missing one is NaN, as long as one is there.
+ */
+export function rowOf(reading: Reading, channels: readonly string[], mayLack: boolean): Float64Array | Refusal {
   const row = new Float64Array(channels.length);
   for (const [index, channel] of channels.entries()) {
     const value = reading.values.get(channel);
-    if (value === undefined) return refusal("missing_channel", `channel ${channel} is missing; the row is not used`);
+    if (value === undefined && !mayLack) {
+      return refusal("missing_channel", `channel ${channel} is missing; the row is not used`);
+    }
+    if (value === undefined || (value === null && mayLack)) {
+      row[index] = Number.NaN;
+      continue;
+    }
     if (!isValue(value)) return refusal("bad_value", `channel ${channel} must be a number within ±1e30`);
     row[index] = value;
   }
-  return row;
+  return row.every(Number.isNaN) ? refusal("missing_channel", "no channel of the device is there") : row;
 }
 
 /** Row time of one device. */

@@ -1,6 +1,7 @@
 // What a gateway keeps across restarts. Every call is synchronous and durable when it returns (the process may die, the
 // file stays whole); queues are bounded in bytes and drop their oldest entry, counted.
 
+import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { DeviceRecord } from "../core/device.ts";
@@ -13,6 +14,8 @@ export interface Slot {
   readonly globalVersion: number;
   /** The champion is a detector, not just a base to train from. */
   readonly trained: boolean;
+  /** What came with the champion. */
+  readonly fleet: FleetStatistics;
   readonly base: Float32Array;
   readonly local: Float32Array;
   readonly localSteps: number;
@@ -66,6 +69,8 @@ export interface AlertStore {
   saveEpisode(episode: Episode): void;
   /** Active ones and the most recent cleared ones, oldest first. */
   episodes(): Episode[];
+  /** One of them; null: it is not among them. */
+  episode(alertId: string): Episode | null;
   unreported(limit: number): UnreportedEpisode[];
   /** An episode saved again since then stays unreported. */
   markReported(episodes: readonly UnreportedEpisode[]): void;

@@ -1,6 +1,6 @@
 // The site's MQTT broker.
 import type { OutgoingMessage } from "../core/alert.ts";
-import type { SensorMessage } from "../core/default-mapping.ts";
+import type { SensorMessage } from "../core/message.ts";
 
 export interface BrokerHandlers {
   /** Must not throw. */

@@ -1,5 +1,6 @@
 // The coordinator as a gateway meets it: one session at a time, and plans by their hash.
 
+import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts";
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
@@ -47,11 +48,20 @@ export interface GatewayHealth {
   readonly rssBytes: number;
 }
 
+/** Of the calibrated devices together. */
+export interface CohortStatistics extends GatewayStatistics {
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  /** The champion that gave the scores. */
+  readonly globalVersion: number;
+}
+
 export interface Report {
   readonly reportId: string;
   readonly episodes: readonly Episode[];
   readonly health: GatewayHealth;
   readonly cohorts: Hello["cohorts"];
+  readonly statistics: readonly CohortStatistics[];
 }
 
 export interface GlobalModel {
@@ -64,6 +74,8 @@ export interface GlobalModel {
   readonly trained: boolean;
   /** In force for the cohort; null: not said. */
   readonly learningRateFactor: number | null;
+  /** As it was said; whether it fits the plan is not checked. */
+  readonly fleet: FleetStatistics;
 }
 
 export interface Feedback {

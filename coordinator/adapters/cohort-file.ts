@@ -4,6 +4,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { cohortId } from "../../learning/ids.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
+import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
 import { planSettingsSchema } from "../../proto/plan-schema.ts";
 
 const belowHalf = z.number().min(0).lt(0.5);
@@ -37,9 +38,21 @@ const optimiserSchema = z.discriminatedUnion("kind", [
   }),
 ]);
 
+const DEFAULT_PRESET: PresetName = "machines";
+const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
+
+/** What the file leaves unsaid of a plan is its preset's. */
+const planOf = z
+  .looseObject({
+    preset: z.enum(presetNames).default(DEFAULT_PRESET),
+    training: z.record(z.string(), z.unknown()).optional(),
+  })
+  .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
+  .pipe(planSettingsSchema);
+
 export const cohortSchema = z.strictObject({
   cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
-  plan: planSettingsSchema,
+  plan: planOf,
   federation: z
     .strictObject({
       round: z
@@ -50,7 +63,7 @@ export const cohortSchema = z.strictObject({
           maxStaleness: z.int().min(0).max(1000).default(10),
         })
         .prefault({}),
-      rule: ruleSchema.prefault({ kind: "trimmed_mean", share: 0.2 }),
+      rule: ruleSchema.prefault({ kind: "multi_krum", faultyShare: 0.2 }),
       optimiser: optimiserSchema.prefault({ kind: "none" }),
       gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
     })

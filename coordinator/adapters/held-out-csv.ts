@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { deviceId } from "../../learning/ids.ts";
+import { rowsToCalibrate } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { type LabelledCsv, parseLabelledCsv } from "../../runtime/labelled-csv.ts";
-import { type HeldOutStream, headRows } from "../core/evaluate.ts";
+import type { HeldOutStream } from "../core/evaluate.ts";
 
 const MAX_STREAMS = 1000;
 /** Every row is scored in every round and kept with its answer. */
@@ -51,7 +52,7 @@ async function readStream(file: string, manifest: Manifest): Promise<HeldOutStre
   if (csv.rows.length > MAX_ROWS_A_STREAM) throw new Error(`${csv.rows.length} rows; allowed are ${MAX_ROWS_A_STREAM}`);
   if (csv.labels === null) throw new Error("it has no label column: one of anomaly, label, is_anomaly");
   const columns = manifest.channels.map(({ name }) => columnOf(csv, name));
-  const head = headRows(manifest);
+  const head = rowsToCalibrate(manifest);
   if (csv.rows.length <= head)
     throw new Error(`${csv.rows.length} rows, but the first ${head} only calibrate the device`);
   const early = csv.labels.subarray(0, head).indexOf(1);

@@ -6,8 +6,10 @@ import {
   type ServerState,
 } from "../../learning/aggregation/server-optimisers.ts";
 import { decodeDelta } from "../../learning/codecs/codec.ts";
+import type { GatewayStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import { weightCount } from "../../learning/plan.ts";
+import { QuantileSketch, SketchBytesError } from "../../learning/sketch.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
@@ -17,6 +19,7 @@ import type { Tables } from "./tables.ts";
 /** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
 const MAX_UPDATES_A_ROUND = 1000;
 const MAX_UPDATES_A_GATEWAY = 50;
+const MAX_GATEWAYS_POOLED = 1000;
 
 export class RoundConflictError extends Error {
   constructor(cohort: string, detail: string) {
@@ -67,7 +70,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         )
         .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
         .select(["c.learning_rate_factor", "c.smoothed_quality", "p.manifest", "m.weights", "m.rule"])
-        .select(["c.server_m", "c.server_v", "c.server_steps"])
+        .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
         .select((eb) =>
           eb
             .selectFrom("federated_models as f")
@@ -91,6 +94,10 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
             version: row.champion_version,
             weights: decodeWeights(row.weights, weightCount(manifest.weights)),
             trained: row.rule !== "initial",
+            fleet: {
+              scales: row.scales && Float64Array.from(row.scales),
+              thresholdFactor: row.threshold_factor,
+            },
           },
           lastVersion: row.last_version,
           championVersions: row.champions ?? [],
@@ -173,8 +180,37 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       );
     },
 
+    gatewayStatistics: async ({ cohort, planId }) => {
+      const rows = await db
+        .selectFrom("gateway_statistics")
+        .select(["devices", "scales", "ratios"])
+        .where("cohort", "=", cohort)
+        .where("plan_id", "=", planId)
+        .orderBy("reported_at", "desc")
+        .orderBy("gateway_id")
+        .limit(MAX_GATEWAYS_POOLED)
+        .execute();
+      return rows.map(
+        ({ devices, scales, ratios }): GatewayStatistics => ({
+          devices,
+          scales: scales && Float64Array.from(scales),
+          ratios: ratios && sketchOf(ratios),
+        }),
+      );
+    },
+
     recordRound: (record) => db.transaction().execute((trx) => recordRound(trx, record)),
   };
+}
+
+/** Null when an earlier version wrote it in another way: the gateway will tell again. */
+function sketchOf(bytes: Buffer): QuantileSketch | null {
+  try {
+    return QuantileSketch.deserialise(bytes);
+  } catch (error) {
+    if (error instanceof SketchBytesError) return null;
+    throw error;
+  }
 }
 
 /** An optimiser that was exchanged begins anew: the moments of another one mean nothing to it. */
@@ -270,12 +306,12 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, version, updates } = record;
+  const { before, after, updates } = record;
   const moved = await trx
     .updateTable("cohorts")
     .set({
       champion_version: after.champion.version,
-      last_version: version,
+      last_version: after.lastVersion,
       learning_rate_factor: after.rate.factor,
       smoothed_quality: after.rate.smoothedQuality,
       server_m: Buffer.from(encodeWeights(after.server.m)),
@@ -307,7 +343,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
     .values({
       cohort: record.before.cohort,
       base_version: record.before.champion.version,
-      global_version: record.version,
+      global_version: record.candidate.version,
       rule: record.rule,
       verdict: record.verdict,
       reason: record.reason,
@@ -326,13 +362,14 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
 }
 
 async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
-  const { heldOut, before } = record;
+  const { heldOut, before, candidate } = record;
+  const { scales, thresholdFactor } = candidate.fleet;
   const correct = heldOut === null ? null : (heldOut.tp + heldOut.tn) / heldOut.n;
   await trx
     .insertInto("federated_models")
     .values({
       cohort: before.cohort,
-      global_version: record.version,
+      global_version: candidate.version,
       aggregation_round: roundId,
       plan_id: before.planId,
       num_devices: sql<number>`(SELECT coalesce(sum(jsonb_array_length(c -> 'devices')), 0)
@@ -341,11 +378,13 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
       num_gateways: gatewaysOf(record),
       total_samples: samplesOf(record),
       rule: record.rule,
-      weights: Buffer.from(encodeWeights(record.candidate)),
+      weights: Buffer.from(encodeWeights(candidate.weights)),
       status: record.verdict === "promoted" ? "champion" : "rejected",
       accuracy: correct,
       loss: heldOut?.loss ?? null,
       parent_version: before.champion.version,
+      scales: scales && [...scales],
+      threshold_factor: thresholdFactor,
     })
     .execute();
 }
@@ -368,7 +407,7 @@ async function insertEvaluation(trx: Transaction<Tables>, record: RoundRecord): 
   await sql`
     INSERT INTO model_evaluations (cohort, global_version, stream, device_id, row_index, prediction_result,
                                    actual_result, is_correct, score, threshold, confidence)
-    SELECT ${record.before.cohort}, ${record.version}, e.stream, e.stream, e.row_index, e.prediction, e.actual,
+    SELECT ${record.before.cohort}, ${record.candidate.version}, e.stream, e.stream, e.row_index, e.prediction, e.actual,
            e.prediction = e.actual, e.score, e.threshold, e.confidence
     FROM unnest(${rows.map((r) => r.stream)}::text[], ${rows.map((r) => r.rowIndex)}::int[],
                 ${rows.map((r) => r.prediction)}::smallint[], ${rows.map((r) => r.actual)}::smallint[],

@@ -2,7 +2,7 @@
 import { type Kysely, sql } from "kysely";
 import type { CohortId, GatewayId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "../ports/federation-store.ts";
-import type { GatewayStore, ReportedEpisode } from "../ports/gateway-store.ts";
+import type { GatewayStore, ReportedEpisode, ReportedStatistics } from "../ports/gateway-store.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
@@ -38,7 +38,7 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
       await db.updateTable("gateways").set({ connected: false }).where("gateway_id", "=", gateway).execute();
     },
 
-    addReport: (gateway, { episodes, cohorts, health }) =>
+    addReport: (gateway, { episodes, cohorts, statistics, health }) =>
       db.transaction().execute(async (trx) => {
         await trx
           .updateTable("gateways")
@@ -50,6 +50,14 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
           })
           .where("gateway_id", "=", gateway)
           .execute();
+        for (const told of statistics) {
+          const facts = statisticsRow(told);
+          await trx
+            .insertInto("gateway_statistics")
+            .values({ cohort: told.cohort, gateway_id: gateway, ...facts })
+            .onConflict((conflict) => conflict.columns(["cohort", "gateway_id"]).doUpdateSet(facts))
+            .execute();
+        }
         if (episodes.length === 0) return;
         await trx
           .insertInto("episodes")
@@ -111,6 +119,17 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
         .where("acknowledged_at", "is", null)
         .execute();
     },
+  };
+}
+
+function statisticsRow({ planId, globalVersion, devices, scales, ratios }: ReportedStatistics) {
+  return {
+    plan_id: planId,
+    global_version: globalVersion,
+    devices,
+    scales: scales && [...scales],
+    ratios: ratios && Buffer.from(ratios.serialise()),
+    reported_at: new Date(),
   };
 }
 

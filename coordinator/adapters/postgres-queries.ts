@@ -6,6 +6,7 @@ import {
   type CohortOverview,
   type Contributor,
   type EpisodeItem,
+  type FleetItem,
   type FleetQueries,
   FleetUnavailableError,
   type GatewayHealth,
@@ -39,8 +40,12 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
     rounds: async ({ limit, after, cohort }) => {
       const query = kysely
         .selectFrom("rounds")
-        .selectAll()
-        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+        .leftJoin("federated_models as m", (join) =>
+          join.onRef("m.cohort", "=", "rounds.cohort").onRef("m.global_version", "=", "rounds.global_version"),
+        )
+        .selectAll("rounds")
+        .select(["m.scales", "m.threshold_factor"])
+        .where(cohort === null ? ALL : sql<SqlBool>`rounds.cohort = ${cohort}`)
         .where(after === null ? ALL : sql<SqlBool>`round_id < ${after.roundId}`)
         .orderBy("round_id", "desc")
         .limit(limit + 1);
@@ -102,6 +107,8 @@ const MODEL_COLUMNS = [
   "total_samples",
   "accuracy",
   "loss",
+  "scales",
+  "threshold_factor",
   "created_at",
 ] as const;
 
@@ -231,7 +238,11 @@ function number(said: unknown): number | null {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
-function roundItem(row: Selectable<Tables["rounds"]>): RoundItem {
+type FleetColumns = Pick<Selectable<Tables["federated_models"]>, "scales" | "threshold_factor">;
+
+const fleetItem = (row: FleetColumns): FleetItem => ({ scales: row.scales, thresholdFactor: row.threshold_factor });
+
+function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
   return {
     roundId: row.round_id,
     cohort: row.cohort,
@@ -246,6 +257,7 @@ function roundItem(row: Selectable<Tables["rounds"]>): RoundItem {
     heldOut: detectionScores(row.held_out as object | null),
     championHeldOut: detectionScores(row.champion_held_out as object | null),
     baselines: baselines(row.baselines as object | null),
+    fleet: fleetItem(row),
     learningRateFactor: row.learning_rate_factor,
     openedAt: row.opened_at.toISOString(),
     closedAt: row.closed_at.toISOString(),
@@ -277,6 +289,7 @@ function modelItem(row: Pick<Selectable<Tables["federated_models"]>, (typeof MOD
     samples: row.total_samples,
     accuracy: number(row.accuracy),
     loss: number(row.loss),
+    fleet: fleetItem(row),
     createdAt: row.created_at.toISOString(),
   };
 }

@@ -84,7 +84,19 @@ export interface Tables {
     accuracy: number | null;
     loss: number | null;
     parent_version: Count | null;
+    scales: number[] | null;
+    threshold_factor: number | null;
     created_at: Time;
+  };
+  gateway_statistics: {
+    cohort: string;
+    gateway_id: string;
+    plan_id: string;
+    global_version: Count;
+    devices: number;
+    scales: number[] | null;
+    ratios: Buffer | null;
+    reported_at: Time;
   };
   held_out_streams: {
     cohort: string;

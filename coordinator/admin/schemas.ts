@@ -39,4 +39,16 @@ export const scoresSchema = z
   })
   .register(apiSchemas, { id: "Scores" });
 
+export const fleetSchema = z
+  .object({
+    scales: z
+      .array(z.number())
+      .readonly()
+      .nullable()
+      .describe("Median over the gateways of each channel's scale, in the plan's order and the channels' units"),
+    thresholdFactor: z.number().nullable().describe("The fleet's quantile of score / own median"),
+  })
+  .describe("As sent with the model; null: not known, or not asked for by the plan")
+  .register(apiSchemas, { id: "FleetStatistics" });
+
 export const time = z.iso.datetime().describe("ISO 8601, UTC");

@@ -1,5 +1,6 @@
 // A cohort as one value: what it learns, its champion, and what that means for an arriving update.
 import type { ServerState } from "../../learning/aggregation/server-optimisers.ts";
+import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
@@ -10,6 +11,8 @@ export interface GlobalModel {
   readonly weights: Float32Array;
   /** False for a plan's initial weights: a base to train from, not a detector. */
   readonly trained: boolean;
+  /** As pooled when it was made. */
+  readonly fleet: FleetStatistics;
 }
 
 export interface CohortState {

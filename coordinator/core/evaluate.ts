@@ -1,7 +1,8 @@
 // Held-out evaluation: a model meets labelled streams exactly as a gateway would meet them, and its answers are counted.
 import { initialAlarm, stepAlarm } from "../../learning/alarm.ts";
 import { type DetectedSeries, type DetectionScores, summariseDetection } from "../../learning/detection.ts";
-import { DeviceMonitor } from "../../learning/monitor.ts";
+import type { FleetStatistics } from "../../learning/fleet.ts";
+import { DeviceMonitor, type Observed, rowsToCalibrate } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
 
@@ -9,7 +10,7 @@ import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
 export interface HeldOutStream {
   readonly stream: string;
   readonly sha256: string;
-  /** In the plan's channel order. */
+  /** In the plan's channel order; NaN: the channel is missing, which only some plans allow. */
   readonly rows: readonly Float64Array[];
   readonly atMs: readonly number[];
   /** 1 = anomaly. */
@@ -43,34 +44,110 @@ export interface Baselines {
 export type ScoreRows = (x: Float32Array, rows: number) => Promise<{ scores: Float32Array; residuals: Float32Array }>;
 
 /** A gateway freezes its normaliser at every training step; so does the evaluation, every so many rows. */
-const BLOCK_ROWS = 50;
+const FREEZE_ROWS = 50;
 
-/** Rows at the head of a stream that commission and calibrate the device, label-free, and are not evaluated. */
-export function headRows(manifest: Manifest): number {
-  return manifest.commissioningRows + manifest.threshold.rows;
-}
-
+/**
+ * Every stream is met by a device of its own, row after row: its head commissions and calibrates the device, label-free,
+ * and is not evaluated. All streams advance together, so that one run scores a row of each. Null: no stream is longer
+ * than its head.
+ */
 export async function evaluateModel(
   manifest: Manifest,
   streams: readonly HeldOutStream[],
   score: ScoreRows,
+  fleet: FleetStatistics,
 ): Promise<Evaluation | null> {
-  let rows: EvaluatedRow[] = [];
-  const series: DetectedSeries[] = [];
-  let normalLoss = 0;
-  for (const stream of streams) {
-    const evaluated = await evaluateStream(manifest, stream, score);
-    rows = rows.concat(evaluated.rows);
-    series.push(detected(stream, evaluated.rows));
-    normalLoss += evaluated.normalLoss;
+  const devices: WatchedStream[] = [];
+  for (const stream of streams) devices.push(await calibrated(manifest, stream, score, fleet));
+  const longest = Math.max(0, ...streams.map(({ rows }) => rows.length));
+  for (let index = rowsToCalibrate(manifest); index < longest; index++) {
+    const here = devices.filter(({ stream }) => index < stream.rows.length);
+    await evaluateRow(manifest, here, index, score);
   }
+  const rows = devices.flatMap((device) => device.rows);
   if (rows.length === 0) return null;
+  const series = devices.map((device) => detected(device.stream, device.rows));
   const normal = rows.reduce((count, row) => count + 1 - row.actual, 0);
+  const normalLoss = devices.reduce((sum, device) => sum + device.normalLoss, 0);
   return { scores: summariseDetection(series, normal > 0 ? normalLoss / normal : null), rows };
 }
 
+interface WatchedStream {
+  readonly stream: HeldOutStream;
+  readonly monitor: DeviceMonitor;
+  readonly rows: EvaluatedRow[];
+  /** Sum over its normal rows of half the sum of squared residuals. */
+  normalLoss: number;
+}
+
+async function calibrated(
+  manifest: Manifest,
+  stream: HeldOutStream,
+  score: ScoreRows,
+  fleet: FleetStatistics,
+): Promise<WatchedStream> {
+  const monitor = new DeviceMonitor(manifest);
+  monitor.adoptFleet(fleet);
+  for (const [index, row] of stream.rows.slice(0, rowsToCalibrate(manifest)).entries()) {
+    const atMs = stream.atMs[index] ?? 0;
+    const observed = monitor.observe(row, atMs);
+    if (observed !== null) monitor.judge({ row, observed, score: 0, threshold: null, atMs });
+  }
+  monitor.freeze();
+  const calibration = monitor.calibrationFeatures();
+  if (calibration.rows > 0) monitor.calibrate((await score(calibration.x, calibration.rows)).scores);
+  return { stream, monitor, rows: [], normalLoss: 0 };
+}
+
+async function evaluateRow(
+  manifest: Manifest,
+  devices: readonly WatchedStream[],
+  index: number,
+  score: ScoreRows,
+): Promise<void> {
+  const observed = devices.map(({ stream, monitor }) =>
+    monitor.observe(stream.rows[index] as Float64Array, stream.atMs[index] ?? 0),
+  );
+  const x = new Float32Array(devices.length * manifest.featureCount);
+  for (const [i, row] of observed.entries()) if (row !== null) x.set(row.features, i * manifest.featureCount);
+  const { scores, residuals } = await score(x, devices.length);
+  const columns = manifest.residualChannels.length;
+  for (const [i, device] of devices.entries()) {
+    const row = observed[i];
+    const residual = residuals.subarray(i * columns, (i + 1) * columns);
+    if (row) judgeRow(device, index, row, { score: Number(scores[i]), residual });
+    if ((index + 1) % FREEZE_ROWS === 0) device.monitor.freeze();
+  }
+}
+
+function judgeRow(
+  device: WatchedStream,
+  index: number,
+  observed: Observed,
+  scored: { readonly score: number; readonly residual: Float32Array },
+): void {
+  const { stream, monitor } = device;
+  const { threshold } = monitor;
+  if (threshold === null) return;
+  const score = monitor.smooth(scored.score);
+  const row = stream.rows[index] as Float64Array;
+  const judgement = monitor.judge({ row, observed, score, threshold, atMs: stream.atMs[index] ?? 0 });
+  const actual = stream.labels[index] === 1 ? 1 : 0;
+  if (actual === 0) device.normalLoss += scored.residual.reduce((sum, square) => sum + square, 0) / 2;
+  device.rows.push({
+    stream: stream.stream,
+    rowIndex: index,
+    prediction: judgement.over ? 1 : 0,
+    actual,
+    score,
+    threshold,
+    confidence: monitor.confidence(score) ?? 0,
+    alarm: judgement.active ? 1 : 0,
+  });
+}
+
 /** Devices have thresholds of their own, so pooled ranking is by score relative to the threshold. */
-function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): DetectedSeries {
+export function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): DetectedSeries {
   return {
     scores: Float64Array.from(rows, (row) => row.score / row.threshold),
     predictions: Uint8Array.from(rows, (row) => row.prediction),
@@ -82,7 +159,7 @@ function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): Detecte
 
 /** The answers that cost nothing, on the same rows as the models. */
 export function evaluateBaselines(manifest: Manifest, streams: readonly HeldOutStream[]): Baselines | null {
-  const head = headRows(manifest);
+  const head = rowsToCalibrate(manifest);
   if (streams.every((stream) => stream.rows.length <= head)) return null;
   const answers = (answer: (stream: HeldOutStream) => DetectedSeries) => summariseDetection(streams.map(answer), null);
   return {
@@ -100,84 +177,24 @@ function constant(stream: HeldOutStream, head: number, answer: 0 | 1): DetectedS
   return { scores: new Float64Array(labels.length), predictions: flags, alarms: flags, labels, atMs };
 }
 
+/** A missing channel keeps its last value, 0 before its first. */
+function filled(rows: readonly Float64Array[]): Float64Array[] {
+  let last = new Float64Array(rows[0]?.length ?? 0);
+  return rows.map((row) => {
+    last = row.map((value, channel) => (Number.isNaN(value) ? Number(last[channel]) : value));
+    return last;
+  });
+}
+
 /** As an agent without a model would: the same alarm over the robust z-score. */
 function zScored(manifest: Manifest, stream: HeldOutStream, head: number): DetectedSeries {
   const detector = new RobustZScore(manifest.channels.length);
   const series = constant(stream, head, 0);
-  const scores = Float64Array.from(stream.rows, (row) => detector.score(row)?.score ?? 0).subarray(head);
+  const scores = Float64Array.from(filled(stream.rows), (row) => detector.score(row)?.score ?? 0).subarray(head);
   let alarm = initialAlarm;
   const alarms = Uint8Array.from(scores, (score, i) => {
     alarm = stepAlarm(alarm, { score, threshold: Z_THRESHOLD, atMs: series.atMs[i] ?? 0 });
     return alarm.active ? 1 : 0;
   });
   return { ...series, scores, predictions: Uint8Array.from(scores, (z) => (z > Z_THRESHOLD ? 1 : 0)), alarms };
-}
-
-async function evaluateStream(manifest: Manifest, stream: HeldOutStream, score: ScoreRows) {
-  const monitor = new DeviceMonitor(manifest);
-  const head = Math.min(headRows(manifest), stream.rows.length);
-  for (let index = 0; index < head; index++) {
-    const row = stream.rows[index] as Float64Array;
-    const features = monitor.observe(row);
-    if (features === null) continue;
-    monitor.judge({ row, features, score: 0, threshold: null, atMs: stream.atMs[index] ?? 0 });
-  }
-  monitor.freeze();
-  const calibration = monitor.calibrationFeatures();
-  if (calibration.rows > 0) monitor.calibrate((await score(calibration.x, calibration.rows)).scores);
-
-  const rows: EvaluatedRow[] = [];
-  let normalLoss = 0;
-  for (let from = head; from < stream.rows.length; from += BLOCK_ROWS) {
-    const block = await evaluateBlock(manifest, monitor, stream, from, score);
-    rows.push(...block.rows);
-    normalLoss += block.normalLoss;
-    monitor.freeze();
-  }
-  return { rows, normalLoss };
-}
-
-async function evaluateBlock(
-  manifest: Manifest,
-  monitor: DeviceMonitor,
-  stream: HeldOutStream,
-  from: number,
-  score: ScoreRows,
-) {
-  const threshold = monitor.threshold;
-  const count = Math.min(BLOCK_ROWS, stream.rows.length - from);
-  const x = new Float32Array(count * manifest.featureCount);
-  const rows: EvaluatedRow[] = [];
-  let normalLoss = 0;
-  if (threshold === null) return { rows, normalLoss };
-  for (let i = 0; i < count; i++) {
-    const features = monitor.observe(stream.rows[from + i] as Float64Array);
-    if (features !== null) x.set(features, i * manifest.featureCount);
-  }
-  const { scores, residuals } = await score(x, count);
-  const width = residuals.length / count;
-  for (let i = 0; i < count; i++) {
-    const index = from + i;
-    const rowScore = scores[i] as number;
-    const judgement = monitor.judge({
-      row: stream.rows[index] as Float64Array,
-      features: x.subarray(i * manifest.featureCount, (i + 1) * manifest.featureCount),
-      score: rowScore,
-      threshold,
-      atMs: stream.atMs[index] ?? 0,
-    });
-    const actual = stream.labels[index] === 1 ? 1 : 0;
-    if (actual === 0) normalLoss += residuals.subarray(i * width, (i + 1) * width).reduce((a, b) => a + b, 0) / 2;
-    rows.push({
-      stream: stream.stream,
-      rowIndex: index,
-      prediction: judgement.over ? 1 : 0,
-      actual,
-      score: rowScore,
-      threshold,
-      confidence: monitor.confidence(rowScore) ?? 0,
-      alarm: judgement.active ? 1 : 0,
-    });
-  }
-  return { rows, normalLoss };
 }

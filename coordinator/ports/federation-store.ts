@@ -1,10 +1,11 @@
 // What the coordinator keeps of cohorts, updates and rounds. Every method is durable before it resolves.
 
 import type { DetectionScores } from "../../learning/detection.ts";
+import type { GatewayStatistics } from "../../learning/fleet.ts";
 import type { CohortId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { Refusal } from "../core/check-update.ts";
-import type { CohortState } from "../core/cohort-state.ts";
+import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
 import type { Trend } from "../core/learning-rate.ts";
@@ -48,8 +49,7 @@ export interface RoundRecord {
   /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
   readonly before: CohortState;
   readonly after: CohortState;
-  readonly version: number;
-  readonly candidate: Float32Array;
+  readonly candidate: GlobalModel;
   readonly rule: string;
   readonly verdict: "promoted" | "rejected";
   readonly reason: string;
@@ -82,6 +82,8 @@ export interface FederationStore {
   openRound(cohort: CohortId): Promise<OpenRound>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
+  /** The latest word of each gateway of the cohort under its plan; of at most 1,000, those that spoke last. */
+  gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
   /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
   recordRound(record: RoundRecord): Promise<void>;
 }

@@ -78,6 +78,14 @@ export interface GatewayItem {
   readonly health: GatewayHealth | null;
 }
 
+/** What went with a model to the gateways; null: not known, or not asked for by the plan. */
+export interface FleetItem {
+  /** The median over the gateways of each channel's scale, in the plan's order and the channels' units. */
+  readonly scales: readonly number[] | null;
+  /** The fleet's quantile of score / own median. */
+  readonly thresholdFactor: number | null;
+}
+
 export interface RoundItem {
   readonly roundId: number;
   readonly cohort: string;
@@ -94,6 +102,8 @@ export interface RoundItem {
   /** The champion's, on the same windows. */
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
+  /** The candidate's. */
+  readonly fleet: FleetItem;
   /** In force after the round. */
   readonly learningRateFactor: number;
   readonly openedAt: string;
@@ -115,6 +125,7 @@ export interface ModelItem {
   /** On the held-out streams; null: not evaluated. */
   readonly accuracy: number | null;
   readonly loss: number | null;
+  readonly fleet: FleetItem;
   readonly createdAt: string;
 }
 

@@ -1,5 +1,6 @@
 // What the coordinator keeps of gateways: presence, reports, and which feedback they have acknowledged.
-import type { CohortId, GatewayId } from "../../learning/ids.ts";
+import type { GatewayStatistics } from "../../learning/fleet.ts";
+import type { CohortId, GatewayId, PlanId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "./federation-store.ts";
 
 /** What a gateway holds of one cohort. */
@@ -20,8 +21,17 @@ export interface GatewayHello {
 export interface GatewayReport {
   readonly episodes: readonly ReportedEpisode[];
   readonly cohorts: readonly HeldCohort[];
+  /** At most one of a cohort; in place of what the gateway said of it before. */
+  readonly statistics: readonly ReportedStatistics[];
   /** Null: not said. */
   readonly health: object | null;
+}
+
+export interface ReportedStatistics extends GatewayStatistics {
+  readonly cohort: CohortId;
+  readonly planId: PlanId;
+  /** The champion that gave the scores. */
+  readonly globalVersion: number;
 }
 
 export interface ReportedEpisode {

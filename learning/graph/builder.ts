@@ -39,6 +39,7 @@ export class GraphBuilder {
   sub = (a: Value, b: Value) => this.apply({ op: "Sub" }, a, b);
   mul = (a: Value, b: Value) => this.apply({ op: "Mul" }, a, b);
   div = (a: Value, b: Value) => this.apply({ op: "Div" }, a, b);
+  max = (a: Value, b: Value) => this.apply({ op: "Max" }, a, b);
   neg = (a: Value) => this.apply({ op: "Neg" }, a);
   sqrt = (a: Value) => this.apply({ op: "Sqrt" }, a);
   tanh = (a: Value) => this.apply({ op: "Tanh" }, a);
@@ -48,10 +49,15 @@ export class GraphBuilder {
   sum = (a: Value, axes: readonly number[]) => this.apply({ op: "ReduceSum", axes }, a);
   mean = (a: Value, axes: readonly number[]) => this.apply({ op: "ReduceMean", axes }, a);
   sumSquares = (a: Value, axes: readonly number[]) => this.apply({ op: "ReduceSumSquare", axes }, a);
+  norm = (a: Value, axes: readonly number[]) => this.apply({ op: "ReduceL2", axes }, a);
   squeeze = (a: Value, axes: readonly number[]) => this.apply({ op: "Squeeze", axes }, a);
   unsqueeze = (a: Value, axes: readonly number[]) => this.apply({ op: "Unsqueeze", axes }, a);
-  columns = (a: Value, start: number, end: number) => this.apply({ op: "Slice", start, end }, a);
-  pad = (a: Value, before: number, after: number) => this.apply({ op: "Pad", before, after }, a);
+  slice = (a: Value, axis: number, start: number, end: number) => this.apply({ op: "Slice", axis, start, end }, a);
+  pad = (a: Value, axis: number, before: number, after: number) => this.apply({ op: "Pad", axis, before, after }, a);
+  concat = (parts: readonly Value[], axis: number) => this.apply({ op: "Concat", axis }, ...parts);
+  reshape = (a: Value, shape: Shape) => this.apply({ op: "Reshape", shape }, a);
+  clip = (a: Value, limit: number) => this.apply({ op: "Clip", limit }, a);
+  largest = (a: Value, count: number) => this.apply({ op: "TopK", count }, a);
   broadcastLike = (a: Value, like: Value) => this.apply({ op: "BroadcastLike" }, a, like);
   size = (a: Value) => this.apply({ op: "Size" }, a);
 

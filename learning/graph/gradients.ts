@@ -7,7 +7,8 @@ import { broadcastAxes } from "./shapes.ts";
 /**
  * The gradients of `output` with respect to each of `wrt`, times `seed`; each has the shape of its value. A seed of one
  * gives the gradients themselves; a seed of −lr gives the steps of gradient descent without a further multiplication.
- * `seed` has the shape of `output`. Throws GraphError if `output` does not depend on one of `wrt`.
+ * `seed` has the shape of `output`. Throws GraphError if `output` does not depend on one of `wrt`, or does so through an
+ * operation whose gradient is not written here.
  */
 export function gradients(b: GraphBuilder, output: Value, seed: Value, wrt: readonly Value[]): Value[] {
   if (!sameShape(output.shape, seed.shape)) throw new GraphError(`seed [${seed.shape}] is not like [${output.shape}]`);
@@ -44,16 +45,24 @@ function dependents(nodes: readonly Node[], values: readonly Value[]): Set<strin
 /** One for each input that has a gradient; called only for the inputs whose gradient is wanted, so that no needless node is written. */
 type Terms = (() => Value)[];
 
-/** `x`, `y`: the node's inputs; `out`: what it computed; `d`: the gradient of its output. */
+/** `x`, `y`, `c`: the node's inputs, as `all`; `out`: what it computed; `d`: the gradient of its output. */
 type Rule<Name extends OperationName> = (
   b: GraphBuilder,
-  given: { x: Value; y: Value; c: Value | undefined; out: Value; d: Value; node: Node & { op: Name } },
+  given: {
+    x: Value;
+    y: Value;
+    c: Value | undefined;
+    all: readonly Value[];
+    out: Value;
+    d: Value;
+    node: Node & { op: Name };
+  },
 ) => Terms;
 
 function termsOf(b: GraphBuilder, node: Node, inputs: readonly Value[], d: Value): Terms {
   const [x, y, c] = inputs as [Value, Value, Value | undefined];
   const rule = rules[node.op] as Rule<OperationName>;
-  return rule(b, { x, y, c, out: node.output, d, node });
+  return rule(b, { x, y, c, all: inputs, out: node.output, d, node });
 }
 
 /** The gradient of a value that was broadcast: the sum over all places it was repeated to. */
@@ -64,6 +73,15 @@ function sumTo(b: GraphBuilder, d: Value, value: Value): Value {
   const ones = axes.filter((axis) => axis >= missing).map((axis) => axis - missing);
   const sum = b.sum(d, axes);
   return ones.length > 0 ? b.unsqueeze(sum, ones) : sum;
+}
+
+const sizeOf = (value: Value, axis: number) => value.shape[axis] as number;
+
+/** For operations that no loss here is made of: a gradient of zero would be a mistake that nobody sees. */
+function refusals(op: OperationName, inputs: number): Terms {
+  return Array.from({ length: inputs }, () => () => {
+    throw new GraphError(`${op} has no gradient here`);
+  });
 }
 
 /** The inverse of a reduction over `axes`: every element reduced gets the gradient of its sum. */
@@ -92,10 +110,23 @@ const rules: { readonly [Name in OperationName]: Rule<Name> } = {
     () => b.broadcastLike(spread(b, b.div(b.mul(d, b.size(out)), b.size(x)), node.axes), x),
   ],
   ReduceSumSquare: (b, { x, d, node }) => [() => b.mul(x, spread(b, b.add(d, d), node.axes))],
+  ReduceL2: (b, { x, out, d, node }) => [() => b.mul(x, spread(b, b.div(d, out), node.axes))],
   Squeeze: (b, { d, node }) => [() => b.unsqueeze(d, node.axes)],
   Unsqueeze: (b, { d, node }) => [() => b.squeeze(d, node.axes)],
-  Slice: (b, { x, d, node }) => [() => b.pad(d, node.start, (x.shape[1] as number) - node.end)],
-  Pad: (b, { x, d, node }) => [() => b.columns(d, node.before, node.before + (x.shape[1] as number))],
+  Slice: (b, { x, d, node }) => [() => b.pad(d, node.axis, node.start, sizeOf(x, node.axis) - node.end)],
+  Pad: (b, { x, d, node }) => [() => b.slice(d, node.axis, node.before, node.before + sizeOf(x, node.axis))],
+  Concat: (b, { all, d, node: { axis } }) => {
+    let end = 0;
+    return all.map((part) => {
+      const start = end;
+      end += sizeOf(part, axis);
+      return () => b.slice(d, axis, start, start + sizeOf(part, axis));
+    });
+  },
+  Reshape: (b, { x, d }) => [() => b.reshape(d, x.shape)],
+  Max: () => refusals("Max", 2),
+  Clip: () => refusals("Clip", 1),
+  TopK: () => refusals("TopK", 1),
   BroadcastLike: (b, { x, d }) => [() => sumTo(b, d, x)],
   Size: () => [],
 };

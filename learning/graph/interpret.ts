@@ -1,4 +1,4 @@
-// Computes a graph in plain float64: slow and obvious, the yardstick for gradients and for the ONNX encoding.
+// Computes a graph in plain float64: obvious and not quick, the yardstick for gradients and for the ONNX encoding.
 import { type Graph, GraphError, type Node } from "./graph.ts";
 import { outputShape } from "./shapes.ts";
 
@@ -41,6 +41,7 @@ const binary = {
   Sub: (x: number, y: number) => x - y,
   Mul: (x: number, y: number) => x * y,
   Div: (x: number, y: number) => x / y,
+  Max: Math.max,
 };
 
 function compute(node: Node, inputs: readonly Tensor[]): Tensor {
@@ -58,6 +59,7 @@ function compute(node: Node, inputs: readonly Tensor[]): Tensor {
     case "Sub":
     case "Mul":
     case "Div":
+    case "Max":
       return elementwise(shape, a, b, binary[node.op]);
     case "Neg":
     case "Sqrt":
@@ -82,13 +84,22 @@ function compute(node: Node, inputs: readonly Tensor[]): Tensor {
         shape,
         sums(a, node.axes, (x) => x * x),
       );
+    case "ReduceL2":
+      return tensor(shape, sums(a, node.axes, (x) => x * x).map(Math.sqrt));
     case "Squeeze":
     case "Unsqueeze":
+    case "Reshape":
       return { shape, data: a.data };
     case "Slice":
-      return columns(a, shape, node.start);
+      return moved(a, shape, node.axis, -node.start);
     case "Pad":
-      return columns(a, shape, -node.before);
+      return moved(a, shape, node.axis, node.before);
+    case "Concat":
+      return concat(inputs, shape, node.axis);
+    case "Clip":
+      return { shape, data: a.data.map((x) => Math.max(-node.limit, Math.min(node.limit, x))) };
+    case "TopK":
+      return largest(a, shape, node.count);
     case "BroadcastLike":
       return fill(shape, (index) => at(a, index));
     case "Size":
@@ -119,11 +130,19 @@ function at({ shape, data }: Tensor, index: readonly number[]): number {
 }
 
 function elementwise(shape: readonly number[], a: Tensor, b: Tensor, f: (x: number, y: number) => number): Tensor {
+  const whole = elements(shape);
+  if (a.data.length === whole && b.data.length === whole)
+    return { shape, data: a.data.map((x, i) => f(x, Number(b.data[i]))) };
+  if (a.data.length === whole && b.data.length === 1)
+    return { shape, data: a.data.map((x) => f(x, Number(b.data[0]))) };
+  if (b.data.length === whole && a.data.length === 1)
+    return { shape, data: b.data.map((y) => f(Number(a.data[0]), y)) };
   return fill(shape, (index) => f(at(a, index), at(b, index)));
 }
 
 /** The sums of f(x) over `axes`, row-major in the axes that remain. */
 function sums(a: Tensor, axes: readonly number[], f: (x: number) => number): Float64Array {
+  if (axes.length === a.shape.length) return Float64Array.of(a.data.reduce((sum, x) => sum + f(x), 0));
   const kept = a.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
   const totals = new Float64Array(elements(kept));
   const places = fill(kept, () => 0);
@@ -141,15 +160,63 @@ function transposed(a: Tensor): Tensor {
 }
 
 function matrixProduct(a: Tensor, b: Tensor): Tensor {
-  return fill([a.shape[0] ?? 0, b.shape[1] ?? 0], ([row = 0, column = 0]) => {
-    let sum = 0;
-    for (let inner = 0; inner < (a.shape[1] ?? 0); inner++) sum += at(a, [row, inner]) * at(b, [inner, column]);
-    return sum;
-  });
+  const [rows = 0, inner = 0] = a.shape;
+  const columns = b.shape[1] ?? 0;
+  const data = new Float64Array(rows * columns);
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < inner; k++) {
+      const factor = Number(a.data[row * inner + k]);
+      for (let column = 0; column < columns; column++) {
+        const into = row * columns + column;
+        data[into] = Number(data[into]) + factor * Number(b.data[k * columns + column]);
+      }
+    }
+  }
+  return { shape: [rows, columns], data };
 }
 
-/** A matrix of `shape` whose column j is column j + `shift` of `a`, or zero where there is none. */
-function columns(a: Tensor, shape: readonly number[], shift: number): Tensor {
-  const exists = (column: number) => column >= 0 && column < (a.shape[1] ?? 0);
-  return fill(shape, ([row = 0, column = 0]) => (exists(column + shift) ? at(a, [row, column + shift]) : 0));
+/** Elements of the axes from `axis` on: they lie side by side. */
+const blockOf = ({ shape }: Tensor, axis: number) => elements(shape.slice(axis));
+
+/** Copies each block of `from` into that of `to` which has the same place before `axis`, `by` elements further on. */
+function copyBlocks(from: Tensor, to: Tensor, axis: number, by: number): void {
+  const [length, stride] = [blockOf(from, axis), blockOf(to, axis)];
+  for (let block = 0; block * stride < to.data.length; block++) {
+    const start = Math.max(0, -by);
+    const end = Math.min(length, stride - by);
+    const values = from.data.subarray(block * length + start, block * length + end);
+    to.data.set(values, block * stride + start + by);
+  }
+}
+
+/** A tensor of `shape` that holds `a` moved by `by` places along `axis`, cut off or padded with zeros. */
+function moved(a: Tensor, shape: readonly number[], axis: number, by: number): Tensor {
+  const result = { shape, data: new Float64Array(elements(shape)) };
+  copyBlocks(a, result, axis, by * blockOf(a, axis + 1));
+  return result;
+}
+
+function concat(inputs: readonly Tensor[], shape: readonly number[], axis: number): Tensor {
+  const result = { shape, data: new Float64Array(elements(shape)) };
+  let start = 0;
+  for (const input of inputs) {
+    copyBlocks(input, result, axis, start);
+    start += blockOf(input, axis);
+  }
+  return result;
+}
+
+function largest(a: Tensor, shape: readonly number[], count: number): Tensor {
+  const columns = a.shape[1] ?? 0;
+  const rows = Array.from({ length: a.shape[0] ?? 0 }, (_, row) =>
+    a.data
+      .slice(row * columns, (row + 1) * columns)
+      .sort()
+      .reverse()
+      .subarray(0, count),
+  );
+  return tensor(
+    shape,
+    rows.flatMap((row) => [...row]),
+  );
 }

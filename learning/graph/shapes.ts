@@ -28,12 +28,39 @@ function gemmShape(operation: Operation & { op: "Gemm" }, a: Shape, b: Shape, c:
   return product;
 }
 
-function matrix(op: string, shape: Shape): readonly [Dimension, number] {
-  const [rows, columns] = shape;
-  if (shape.length !== 2 || rows === undefined || typeof columns !== "number") {
-    throw new GraphError(`${op} takes a matrix with a fixed number of columns, not [${shape}]`);
+function fixedSize(op: string, shape: Shape, axis: number): number {
+  const size = shape[axis];
+  if (typeof size !== "number") throw new GraphError(`${op}: axis ${axis} of [${shape}] has no fixed size`);
+  return size;
+}
+
+function concatShape(inputs: readonly Shape[], axis: number): Shape {
+  const [first = []] = inputs;
+  const alike = (shape: Shape) =>
+    shape.length === first.length && shape.every((size, at) => at === axis || size === first[at]);
+  if (!inputs.every(alike)) throw new GraphError(`Concat: ${inputs.map((shape) => `[${shape}]`)} do not fit`);
+  const size = inputs.reduce((sum, shape) => sum + fixedSize("Concat", shape, axis), 0);
+  return first.with(axis, size);
+}
+
+/** How many times N and how many fixed elements a shape has; a fixed shape has 0 times N. */
+function volume(shape: Shape): { readonly perRow: boolean; readonly elements: number } {
+  const symbols = shape.filter((size) => typeof size === "string");
+  if (symbols.length > 1) throw new GraphError(`[${shape}] holds N more than once`);
+  const factor = (size: Dimension) => (typeof size === "number" ? size : Number(size.split("*")[1] ?? 1));
+  return { perRow: symbols.length === 1, elements: shape.reduce<number>((product, size) => product * factor(size), 1) };
+}
+
+/** Sizes that are known now (the interpreter's shapes hold no N) take the place of the symbolic one. */
+function reshaped(from: Shape, to: Shape): Shape {
+  const [have, want] = [volume(from), volume(to)];
+  if (!have.perRow && want.perRow) {
+    const fixed = to.reduce<number>((product, size) => product * (typeof size === "number" ? size : 1), 1);
+    if (have.elements % fixed === 0) return to.map((size) => (typeof size === "number" ? size : have.elements / fixed));
   }
-  return [rows, columns];
+  if (have.perRow !== want.perRow || have.elements !== want.elements)
+    throw new GraphError(`[${from}] cannot take the shape [${to}]`);
+  return to;
 }
 
 function withoutAxes(op: string, shape: Shape, axes: readonly number[]): Shape {
@@ -59,23 +86,36 @@ export function outputShape(operation: Operation, inputs: readonly Shape[]): Sha
     case "Sub":
     case "Mul":
     case "Div":
+    case "Max":
       return broadcastShape(a, b);
     case "ReduceSum":
     case "ReduceMean":
     case "ReduceSumSquare":
+    case "ReduceL2":
     case "Squeeze":
       return withoutAxes(operation.op, a, operation.axes);
     case "Unsqueeze":
       return withAxes(a, operation.axes);
     case "Slice": {
-      const [rows, columns] = matrix("Slice", a);
-      const { start, end } = operation;
-      if (start < 0 || end <= start || end > columns) throw new GraphError(`[${a}] lacks columns [${start}, ${end})`);
-      return [rows, end - start];
+      const { axis, start, end } = operation;
+      const size = fixedSize("Slice", a, axis);
+      if (start < 0 || end <= start || end > size)
+        throw new GraphError(`[${a}] lacks elements [${start}, ${end}) of axis ${axis}`);
+      return a.with(axis, end - start);
     }
     case "Pad": {
-      const [rows, columns] = matrix("Pad", a);
-      return [rows, operation.before + columns + operation.after];
+      const { axis, before, after } = operation;
+      return a.with(axis, before + fixedSize("Pad", a, axis) + after);
+    }
+    case "Concat":
+      return concatShape(inputs, operation.axis);
+    case "Reshape":
+      return reshaped(a, operation.shape);
+    case "TopK": {
+      const columns = fixedSize("TopK", a, 1);
+      if (a.length !== 2 || operation.count > columns)
+        throw new GraphError(`[${a}] does not have ${operation.count} columns`);
+      return a.with(1, operation.count);
     }
     case "BroadcastLike":
       return b;

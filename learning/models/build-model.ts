@@ -1,15 +1,22 @@
 // The graphs and the weight layout of the model that a plan asks for.
 import { featureLayout } from "../features.ts";
-import type { Graph } from "../graph/graph.ts";
-import type { PlanSettings, WeightTensor } from "../plan.ts";
-import { type Regression, regressionGraphs } from "./regression.ts";
+import type { GraphBuilder } from "../graph/builder.ts";
+import type { Graph, Value } from "../graph/graph.ts";
+import type { ModelSettings, PlanSettings, WeightTensor } from "../plan.ts";
+import { type Convolutions, conv, convWeights } from "./conv.ts";
+import { dense, denseWeights } from "./dense.ts";
+import { crossEntropy, errorLoss } from "./losses.ts";
+import { errorScoreGraph, probabilityScoreGraph } from "./score-graph.ts";
+import { type Objective, type TrainGraph, trainGraph } from "./train-graph.ts";
 
 export interface Model {
   readonly weights: readonly WeightTensor[];
   /** For each column of the score graph's `residual`, the index of the channel it speaks of. */
   readonly residualChannels: readonly number[];
+  /** As scoreSignature says. */
   readonly score: Graph;
-  readonly train: Graph;
+  /** As trainSignature says. */
+  readonly train: TrainGraph;
 }
 
 export class ModelError extends Error {
@@ -19,33 +26,106 @@ export class ModelError extends Error {
   }
 }
 
-/** Throws ModelError if the model does not fit the features. */
+/** Throws ModelError if model, features, loss and score do not fit each other. */
 export function buildModel(settings: PlanSettings): Model {
+  return settings.model.kind === "classifier"
+    ? classifier(settings, settings.model.hidden)
+    : errorModel(settings, settings.model);
+}
+
+type ErrorModelSettings = Exclude<ModelSettings, { kind: "classifier" }>;
+
+/** A model that says what a row should be: its errors are what is abnormal about the row. */
+function errorModel(settings: PlanSettings, model: ErrorModelSettings): Model {
+  const { loss } = settings.training;
+  if (loss.kind === "cross_entropy")
+    throw new ModelError(
+      `a ${model.kind} needs training.loss of kind squared or huber; cross_entropy is a classifier's`,
+    );
+  const { channelOf, ...network } = errorNetwork(settings, model);
+  const { largest } = settings.score;
+  if (largest !== null && largest > channelOf.length)
+    throw new ModelError(
+      `score.largest of ${largest} must be null or 1 to ${channelOf.length}, the model's errors a row`,
+    );
+  return {
+    weights: network.layout,
+    residualChannels: channelOf,
+    score: errorScoreGraph(network, largest),
+    train: trainGraph({ ...network, loss: (b, error) => errorLoss(b, error, loss) }, settings.training),
+  };
+}
+
+type Network = Pick<Objective, "featureCount" | "layout" | "output">;
+/** Its output is prediction less target, [N,R]; `channelOf` is of R. */
+type ErrorNetwork = Network & { readonly channelOf: readonly number[] };
+
+function errorNetwork(settings: PlanSettings, model: ErrorModelSettings): ErrorNetwork {
   const { featureCount, channelOf } = featureLayout(settings);
-  const { hidden } = settings.model;
-  const all = { start: 0, end: featureCount };
-  switch (settings.model.kind) {
-    case "dense_autoencoder": {
-      if (hidden.length === 0) throw new ModelError("a dense_autoencoder needs at least one hidden layer");
-      return { ...regressionGraphs({ featureCount, from: all, to: all, hidden }), residualChannels: channelOf };
+  const reconstructs = (layout: WeightTensor[], prediction: Objective["output"]): ErrorNetwork => ({
+    featureCount,
+    channelOf,
+    layout,
+    output: (b, x, weights) => b.sub(prediction(b, x, weights), x),
+  });
+  switch (model.kind) {
+    case "dense_autoencoder":
+      if (model.hidden.length === 0) throw new ModelError("a dense_autoencoder needs at least one hidden layer");
+      return reconstructs(denseWeights([featureCount, ...model.hidden, featureCount]), dense);
+    case "conv_autoencoder": {
+      const convolutions = convolutionsOf(settings, model);
+      return reconstructs(convWeights(convolutions), (b, x, weights) => conv(b, x, weights, convolutions));
     }
-    case "dense_forecaster": {
-      const { from, to } = forecasterColumns(settings, featureCount);
-      return {
-        ...regressionGraphs({ featureCount, from, to, hidden }),
-        residualChannels: channelOf.slice(to.start, to.end),
-      };
-    }
+    case "dense_forecaster":
+      return forecaster(settings, model.hidden);
   }
 }
 
+function convolutionsOf(
+  settings: PlanSettings,
+  { filters, kernel }: ModelSettings & { kind: "conv_autoencoder" },
+): Convolutions {
+  const channels = settings.channels.length;
+  return { rows: windowRows(settings, kernel, "the kernel's"), kernel, widths: [channels, ...filters, channels] };
+}
+
 /** The window's last row is predicted from the rows before it. */
-function forecasterColumns(
-  { channels, features }: PlanSettings,
-  featureCount: number,
-): Pick<Regression, "from" | "to"> {
-  if (features.windowRows < 2) throw new ModelError("a dense_forecaster needs features.windowRows of at least 2");
-  if (features.rolling.length > 0) throw new ModelError("a dense_forecaster needs features.rolling to be empty");
-  const lastRow = featureCount - channels.length;
-  return { from: { start: 0, end: lastRow }, to: { start: lastRow, end: featureCount } };
+function forecaster(settings: PlanSettings, hidden: readonly number[]): ErrorNetwork {
+  const { featureCount, channelOf } = featureLayout(settings);
+  windowRows(settings, 2, "one to predict and one to predict it from");
+  const before = featureCount - settings.channels.length;
+  return {
+    featureCount,
+    channelOf: channelOf.slice(before),
+    layout: denseWeights([before, ...hidden, featureCount - before]),
+    output: (b: GraphBuilder, x: Value, weights: readonly Value[]) =>
+      b.sub(dense(b, b.slice(x, 1, 0, before), weights), b.slice(x, 1, before, featureCount)),
+  };
+}
+
+/** The length of the window that the features must be, and nothing else. */
+function windowRows({ model, features }: PlanSettings, least: number, why: string): number {
+  const [column, ...others] = features.columns;
+  if (column?.kind !== "window" || others.length > 0)
+    throw new ModelError(`a ${model.kind} needs features.columns to be exactly one of kind window`);
+  if (column.rows < least)
+    throw new ModelError(`a ${model.kind} needs a window of at least ${least} rows (${why}), not ${column.rows}`);
+  return column.rows;
+}
+
+function classifier(settings: PlanSettings, hidden: readonly number[]): Model {
+  const { score, training } = settings;
+  if (training.loss.kind !== "cross_entropy")
+    throw new ModelError(`a classifier needs training.loss of kind cross_entropy, not ${training.loss.kind}`);
+  if (score.largest !== null)
+    throw new ModelError("a classifier needs score.largest to be null: its score is a probability");
+  const { featureCount, channelOf } = featureLayout(settings);
+  const layout = denseWeights([featureCount, ...hidden, 1]);
+  const network: Network = { featureCount, layout, output: (b, x, weights) => b.squeeze(dense(b, x, weights), [1]) };
+  return {
+    weights: layout,
+    residualChannels: channelOf,
+    score: probabilityScoreGraph(network),
+    train: trainGraph({ ...network, loss: (b, logit) => crossEntropy(b, logit, b.input("y", ["N"])) }, training),
+  };
 }

@@ -9,6 +9,7 @@ import type { Episode } from "../../agent/core/episode.ts";
 import type { AgentStore, Slot } from "../../agent/ports/agent-store.ts";
 import type { Update } from "../../agent/ports/coordinator-link.ts";
 import type { Plan } from "../../agent/ports/plan.ts";
+import { noFleet } from "../../learning/fleet.ts";
 import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
@@ -48,16 +49,20 @@ const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode
   severity: "minor",
   score: 6,
   threshold: 5,
+  ruleThreshold: null,
   confidence: 0.5,
   contributors: [{ channel: "flow", share: 1, value: 3, expected: [1, 2], unit: "" }],
   startedAtMs: 1000,
   updatedAtMs: 2000,
+  lastOverAtMs: 1900,
   count: 3,
+  ack: null,
 });
 
 const slot: Slot = {
   globalVersion: 3,
   trained: true,
+  fleet: { scales: Float64Array.of(0.1, 2), thresholdFactor: 2.5 },
   base: Float32Array.of(1, 2),
   local: Float32Array.of(1.5, 2.5),
   localSteps: 12,
@@ -84,6 +89,8 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(back).toMatchObject({ learningRateFactor: 1.05, slot });
     store.learning.saveFactor(PUMPS, 1.2);
     expect(reopen().learning.cohort(PUMPS)?.learningRateFactor).toBe(1.2);
+    store.learning.saveSlot(PUMPS, { ...slot, fleet: noFleet });
+    expect(reopen().learning.cohort(PUMPS)?.slot?.fleet).toEqual(noFleet);
     expect(back?.plan.planId).toBe(PLAN.planId);
     expect(back?.plan.manifest).toEqual(PLAN.manifest);
   });
@@ -180,6 +187,16 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(again.alerts.episodes()).toHaveLength(1);
   });
 
+  test("an episode is found by its id, with what operators said of it", () => {
+    const { store, reopen } = open();
+    const ack = { action: "confirm", atMs: 5000, movedThreshold: false } as const;
+    store.alerts.saveEpisode(episodeOf("a1"));
+    store.alerts.saveEpisode({ ...episodeOf("a2"), ack });
+    const again = reopen();
+    expect(again.alerts.episode("a2")).toEqual({ ...episodeOf("a2"), ack });
+    expect(again.alerts.episode("a3")).toBeNull();
+  });
+
   test("cleared episodes are bounded, active ones are kept", () => {
     const { store } = open();
     store.alerts.saveEpisode(episodeOf("active"));
@@ -253,6 +270,21 @@ test.each([
   store.learning.startPlan(PUMPS, PLAN);
   store.close();
   expect(new SqliteStore(path, { nowMs: 5678 }).quarantined).toBeNull();
+});
+
+test("a file from before fleet statistics keeps its slot and knows nothing of the fleet", () => {
+  const path = join(folder, "earlier", "agent.sqlite");
+  const before = new SqliteStore(path, { nowMs: 0 });
+  before.learning.startPlan(PUMPS, PLAN);
+  before.learning.saveSlot(PUMPS, slot);
+  before.close();
+  const database = new Database(path);
+  database.exec("ALTER TABLE cohorts DROP COLUMN fleet");
+  database.pragma("user_version = 1");
+  database.close();
+  const store = new SqliteStore(path, { nowMs: 0 });
+  expect(store.learning.cohort(PUMPS)?.slot).toEqual({ ...slot, fleet: noFleet });
+  store.close();
 });
 
 test("a file of a later version is left alone and named", () => {

@@ -1,43 +1,50 @@
 import { expect, test } from "vitest";
 import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
-import { evaluateModel, type HeldOutStream, headRows } from "../../coordinator/core/evaluate.ts";
+import {
+  evaluateBaselines,
+  evaluateModel,
+  type HeldOutStream,
+  type ScoreRows,
+} from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
-import { DeviceMonitor } from "../../learning/monitor.ts";
+import { noFleet } from "../../learning/fleet.ts";
+import { DeviceMonitor, rowsToCalibrate } from "../../learning/monitor.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { vusPr } from "../../learning/vus.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
-import { PlanModel } from "../../runtime/plan-model.ts";
+import { initialOptimiserState, PlanModel, type TrainingPoint } from "../../runtime/plan-model.ts";
+import { gatedFeatures } from "../support/front-end-plan.ts";
 import { plantStream } from "../support/held-out.ts";
 import { pumpPlan } from "../support/plan-settings.ts";
 
 const { planId, bytes } = encodeBundle(compilePlan(pumpPlan));
 const plan = decodeBundle(bytes, planId);
 const running = new AbortController().signal;
-const streams = [0, 1, 2].map((pump) => plantStream(pump, 1200, headRows(plan.manifest) + 50));
+const streams = [0, 1, 2].map((pump) => plantStream(pump, 1200, rowsToCalibrate(plan.manifest) + 50));
 
 /** Weights that have learned something of pumps, by the plan's own training graph on rows of other pumps. */
 async function trainedWeights(): Promise<Float32Array> {
   const model = await PlanModel.load(plan);
-  let weights = plan.initialWeights;
+  const base = plan.initialWeights;
+  let point: TrainingPoint = { weights: base, state: initialOptimiserState(plan.manifest) };
   for (const pump of [10, 11, 12]) {
     const monitor = new DeviceMonitor(plan.manifest);
-    const features = plantStream(pump, 1100, Number.POSITIVE_INFINITY).rows.flatMap((row) => [
-      ...(monitor.observe(row) ?? []),
-    ]);
+    const { rows, atMs } = plantStream(pump, 1100, Number.POSITIVE_INFINITY);
+    const features = rows.flatMap((row, index) => [...(monitor.observe(row, Number(atMs[index]))?.features ?? [])]);
     const x = Float32Array.from(features);
     for (let pass = 0; pass < 20; pass++) {
       const batch = 50 * plan.manifest.featureCount;
       for (let from = 0; from + batch <= x.length; from += batch) {
-        ({ weights } = await model.train(weights, x.subarray(from, from + batch), 50, 0.01));
+        point = await model.train({ ...point, base }, { x: x.subarray(from, from + batch), y: null, rows: 50 }, 0.01);
       }
     }
   }
   await model.release();
-  return weights;
+  return point.weights;
 }
 
 function shuffled(stream: HeldOutStream, seed: number): HeldOutStream {
-  const head = headRows(plan.manifest);
+  const head = rowsToCalibrate(plan.manifest);
   const random = seededRandom(seed);
   const labels = stream.labels.slice();
   for (let i = labels.length - 1; i > head; i--) {
@@ -54,8 +61,8 @@ test("with the labels of every held-out stream shuffled, row and event scores fa
     plan,
     streams.map((stream, index) => shuffled(stream, index + 1)),
   );
-  const real = (await honest.evaluate(weights, running))?.scores;
-  const chance = (await blind.evaluate(weights, running))?.scores;
+  const real = (await honest.evaluate(weights, noFleet, running))?.scores;
+  const chance = (await blind.evaluate(weights, noFleet, running))?.scores;
   await Promise.all([honest.close(), blind.close()]);
   if (!real || !chance) throw new Error("nothing was evaluated");
 
@@ -80,15 +87,19 @@ test("with the labels of every held-out stream shuffled, row and event scores fa
 
 /** A stream whose rows behind the head, two seconds apart, score what they are told to against a threshold of 1. */
 async function evaluatedAs(scores: Float32Array, labels: Uint8Array) {
-  const head = headRows(plan.manifest);
+  const head = rowsToCalibrate(plan.manifest);
   const stream = plantStream(0, head + scores.length, Number.POSITIVE_INFINITY);
-  const told = [new Float32Array(plan.manifest.threshold.rows).fill(1)];
-  for (let from = 0; from < scores.length; from += 50) told.push(scores.slice(from, from + 50));
   const allLabels = Uint8Array.from([...new Uint8Array(head), ...labels]);
+  const calibration = new Float32Array(plan.manifest.threshold.rows).fill(1);
+  let next = 0;
   const evaluation = await evaluateModel(
     plan.manifest,
     [{ ...stream, atMs: stream.rows.map((_, index) => 2000 * index), labels: allLabels }],
-    async (_, rows) => ({ scores: told.shift() as Float32Array, residuals: new Float32Array(rows) }),
+    async (_, rows) => ({
+      scores: rows === 1 ? scores.slice(next, ++next) : calibration,
+      residuals: new Float32Array(rows),
+    }),
+    noFleet,
   );
   if (evaluation === null) throw new Error("nothing was evaluated");
   return evaluation.scores;
@@ -123,8 +134,8 @@ test("without a labelled event VUS-PR and event recall are null, and every alarm
 
 test("the same weights on the same streams give the same answer, row for row", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  const first = await evaluator.evaluate(plan.initialWeights, running);
-  const again = await evaluator.evaluate(plan.initialWeights.slice(), running);
+  const first = await evaluator.evaluate(plan.initialWeights, noFleet, running);
+  const again = await evaluator.evaluate(plan.initialWeights.slice(), noFleet, running);
   await evaluator.close();
   expect(again).toEqual(first);
 });
@@ -133,19 +144,120 @@ test("labels are only compared with, never looked at: predictions don't depend o
   const model = await PlanModel.load(plan);
   const score = (x: Float32Array, rows: number) => model.score(plan.initialWeights, x, rows);
   const inverted = streams.map((stream) => ({ ...stream, labels: stream.labels.map((label) => 1 - label) }));
-  const one = await evaluateModel(plan.manifest, streams, score);
-  const other = await evaluateModel(plan.manifest, inverted, score);
+  const one = await evaluateModel(plan.manifest, streams, score, noFleet);
+  const other = await evaluateModel(plan.manifest, inverted, score, noFleet);
   await model.release();
   expect(other?.rows.map(({ prediction, score: s }) => [prediction, s])).toEqual(
     one?.rows.map(({ prediction, score: s }) => [prediction, s]),
   );
 });
 
+/** Each row's score is its own features' alone, whatever rows are beside it. */
+const rowByRow: ScoreRows = async (x, rows) => {
+  const columns = x.length / rows;
+  const scores = Float32Array.from({ length: rows }, (_, row) => {
+    const features = x.subarray(row * columns, (row + 1) * columns);
+    return Math.sqrt(features.reduce((sum, feature) => sum + feature * feature, 0));
+  });
+  return { scores, residuals: x.map((feature) => feature * feature) };
+};
+
+const seasonalPlan = compilePlan({
+  ...pumpPlan,
+  features: {
+    ...gatedFeatures({ rollBackRows: 4 }, { kind: "means", rows: [1, 8] }),
+    season: { period: "day", bins: 24 },
+  },
+  score: { largest: null, trailingRows: 5 },
+  excursion: { clearBelow: 0.8, belowPeak: 0.3, releaseRows: 20, releaseAfterMs: 100_000 },
+}).manifest;
+
+test.each([
+  ["a normaliser", plan.manifest],
+  ["a gated baseline and a season", seasonalPlan],
+])("what a stream is told does not depend on the streams it is evaluated with: %s", async (_, manifest) => {
+  const lengths = [900, 1200, 700];
+  const uneven = [0, 1, 2].map((pump) => plantStream(pump, Number(lengths[pump]), rowsToCalibrate(manifest) + 50));
+  const evaluated = async (group: readonly HeldOutStream[]) => {
+    const evaluation = await evaluateModel(manifest, group, rowByRow, noFleet);
+    if (evaluation === null) throw new Error("nothing was evaluated");
+    return evaluation;
+  };
+  const together = await evaluated(uneven);
+  const alone = await Promise.all(uneven.map((stream) => evaluated([stream])));
+  expect(together.rows).toEqual(alone.flatMap(({ rows }) => rows));
+  const backwards = await evaluated(uneven.toReversed());
+  expect(backwards.rows).toEqual(alone.toReversed().flatMap(({ rows }) => rows));
+  expect(together.scores.n).toBe(lengths.reduce((sum, rows) => sum + rows - rowsToCalibrate(manifest), 0));
+  const normal = (rows: typeof together.rows) => rows.filter(({ actual }) => actual === 0).length;
+  const losses = alone.map(({ scores, rows }) => Number(scores.loss) * normal(rows));
+  expect(Number(together.scores.loss) * normal(together.rows)).toBeCloseTo(
+    losses.reduce((a, b) => a + b),
+    6,
+  );
+});
+
+test("the model itself tells a stream the same in any company, but for float32 sums taken in another order", async () => {
+  const model = await PlanModel.load(plan);
+  const score: ScoreRows = (x, rows) => model.score(plan.initialWeights, x, rows);
+  const together = await evaluateModel(plan.manifest, streams, score, noFleet);
+  const alone = await Promise.all(streams.map((stream) => evaluateModel(plan.manifest, [stream], score, noFleet)));
+  await model.release();
+  const rows = alone.flatMap((evaluation) => evaluation?.rows ?? []);
+  expect(together?.rows).toHaveLength(rows.length);
+  for (const [index, row] of (together?.rows ?? []).entries()) {
+    expect(Math.abs(row.score / Number(rows[index]?.score) - 1)).toBeLessThan(1e-5);
+  }
+});
+
+test("what is judged is the mean of the last scores, where the plan says so", async () => {
+  const scoresOver = async (trailingRows: number) => {
+    const manifest = { ...plan.manifest, score: { largest: null, trailingRows } };
+    return (
+      (await evaluateModel(manifest, streams.slice(0, 1), rowByRow, noFleet))?.rows.map(({ score }) => score) ?? []
+    );
+  };
+  const [own, trailing] = [await scoresOver(1), await scoresOver(4)];
+  expect(trailing).toHaveLength(own.length);
+  // From here on alarms, and with them what is learned, may differ.
+  for (const [row, score] of trailing.slice(0, 20).entries()) {
+    const last = own.slice(Math.max(0, row - 3), row + 1);
+    expect(score).toBeCloseTo(last.reduce((sum, each) => sum + each, 0) / last.length, 6);
+  }
+});
+
+test("a stream is judged under the scales that its fleet knows", async () => {
+  const gated = compilePlan({
+    ...pumpPlan,
+    features: gatedFeatures({ fleetFloor: 1 }, { kind: "means", rows: [1, 8] }),
+  }).manifest;
+  const scoresUnder = async (scales: Float64Array | null) =>
+    (await evaluateModel(gated, streams, rowByRow, { scales, thresholdFactor: null }))?.rows.map(({ score }) => score);
+  const wide = new Float64Array(gated.channels.length).fill(1e9);
+  const own = await scoresUnder(null);
+  const wider = await scoresUnder(wide);
+  expect(wider?.every((score, index) => score < Number(own?.[index]))).toBe(true);
+});
+
+test("streams that lack channels are evaluated where the plan allows it, the trivial answers included", async () => {
+  const { manifest } = compilePlan({
+    ...pumpPlan,
+    features: { ...pumpPlan.features, columns: [...pumpPlan.features.columns, { kind: "missing" }] },
+  });
+  const gaps = streams.map((stream) => ({
+    ...stream,
+    rows: stream.rows.map((row, at) => row.map((value, c) => (c === 1 && at % 3 === 0 ? Number.NaN : value))),
+  }));
+  const evaluation = await evaluateModel(manifest, gaps, rowByRow, noFleet);
+  expect(evaluation?.rows.every(({ score }) => Number.isFinite(score))).toBe(true);
+  expect(evaluateBaselines(manifest, gaps)?.zScore.n).toBe(evaluation?.rows.length);
+});
+
 test("every row behind the head is evaluated, and none of the head", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  const evaluation = await evaluator.evaluate(plan.initialWeights, running);
+  const evaluation = await evaluator.evaluate(plan.initialWeights, noFleet, running);
   await evaluator.close();
-  const head = headRows(plan.manifest);
+  const head = rowsToCalibrate(plan.manifest);
   expect(evaluation?.rows.filter(({ stream }) => stream === "pump-0").map(({ rowIndex }) => rowIndex)).toEqual(
     Array.from({ length: 1200 - head }, (_, i) => head + i),
   );
@@ -155,7 +267,7 @@ test("every row behind the head is evaluated, and none of the head", async () =>
 
 test("the trivial answers are judged by the same events: no alarm finds none, an alarm that never ends only by luck", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  const evaluation = await evaluator.evaluate(plan.initialWeights, running);
+  const evaluation = await evaluator.evaluate(plan.initialWeights, noFleet, running);
   await evaluator.close();
   const events = evaluation?.scores.events?.events;
   const { alwaysNormal, alwaysAlarm, zScore } = evaluator.baselines ?? {};
@@ -169,13 +281,13 @@ test("the trivial answers are judged by the same events: no alarm finds none, an
 
 test("an evaluation that is no longer wanted ends at once", async () => {
   const evaluator = await openEvaluator(plan, streams);
-  await expect(evaluator.evaluate(plan.initialWeights, AbortSignal.abort())).rejects.toThrow(/aborted/);
+  await expect(evaluator.evaluate(plan.initialWeights, noFleet, AbortSignal.abort())).rejects.toThrow(/aborted/);
   await evaluator.close();
 });
 
 test("without a held-out stream there is no number", async () => {
   const evaluator = await openEvaluator(plan, []);
-  expect(await evaluator.evaluate(plan.initialWeights, running)).toBeNull();
+  expect(await evaluator.evaluate(plan.initialWeights, noFleet, running)).toBeNull();
   expect(evaluator.baselines).toBeNull();
   await evaluator.close();
 });

@@ -359,6 +359,7 @@ describe("documentation", () => {
       "CohortOverview",
       "Episode",
       "EventScores",
+      "FleetStatistics",
       "Gateway",
       "Health",
       "Model",

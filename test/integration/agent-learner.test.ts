@@ -6,6 +6,7 @@ import { Lane } from "../../agent/lane.ts";
 import { Learner } from "../../agent/learner.ts";
 import type { Feedback, GlobalModel, Update } from "../../agent/ports/coordinator-link.ts";
 import { decodeDelta } from "../../learning/codecs/codec.ts";
+import { noFleet } from "../../learning/fleet.ts";
 import { cohortId, updateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
@@ -33,6 +34,7 @@ const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
   weights: PLAN.initialWeights,
   trained: false,
   learningRateFactor: null,
+  fleet: noFleet,
   ...change,
 });
 
@@ -60,6 +62,7 @@ async function openLearner(plan = PLAN) {
     nowMs: () => clock.nowMs,
     newUpdateId: () => updateId(`01${String(++ids).padStart(24, "0")}`),
     devices: () => [],
+    seed: 1,
     dueRecords: () => [],
     onTrained: (update: Update) => updates.push(update),
     onProblem: (kind: string) => problems.push(kind),

@@ -42,7 +42,10 @@ async function openUplink(coordinator: ScriptedCoordinator) {
   const report = (asked: boolean) => {
     store.alerts.unreported(1);
     return asked
-      ? { report: { reportId: `r${++reports}`, episodes: [], health: HEALTH, cohorts: [] }, episodes: [] }
+      ? {
+          report: { reportId: `r${++reports}`, episodes: [], health: HEALTH, cohorts: [], statistics: [] },
+          episodes: [],
+        }
       : null;
   };
   const uplink = new Uplink({

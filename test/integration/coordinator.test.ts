@@ -335,7 +335,8 @@ test("an episode is kept once however often it is reported, and a malformed one 
   };
   const bad = { ...episode, alertId: "01JD0000000000000000000001", severity: "apocalyptic" };
   for (const reportId of ["r1", "r2"]) {
-    gateway.say({ $case: "report", value: { reportId, episodes: [episode, bad], health: undefined, cohorts: [] } });
+    const value = { reportId, episodes: [episode, bad], health: undefined, cohorts: [], statistics: [] };
+    gateway.say({ $case: "report", value });
     await gateway.hears("reportResult", (result) => result.reportId === reportId);
   }
   const { items } = await get("/api/v1/episodes");

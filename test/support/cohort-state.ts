@@ -2,6 +2,7 @@
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import { initialServerState } from "../../learning/aggregation/server-optimisers.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
+import { noFleet } from "../../learning/fleet.ts";
 import { cohortId } from "../../learning/ids.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { testPlan } from "./plan-settings.ts";
@@ -18,7 +19,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
       optimiser: { kind: "none" },
       gate: { margin: 0.05 },
     },
-    champion: { version: 1, weights: compiled.initialWeights, trained: false },
+    champion: { version: 1, weights: compiled.initialWeights, trained: false, fleet: noFleet },
     lastVersion: 1,
     championVersions: [1],
     rate: { factor: 1, smoothedQuality: null },

@@ -1,6 +1,6 @@
 // Seeded tensors and central finite differences for checks of graphs in float64.
 import { expect } from "vitest";
-import type { Graph, Shape } from "../../learning/graph/graph.ts";
+import type { Dimension, Graph, Shape } from "../../learning/graph/graph.ts";
 import { elements, interpret, type Tensor, tensor } from "../../learning/graph/interpret.ts";
 import { seededRandom } from "../../learning/random.ts";
 
@@ -9,7 +9,8 @@ export type Tensors = Record<string, Tensor>;
 /** Normal random tensors for the inputs of `graph`, with N = `rows`. */
 export function randomInputs(graph: Graph, rows: number, seed: number): Tensors {
   const random = seededRandom(seed);
-  const sizes = (shape: Shape) => shape.map((size) => (size === "N" ? rows : size));
+  const sizeOf = (size: Dimension) => (typeof size === "number" ? size : rows * Number(size.split("*")[1] ?? 1));
+  const sizes = (shape: Shape) => shape.map(sizeOf);
   return Object.fromEntries(
     graph.inputs.map(({ name, shape }) => {
       const values = Array.from({ length: elements(sizes(shape)) }, () => random.normal());

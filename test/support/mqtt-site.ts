@@ -29,6 +29,7 @@ export interface CloudEvent {
     readonly global_version: number;
     readonly samples: number;
     readonly connected_at: string;
+    readonly ack: { readonly action: string; readonly at: string } | null;
   };
 }
 

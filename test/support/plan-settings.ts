@@ -1,6 +1,6 @@
 // Small valid plans for tests.
 import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
-import type { PlanSettings, TrainingSettings } from "../../learning/plan.ts";
+import type { ColumnSettings, FeatureSettings, PlanSettings, TrainingSettings } from "../../learning/plan.ts";
 
 export const TRAINING: TrainingSettings = {
   learningRate: 0.01,
@@ -8,9 +8,27 @@ export const TRAINING: TrainingSettings = {
   triggerRows: 50,
   triggerMs: 60_000,
   passes: 1,
+  learnFrom: "new_rows",
+  loss: { kind: "squared" },
+  optimiser: { kind: "sgd" },
+  clip: null,
+  l2: 0,
+  proximal: 0,
   seed: 1,
   codec: { kind: "float32" },
 };
+
+/** Columns over a streaming normaliser of 2000 rows. */
+export function featuresOf(...columns: ColumnSettings[]): FeatureSettings {
+  return { version: 1, reference: { kind: "normaliser", rows: 2000 }, season: null, squash: 1, columns };
+}
+
+/** Every residual counts, a row is judged by its own score against the threshold alone, an alarm tells of what lasts. */
+export const JUDGING = {
+  score: { largest: null, trailingRows: 1 },
+  excursion: null,
+  alarm: { kind: "lasting" },
+} as const;
 
 export const testPlan: PlanSettings = {
   channels: [
@@ -19,8 +37,8 @@ export const testPlan: PlanSettings = {
     { name: "temperature", unit: "°C" },
   ],
   commissioningRows: 100,
-  normaliserRows: 2000,
-  features: { windowRows: 2, rollingRows: 100, rolling: ["mean", "z"] },
+  ...JUDGING,
+  features: featuresOf({ kind: "window", rows: 2 }, { kind: "rolling", rows: 100, statistics: ["mean", "z"] }),
   model: { kind: "dense_autoencoder", hidden: [5, 4] },
   training: TRAINING,
   threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 500 },
@@ -28,7 +46,7 @@ export const testPlan: PlanSettings = {
 
 export const testForecaster: PlanSettings = {
   ...testPlan,
-  features: { windowRows: 3, rollingRows: 100, rolling: [] },
+  features: featuresOf({ kind: "window", rows: 3 }),
   model: { kind: "dense_forecaster", hidden: [4] },
 };
 
@@ -36,8 +54,8 @@ export const testForecaster: PlanSettings = {
 export const pumpPlan: PlanSettings = {
   channels: PLANT_CHANNELS,
   commissioningRows: 100,
-  normaliserRows: 2000,
-  features: { windowRows: 1, rollingRows: 50, rolling: [] },
+  ...JUDGING,
+  features: featuresOf({ kind: "window", rows: 1 }),
   model: { kind: "dense_autoencoder", hidden: [3] },
   training: { ...TRAINING, seed: 5 },
   threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 150 },

@@ -169,11 +169,15 @@ export const globalModel = (
     trained = false,
     weights = plan.initialWeights,
     factor = 0,
+    scales = [],
+    thresholdFactor,
   }: Partial<{
     version: number;
     trained: boolean;
     weights: Float32Array;
     factor: number;
+    scales: number[];
+    thresholdFactor: number;
   }> = {},
 ): Answer => ({
   $case: "globalModel",
@@ -184,6 +188,8 @@ export const globalModel = (
     weights: Buffer.from(encodeWeights(weights)),
     trained,
     learningRateFactor: factor,
+    scales,
+    thresholdFactor,
   },
 });
 

@@ -1,6 +1,6 @@
 // A plan that learns within seconds: two channels of a pump, a short commissioning.
 import type { PlanSettings } from "../../learning/plan.ts";
-import { TRAINING } from "./plan-settings.ts";
+import { JUDGING, TRAINING } from "./plan-settings.ts";
 
 export const smallSettings = (): PlanSettings => ({
   channels: [
@@ -8,8 +8,17 @@ export const smallSettings = (): PlanSettings => ({
     { name: "current", unit: "A" },
   ],
   commissioningRows: 10,
-  normaliserRows: 200,
-  features: { windowRows: 1, rollingRows: 20, rolling: ["mean", "std"] },
+  ...JUDGING,
+  features: {
+    version: 1,
+    reference: { kind: "normaliser", rows: 200 },
+    season: null,
+    squash: 1,
+    columns: [
+      { kind: "window", rows: 1 },
+      { kind: "rolling", rows: 20, statistics: ["mean", "std"] },
+    ],
+  },
   model: { kind: "dense_autoencoder", hidden: [3] },
   training: { ...TRAINING, learningRate: 0.05, triggerMs: 3_600_000, passes: 2, seed: 7 },
   threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 200 },

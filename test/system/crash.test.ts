@@ -17,6 +17,7 @@ import {
   readCoordinator,
 } from "../support/fleet-ledger.ts";
 import { plantStream, writeCsv } from "../support/held-out.ts";
+import { featuresOf, JUDGING, TRAINING } from "../support/plan-settings.ts";
 import { GATEWAYS, type Life, ProcessFleet, STRETCH_ROWS } from "../support/process-fleet.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -25,18 +26,10 @@ const SETTINGS: CohortSettings = {
   plan: {
     channels: PLANT_CHANNELS,
     commissioningRows: STRETCH_ROWS,
-    normaliserRows: 2000,
-    features: { windowRows: 1, rollingRows: 20, rolling: [] },
+    ...JUDGING,
+    features: featuresOf({ kind: "window", rows: 1 }),
     model: { kind: "dense_autoencoder", hidden: [16, 3, 16] },
-    training: {
-      learningRate: 0.01,
-      batchRows: 20,
-      triggerRows: 20,
-      triggerMs: 3_600_000,
-      passes: 1,
-      seed: 1,
-      codec: { kind: "float32" },
-    },
+    training: { ...TRAINING, batchRows: 20, triggerRows: 20, triggerMs: 3_600_000 },
     threshold: { rule: { kind: "quantile", quantile: 0.9999 }, rows: STRETCH_ROWS },
   },
   federation: {

@@ -1,15 +1,19 @@
 import { expect, test } from "vitest";
-import { Device, type Judged } from "../../agent/core/device.ts";
+import type { Reading } from "../../agent/core/default-mapping.ts";
+import { Device, type EnteredRow, type Judged } from "../../agent/core/device.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
 import { deviceId } from "../../learning/ids.ts";
+import type { FeatureSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { gatedFeatures, manifestOf } from "../support/front-end-plan.ts";
+import { featuresOf } from "../support/plan-settings.ts";
 
 /** Rows of a new device without a plan, one a second. */
 function coldStart(values: readonly number[]): Judged[] {
   const device = new Device(deviceId("pump-1"), [{ name: "flow", unit: "l/min" }]);
   return values.map((value, second) => {
     const atMs = second * 1000;
-    const reading = { deviceId: device.deviceId, atMs, receivedAtMs: atMs, units: new Map() };
+    const reading = { deviceId: device.deviceId, atMs, receivedAtMs: atMs, units: new Map(), label: null };
     const entered = device.enter({ ...reading, values: new Map([["flow", value]]) });
     if (isRefusal(entered)) throw new Error(entered.detail);
     return device.judgeByOwnRows(entered);
@@ -31,4 +35,84 @@ test("outliers of the warm-up are not part of what is normal", () => {
   const warmUp = Array.from({ length: 30 }, (_, row) => (row % 10 === 9 ? 1000 : random.normal()));
   const judged = coldStart([...warmUp, 500]);
   expect(judged.at(-1)?.observation).toMatchObject({ over: true, confidence: 27 / 28 });
+});
+
+const WINDOW = { kind: "window", rows: 1 } as const;
+const MISSING = { kind: "missing" } as const;
+
+/** A device of two channels, c0 and c1, under a plan with these features. */
+function planned(features: FeatureSettings, commissioningRows = 40): Device {
+  const plan = manifestOf({ features, commissioningRows });
+  const device = new Device(deviceId("pump-1"), plan.channels);
+  device.adoptPlan(plan);
+  return device;
+}
+
+const readingOf = (values: Readonly<Record<string, number>>, second: number): Reading => ({
+  deviceId: deviceId("pump-1"),
+  atMs: 1000 * second,
+  receivedAtMs: 1000 * second,
+  units: new Map(),
+  values: new Map(Object.entries(values)),
+  label: null,
+});
+
+function entered(device: Device, values: Readonly<Record<string, number>>, second: number): EnteredRow {
+  const row = device.enter(readingOf(values, second));
+  if (isRefusal(row)) throw new Error(row.detail);
+  return row;
+}
+
+test("a row that lacks a channel is refused, unless the plan has columns that say so", () => {
+  const strict = planned(featuresOf(WINDOW));
+  expect(strict.enter(readingOf({ c0: 1 }, 0))).toMatchObject({ refused: "missing_channel" });
+  const device = planned(featuresOf(WINDOW, MISSING));
+  expect(device.enter(readingOf({ speed: 1 }, 0))).toMatchObject({ refused: "missing_channel" });
+  const row = entered(device, { c0: 1 }, 1);
+  expect(row.row).toEqual(Float64Array.of(1, Number.NaN));
+  expect(row.filled).toEqual(Float64Array.of(1, 0));
+});
+
+test("the device's own detectors take a missing channel's last reading, also after a restart", () => {
+  const device = planned(featuresOf(WINDOW, MISSING));
+  entered(device, { c0: 1, c1: 7 }, 0);
+  expect(entered(device, { c0: 2 }, 1).filled).toEqual(Float64Array.of(2, 7));
+  const again = Device.restore(structuredClone(device.record()), manifestOf({ features: featuresOf(WINDOW, MISSING) }));
+  for (const each of [device, again]) expect(entered(each, { c0: 3 }, 2).filled).toEqual(Float64Array.of(3, 7));
+  expect(again.record()).toEqual(device.record());
+});
+
+test("a channel's first reading, however late, is no event to the device's own detectors", () => {
+  const device = planned(featuresOf(WINDOW, MISSING));
+  const random = seededRandom(7);
+  const over = Array.from({ length: 200 }, (_, second) => {
+    const late = second < 100 ? {} : { c1: 1e6 + random.normal() };
+    return device.judgeByOwnRows(entered(device, { c0: random.normal(), ...late }, second)).observation;
+  });
+  expect(over[99]).not.toBeNull();
+  // They begin anew with the channel, and have warmed up again after 30 rows.
+  expect(over.slice(100, 130).every((observation) => observation === null)).toBe(true);
+  expect(over.slice(130).some((observation) => observation?.over)).toBe(false);
+});
+
+test("channels beyond the plan's are counted, whichever of its own are missing", () => {
+  const device = planned(featuresOf(WINDOW, MISSING));
+  expect(entered(device, { c0: 1, c1: 2, speed: 3 }, 0).extraChannels).toBe(1);
+  expect(entered(device, { c0: 1, speed: 3, torque: 4 }, 1).extraChannels).toBe(2);
+  expect(entered(device, { c0: 1 }, 2).extraChannels).toBe(0);
+});
+
+test("the features of commissioning are told once, with the row that ends it", () => {
+  const told = (features: FeatureSettings) => {
+    const device = planned(features);
+    const rows = Array.from({ length: 60 }, (_, second) => {
+      const row = entered(device, { c0: second % 3, c1: second % 5 }, second);
+      device.judgeByOwnRows(row);
+      return row;
+    });
+    return rows.flatMap(({ commissioned }, second) => (commissioned ? [[second, commissioned.length / 2]] : []));
+  };
+  // The window of a gated baseline's plan has features from the first row on; a normaliser's plan has none until then.
+  expect(told(gatedFeatures({}, WINDOW))).toEqual([[39, 40]]);
+  expect(told(featuresOf(WINDOW))).toEqual([[39, 0]]);
 });

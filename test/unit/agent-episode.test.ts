@@ -25,6 +25,7 @@ function transcript(script: string): string[] {
       over: over === "over",
       score: Number(score),
       threshold: 1,
+      ruleThreshold: null,
       confidence: Number(confidence),
       contributors: [],
     };
@@ -105,7 +106,16 @@ test("severity follows confidence", () => {
 
 test("an alert goes to the retained state, the event topic and the prefix, in the agreed form", () => {
   const contributors = [{ channel: "flow", share: 0.6, value: 9.2, expected: [2.1, 4] as const, unit: "l/min" }];
-  const seen = { atMs: 5000, active: true, over: true, score: 3, threshold: 2, confidence: 0.8, contributors };
+  const seen = {
+    atMs: 5000,
+    active: true,
+    over: true,
+    score: 3,
+    threshold: 2,
+    ruleThreshold: 2,
+    confidence: 0.8,
+    contributors,
+  };
   const { state, event } = stepEpisode(
     quiet,
     seen,

@@ -9,7 +9,7 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import { type CohortId, deviceId, type GatewayId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
-import { TRAINING } from "../support/plan-settings.ts";
+import { featuresOf, JUDGING, TRAINING } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-ladder");
@@ -23,8 +23,8 @@ const manifestOf = (channels: PlanSettings["channels"]) =>
   compilePlan({
     channels,
     commissioningRows: 10,
-    normaliserRows: 100,
-    features: { windowRows: 1, rollingRows: 5, rolling: [] },
+    ...JUDGING,
+    features: featuresOf({ kind: "window", rows: 1 }),
     model: { kind: "dense_autoencoder", hidden: [1] },
     training: TRAINING,
     threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 30 },
@@ -37,7 +37,14 @@ function judge(device: Device, [flow, pressure]: readonly [number, number], seco
     ["pressure", pressure],
   ]);
   device.serveBy(device.ownKind);
-  const entered = device.enter({ deviceId: device.deviceId, atMs, receivedAtMs: atMs, units: new Map(), values });
+  const entered = device.enter({
+    deviceId: device.deviceId,
+    atMs,
+    receivedAtMs: atMs,
+    units: new Map(),
+    values,
+    label: null,
+  });
   if (isRefusal(entered)) throw new Error(entered.detail);
   return device.judgeByOwnRows(entered);
 }
@@ -197,6 +204,7 @@ test("when the forest takes over, the z-score's episode is cleared", () => {
     over: active,
     score: 9,
     threshold: 5,
+    ruleThreshold: null,
     confidence: 1,
     contributors: [],
   });

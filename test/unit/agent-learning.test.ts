@@ -42,14 +42,28 @@ test("rows are divided into as few even batches as the size allows", () => {
   expect(batches(1, 50)).toEqual([{ from: 0, to: 1 }]);
 });
 
+test("a row's label is the last one said before it left", () => {
+  const rows = new PendingRows(2);
+  const [first, second, third] = [1, 2, 3].map((value) => rows.add(Float32Array.of(value), 0));
+  expect([first?.left, second?.left]).toEqual([true, false]);
+  if (second) second.label = 1;
+  const taken = rows.take(1);
+  expect(taken).toMatchObject({ x: Float32Array.of(2, 3), y: Float32Array.of(1, 0), rows: 2 });
+  if (third) third.label = 1;
+  expect(taken.y).toEqual(Float32Array.of(1, 0));
+  expect(rows.take(1).y).toEqual(Float32Array.of(1, 1));
+  rows.learned(taken.upTo);
+  expect(third?.left).toBe(true);
+});
+
 test("learned rows leave, those that came meanwhile stay, and the oldest leave when there is no room", () => {
   const rows = new PendingRows(4);
   const add = (...values: number[]) => {
-    for (const value of values) rows.add(Float32Array.of(value));
+    for (const value of values) rows.add(Float32Array.of(value), null);
   };
   add(1, 2, 3);
   const taken = rows.take(1);
-  expect(taken).toMatchObject({ x: Float32Array.of(1, 2, 3), rows: 3 });
+  expect(taken).toMatchObject({ x: Float32Array.of(1, 2, 3), y: null, rows: 3 });
   add(4, 5);
   expect(rows.take(1).x).toEqual(Float32Array.of(2, 3, 4, 5));
   rows.learned(taken.upTo);

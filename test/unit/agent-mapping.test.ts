@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { MAX_PAYLOAD_BYTES, type Reading, readTelemetry } from "../../agent/core/default-mapping.ts";
+import { type Reading, readTelemetry } from "../../agent/core/default-mapping.ts";
 import { Device } from "../../agent/core/device.ts";
+import { MAX_PAYLOAD_BYTES } from "../../agent/core/message.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
 import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "../../agent/core/rows.ts";
 
@@ -34,7 +35,7 @@ test("the three payload shapes give the same row", () => {
   for (const shape of shapes) {
     expect(shape.deviceId).toBe("pump-1");
     expect(shape.atMs).toBe(RECEIVED_MS - 2000);
-    expect(rowOf(shape, ["current", "flow"])).toEqual(Float64Array.of(1, 3.5));
+    expect(rowOf(shape, ["current", "flow"], false)).toEqual(Float64Array.of(1, 3.5));
   }
   expect(shapes[0]?.units.get("flow")).toBe("l/min");
 });
@@ -76,12 +77,24 @@ test("retained messages and ids that would break a topic or a path are refused",
 
 test("a row needs every channel as a number; channels beyond the plan's are left out", () => {
   const given = reading({ flow: 1, current: 2, note: "ok" });
-  expect(rowOf(given, ["flow", "current"])).toEqual(Float64Array.of(1, 2));
-  expect(rowOf(given, ["flow", "pressure"])).toMatchObject({ refused: "missing_channel" });
+  expect(rowOf(given, ["flow", "current"], false)).toEqual(Float64Array.of(1, 2));
+  expect(rowOf(given, ["flow", "pressure"], false)).toMatchObject({ refused: "missing_channel" });
   for (const value of ["2", null, true, [], "NaN"]) {
-    expect(rowOf(reading({ flow: 1, current: value }), ["flow", "current"])).toMatchObject({ refused: "bad_value" });
+    const row = rowOf(reading({ flow: 1, current: value }), ["flow", "current"], false);
+    expect(row).toMatchObject({ refused: "bad_value" });
   }
-  expect(rowOf(reading('{"flow": 1e999, "current": 2}'), ["flow"])).toMatchObject({ refused: "bad_value" });
+  expect(rowOf(reading('{"flow": 1e999, "current": 2}'), ["flow"], false)).toMatchObject({ refused: "bad_value" });
+});
+
+test("where a plan allows it a channel may be absent or null, but neither a wrong value nor a row of nothing", () => {
+  const rowFor = (body: object) => rowOf(reading(body), ["flow", "current"], true);
+  expect(rowFor({ flow: 1, speed: 3 })).toEqual(Float64Array.of(1, Number.NaN));
+  expect(rowFor({ flow: null, current: 2 })).toEqual(Float64Array.of(Number.NaN, 2));
+  expect(rowFor({ flow: 1, current: 2 })).toEqual(Float64Array.of(1, 2));
+  for (const value of ["2", true, [], "NaN", 1e31]) {
+    expect(rowFor({ flow: 1, current: value })).toMatchObject({ refused: "bad_value" });
+  }
+  expect(rowFor({ flow: null, speed: 3 })).toMatchObject({ refused: "missing_channel" });
 });
 
 test("without a plan the channels are the first reading's numbers, never a label", () => {
@@ -90,8 +103,41 @@ test("without a plan the channels are the first reading's numbers, never a label
   expect(channelsOf(given)).toEqual(["flow", "current"]);
   const wide = reading(Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`c${i}`, i])));
   expect(channelsOf(wide)).toHaveLength(64);
-  expect(channelsOf(reading({ label: 1 }))).toMatchObject({ refused: "bad_value" });
+  expect(channelsOf(reading({ changepoint: 1 }))).toMatchObject({ refused: "bad_value" });
+  expect(refusedAs({ label: 1 })).toBe("wrong_shape");
 });
+
+test.each([
+  [{ label: 1 }, 1],
+  [{ Anomaly: 0 }, 0],
+  [{ IS_ANOMALY: true }, 1],
+  [{ label: false, anomaly: 0 }, 0],
+  [{ label: null, anomaly: 1 }, 1],
+  [{ label: { value: 1 } }, 1],
+  [{ label: null }, null],
+  [{}, null],
+])("a reading is labelled by a field at the top or among its channels: %j", (said, label) => {
+  for (const body of [
+    { flow: 1, ...said },
+    { ...said, telemetry: { flow: 1 } },
+    { telemetry: { flow: 1, ...said } },
+    { data: { flow: 1, ...said } },
+  ]) {
+    const given = reading(body);
+    expect(given).toMatchObject({ label });
+    expect([...given.values.keys()]).toEqual(["flow"]);
+    expect(given.labelRefusal).toBeUndefined();
+  }
+});
+
+test.each([{ label: 2 }, { label: "1" }, { anomaly: 0.5 }, { label: [1] }, { label: 1, is_anomaly: 0 }])(
+  "a reading with a label that says nothing clear is used without it: %j",
+  (said) => {
+    const given = reading({ flow: 1, ...said });
+    expect(given).toMatchObject({ label: null, labelRefusal: { refused: "bad_label" } });
+    expect(rowOf(given, ["flow"], false)).toEqual(Float64Array.of(1));
+  },
+);
 
 test("a channel name that no plan could have is an extra channel, a unit that can't be printed is none", () => {
   const named = { "a\u0000b": 1, "": 1, " flow": 1, "x\ny": 1, ["x".repeat(65)]: 1, "\ud800": 1 };
@@ -157,9 +203,12 @@ test("no message makes the mapping throw", () => {
     fc.property(topic, payload, fc.boolean(), (topic, payload, retained) => {
       const result = readTelemetry({ topic, payload, retained, receivedAtMs: RECEIVED_MS });
       if (isRefusal(result)) return;
+      expect([0, 1, null]).toContain(result.label);
       const channels = channelsOf(result);
-      const row = isRefusal(channels) ? channels : rowOf(result, channels);
-      if (!isRefusal(row)) expect(row.every(Number.isFinite)).toBe(true);
+      for (const mayLack of [false, true]) {
+        const row = isRefusal(channels) ? channels : rowOf(result, channels, mayLack);
+        if (!isRefusal(row)) expect(row.every(Number.isFinite)).toBe(true);
+      }
       expect(Number.isFinite(result.atMs)).toBe(true);
       new Date(result.atMs).toISOString();
     }),

@@ -95,10 +95,29 @@ const cases: [string, Shape[], Compute][] = [
   ["ReduceMean of all", [["N", 3]], (b, x) => b.mean(x, [0, 1])],
   ["ReduceSumSquare of rows", [["N", 3]], (b, x) => b.sumSquares(x, [0])],
   ["ReduceSumSquare of all", [["N", 3]], (b, x) => b.sumSquares(x, [0, 1])],
+  ["ReduceL2 of columns", [["N", 3]], (b, x) => b.norm(x, [1])],
+  ["ReduceL2 of all", [["N", 3]], (b, x) => b.norm(x, [0, 1])],
   ["Squeeze", [["N", 1]], (b, x) => b.squeeze(x, [1])],
   ["Unsqueeze", [["N"]], (b, x) => b.unsqueeze(x, [0])],
-  ["Slice", [["N", 5]], (b, x) => b.columns(x, 1, 4)],
-  ["Pad", [["N", 2]], (b, x) => b.pad(x, 1, 2)],
+  ["Slice of columns", [["N", 5]], (b, x) => b.slice(x, 1, 1, 4)],
+  ["Slice of a vector", [[5]], (b, x) => b.slice(x, 0, 2, 5)],
+  ["Slice of a middle axis", [["N", 3, 2]], (b, x) => b.slice(x, 1, 1, 2)],
+  ["Pad of columns", [["N", 2]], (b, x) => b.pad(x, 1, 1, 2)],
+  ["Pad of a vector", [[2]], (b, x) => b.pad(x, 0, 0, 2)],
+  [
+    "Concat of columns",
+    [
+      ["N", 2],
+      ["N", 1],
+      ["N", 3],
+    ],
+    (b, x, y, c) => b.concat([x, y, c], 1),
+  ],
+  ["Concat of vectors", [[2], [3]], (b, x, y) => b.concat([x, y], 0)],
+  ["Concat of a value with itself", [["N", 2]], (b, x) => b.concat([x, x], 1)],
+  ["Reshape", [["N", 6]], (b, x) => b.reshape(x, ["N*2", 3])],
+  ["Reshape to as many rows as the batch has", [["N*2", 3]], (b, x) => b.reshape(x, ["N", 3, 2])],
+  ["Reshape of a matrix to a vector", [[2, 3]], (b, x) => b.reshape(x, [6])],
   ["BroadcastLike", [[3], ["N", 3]], (b, x, y) => b.broadcastLike(x, y)],
   ["Size", [["N", 3]], (b, x) => b.mul(b.size(x), x)],
 ];
@@ -148,6 +167,17 @@ test("nothing is computed for inputs whose gradient nobody wants", () => {
   const before = b.nodes.length;
   gradients(b, output, b.constant([], [1]), [w]);
   expect(b.nodes.slice(before).map((node) => node.op)).toEqual(["BroadcastLike", "Gemm"]);
+});
+
+test.each<[string, (b: GraphBuilder, x: Value) => Value]>([
+  ["Max", (b, x) => b.max(b.tanh(x), b.neg(x))],
+  ["Clip", (b, x) => b.clip(x, 1)],
+  ["TopK", (b, x) => b.largest(x, 2)],
+])("a gradient through %s is refused rather than taken for zero", (op, compute) => {
+  const b = new GraphBuilder();
+  const x = b.input("x", ["N", 3]);
+  const output = b.sum(compute(b, x), [0, 1]);
+  expect(() => gradients(b, output, b.constant([], [1]), [x])).toThrow(`${op} has no gradient here`);
 });
 
 test("a seed of another shape, and a value the output does not depend on, are refused", () => {

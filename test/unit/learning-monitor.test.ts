@@ -1,29 +1,25 @@
 import { expect, test } from "vitest";
-import { featureLayout } from "../../learning/features.ts";
-import { DeviceMonitor, type Judgement } from "../../learning/monitor.ts";
-import type { Manifest, PlanSettings } from "../../learning/plan.ts";
+import { DeviceMonitor, type Judgement, type Observed, rowsToCalibrate } from "../../learning/monitor.ts";
+import type { Manifest } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
-import { TRAINING } from "../support/plan-settings.ts";
+import { gatedFeatures, manifestOf } from "../support/front-end-plan.ts";
+import { featuresOf } from "../support/plan-settings.ts";
 
-const settings: PlanSettings = {
+const columnsOver = (rows: number) =>
+  [
+    { kind: "window", rows: 2 },
+    { kind: "rolling", rows, statistics: ["mean", "std", "z"] },
+  ] as const;
+
+const manifest = manifestOf({
   channels: [
     { name: "flow", unit: "m³/h" },
     { name: "current", unit: "A" },
   ],
   commissioningRows: 20,
-  normaliserRows: 200,
-  features: { windowRows: 2, rollingRows: 15, rolling: ["mean", "std", "z"] },
-  model: { kind: "dense_autoencoder", hidden: [2] },
-  training: TRAINING,
+  features: { ...featuresOf(...columnsOver(15)), reference: { kind: "normaliser", rows: 200 } },
   threshold: { rule: { kind: "quantile", quantile: 0.9 }, rows: 60 },
-};
-const manifest: Manifest = {
-  ...settings,
-  formatVersion: 1,
-  featureCount: featureLayout(settings).featureCount,
-  weights: [],
-  residualChannels: [],
-};
+});
 
 function source(seed = 1) {
   const random = seededRandom(seed);
@@ -31,16 +27,16 @@ function source(seed = 1) {
 }
 
 /** A commissioned monitor, and a way to feed it one row with a given score against threshold 1, a second apart. */
-function commissioned(seed = 1) {
-  const monitor = new DeviceMonitor(manifest);
+function commissioned(plan: Manifest = manifest, seed = 1) {
+  const monitor = new DeviceMonitor(plan);
   const next = source(seed);
-  for (let i = 0; i < settings.commissioningRows; i++) expect(monitor.observe(next())).toBeNull();
   let atMs = 0;
+  for (; atMs < 1000 * plan.commissioningRows; atMs += 1000) expect(monitor.observe(next(), atMs)).toBeNull();
   const feed = (score: number, threshold: number | null = 1): Judgement => {
     const row = next();
-    const features = monitor.observe(row) as Float32Array;
+    const observed = monitor.observe(row, atMs) as Observed;
     atMs += 1000;
-    return monitor.judge({ row, features, score, threshold, atMs });
+    return monitor.judge({ row, observed, score, threshold, atMs });
   };
   return { monitor, feed, rows: () => monitor.calibrationFeatures().rows };
 }
@@ -110,17 +106,13 @@ test("the calibration rows are the last learnable ones, at most as many as the p
   const learned: Float32Array[] = [];
   for (let i = 0; i < 120; i++) {
     const row = next();
-    const features = monitor.observe(row);
-    if (features === null) continue;
-    if (monitor.judge({ row, features, score: 0, threshold: 1, atMs: i }).learnable) learned.push(features);
+    const observed = monitor.observe(row, i);
+    if (observed === null) continue;
+    if (monitor.judge({ row, observed, score: 0, threshold: 1, atMs: i }).learnable) learned.push(observed.features);
   }
   const { x, rows } = monitor.calibrationFeatures();
   expect(rows).toBe(60);
-  const held = Array.from({ length: rows }, (_, i) =>
-    x.slice(i * manifest.featureCount, (i + 1) * manifest.featureCount),
-  );
-  const inOrder = (list: Float32Array[]) => list.map((features) => features.join()).sort();
-  expect(inOrder(held)).toEqual(inOrder(learned.slice(-60)));
+  expect(x).toEqual(Float32Array.from(learned.slice(-60).flatMap((features) => [...features])));
 });
 
 test("the threshold is the plan's quantile of as many scores as the plan asks for, confidence the share they reach", () => {
@@ -147,38 +139,176 @@ test("scores of a diverged model are refused and the calibration stays", () => {
   expect(monitor.threshold).toBe(54);
 });
 
-test("a restored monitor goes on bit for bit, whenever it was stopped", () => {
-  for (const stopAt of [7, 25, 60, 180]) {
-    const next = source(stopAt);
-    const random = seededRandom(99);
-    const drive = (monitors: DeviceMonitor[], from: number, to: number) => {
-      for (let i = from; i < to; i++) {
-        const row = next();
-        const score = 1.4 * random.next();
-        const answers = monitors.map((monitor) => {
-          const features = monitor.observe(row);
-          const judged =
-            features && monitor.judge({ row, features, score, threshold: monitor.threshold ?? 1, atMs: 1000 * i });
-          if (i % 50 === 49) monitor.freeze();
-          if (i % 60 === 59) monitor.calibrate(Float32Array.from({ length: 40 }, (_, k) => k / 40));
-          return { features, judged, confidence: monitor.confidence(score), expected: monitor.expected(1) };
-        });
-        for (const answer of answers) expect(answer).toEqual(answers[0]);
-      }
-    };
-    const original = new DeviceMonitor(manifest);
-    drive([original], 0, stopAt);
-    const restored = DeviceMonitor.restore(manifest, structuredClone(original.snapshot()));
-    drive([original, restored], stopAt, stopAt + 200);
-    expect(restored.snapshot()).toEqual(original.snapshot());
-    expect(restored.calibrationFeatures()).toEqual(original.calibrationFeatures());
-  }
-});
-
 test("a snapshot of another plan is refused", () => {
   const { monitor } = commissioned();
   const wider = { ...manifest, channels: [...manifest.channels, { name: "speed", unit: "rpm" }], featureCount: 15 };
   expect(() => DeviceMonitor.restore(wider, monitor.snapshot())).toThrow(RangeError);
-  const longer = { ...manifest, features: { ...manifest.features, rollingRows: 16 } };
+  const longer = { ...manifest, features: { ...manifest.features, columns: columnsOver(16) } };
   expect(() => DeviceMonitor.restore(longer, monitor.snapshot())).toThrow(RangeError);
+  const seasonal = { ...manifest, features: { ...manifest.features, season: { period: "day", bins: 24 } as const } };
+  expect(() => DeviceMonitor.restore(seasonal, monitor.snapshot())).toThrow(RangeError);
+  const gated = { ...manifest, features: gatedFeatures({}, ...columnsOver(15)) };
+  expect(() => DeviceMonitor.restore(gated, monitor.snapshot())).toThrow(RangeError);
+});
+
+test("the score that is judged is the mean over the plan's rows, and begins anew when the alarm is reset", () => {
+  const monitor = new DeviceMonitor({ ...manifest, score: { largest: null, trailingRows: 3 } });
+  expect([9, 3, 6, 0, 0].map((score) => monitor.smooth(score))).toEqual([9, 6, 6, 3, 2]);
+  monitor.resetAlarm();
+  expect(monitor.smooth(5)).toBe(5);
+  expect([9, 3].map((score) => new DeviceMonitor(manifest).smooth(score))).toEqual([9, 3]);
+});
+
+test("calibration is by the same means, of which there is one for each row that has all of its rows", () => {
+  const threshold = { rule: { kind: "quantile", quantile: 1 - 1e-9 }, rows: 60 } as const;
+  const monitor = new DeviceMonitor({ ...manifest, threshold, score: { largest: null, trailingRows: 10 } });
+  const scores = (count: number) => new Float32Array(count).fill(10, count - 5);
+  monitor.calibrate(scores(59));
+  expect(monitor.threshold).toBeNull();
+  monitor.calibrate(scores(60));
+  // 51 means, the largest of the last ten rows of which five scored 10.
+  expect(monitor.threshold).toBeCloseTo(5, 6);
+  expect(monitor.statistics()?.scores).toHaveLength(51);
+  expect(monitor.confidence(5)).toBe(51 / 52);
+});
+
+test("an onset plan learns every row but those over the threshold", () => {
+  const { feed, rows } = commissioned({ ...manifest, alarm: { kind: "onset", refractoryMs: 5000 } });
+  const judged = [0, 2, 0, 2, 2, 0].map((score) => feed(score));
+  expect(judged.map(({ learnable }) => learnable)).toEqual([true, false, true, false, false, true]);
+  expect(judged.map(({ active }) => active)).toEqual([false, true, true, true, true, true]);
+  expect(rows()).toBe(3);
+});
+
+const gatedPlan = (fleetFloor: number, change: Partial<Manifest> = {}) =>
+  manifestOf({
+    commissioningRows: 40,
+    features: gatedFeatures({ fleetFloor }, { kind: "means", rows: [1, 8] }),
+    threshold: { rule: { kind: "quantile", quantile: 0.9 }, rows: 33 },
+    ...change,
+  });
+
+test("over a gated baseline the rows of commissioning are enough to calibrate on", () => {
+  const plan = gatedPlan(0);
+  expect(rowsToCalibrate(plan)).toBe(40);
+  const monitor = new DeviceMonitor(plan);
+  const next = source();
+  for (let i = 0; i < 39; i++) monitor.observe(next(), i);
+  expect([monitor.commissioned, monitor.calibrationFeatures().rows]).toEqual([false, 0]);
+  expect(monitor.observe(next(), 39)).toBeNull();
+  expect([monitor.commissioned, monitor.calibrationFeatures().rows]).toEqual([true, 33]);
+  monitor.calibrate(new Float32Array(33).fill(1));
+  expect(monitor.threshold).toBe(1);
+});
+
+test("a median of the fleet's above the device's own scale is its scale, for the calibration rows too", () => {
+  const { monitor, feed } = commissioned(gatedPlan(1));
+  feed(0, null);
+  monitor.calibrate(new Float32Array(33).fill(1));
+  const own = monitor.statistics()?.scales ?? new Float64Array(0);
+  const before = monitor.calibrationFeatures().x;
+  const fleet = (factor0: number, factor1: number) =>
+    monitor.adoptFleet({
+      scales: Float64Array.of(factor0 * Number(own[0]), factor1 * Number(own[1])),
+      thresholdFactor: null,
+    });
+  fleet(7, 0.5);
+  const raised = monitor.calibrationFeatures().x;
+  raised.forEach((feature, at) => {
+    // asinh(x / 7s), of the same distance x.
+    const distance = Math.sinh(before[at] as number);
+    expect(feature).toBeCloseTo(Math.asinh(at % 2 === 0 ? distance / 7 : distance), 5);
+  });
+  // What it tells the fleet is its own, or the fleet would only hear itself.
+  expect(monitor.statistics()?.scales).toEqual(own);
+  fleet(1, 1);
+  expect(monitor.calibrationFeatures().x).toEqual(before);
+  fleet(7, 7);
+  monitor.adoptFleet({ scales: null, thresholdFactor: null });
+  expect(monitor.calibrationFeatures().x).toEqual(before);
+});
+
+test("a plan may take but a share of the fleet's scales", () => {
+  const { monitor, feed } = commissioned(gatedPlan(0.5));
+  feed(0, null);
+  const before = monitor.calibrationFeatures().x;
+  monitor.calibrate(new Float32Array(33).fill(1));
+  const own = monitor.statistics()?.scales ?? new Float64Array(0);
+  monitor.adoptFleet({ scales: own.map((scale) => 6 * scale), thresholdFactor: null });
+  monitor.calibrationFeatures().x.forEach((feature, at) => {
+    expect(feature).toBeCloseTo(Math.asinh(Math.sinh(before[at] as number) / 3), 5);
+  });
+});
+
+test("the fleet's scales are taken only where the plan asks for them", () => {
+  for (const plan of [gatedPlan(0), manifest]) {
+    const { monitor, feed } = commissioned(plan);
+    feed(0, null);
+    const before = monitor.calibrationFeatures();
+    monitor.adoptFleet({ scales: Float64Array.of(1e6, 1e6), thresholdFactor: null });
+    expect(monitor.calibrationFeatures()).toEqual(before);
+  }
+});
+
+test("the fleet's factor makes the threshold of a plan that asks for it, and only there", () => {
+  const rule = { kind: "federated_conformal", quantile: 0.9 } as const;
+  for (const [asked, threshold] of [
+    [rule, 5 * 17],
+    [{ kind: "fixed", threshold: 0.5 }, 0.5],
+  ] as const) {
+    const monitor = new DeviceMonitor(gatedPlan(0, { threshold: { rule: asked, rows: 33 } }));
+    monitor.adoptFleet({ scales: null, thresholdFactor: 5 });
+    expect(monitor.threshold).toBeNull();
+    monitor.calibrate(Float32Array.from({ length: 33 }, (_, i) => i + 1));
+    expect(monitor.threshold).toBe(threshold);
+  }
+});
+
+test("nothing is told the fleet before a device is calibrated", () => {
+  expect(commissioned(gatedPlan(1)).monitor.statistics()).toBeNull();
+});
+
+const EXCURSION = { clearBelow: 0.5, belowPeak: 0.25, releaseRows: 20, releaseAfterMs: 100_000 };
+
+/** Steps to another level for good at row 60; the level where a row's score is what `scoreOf` says of it. */
+function levelAfter(rows: number, excursion: Manifest["excursion"], scoreOf: (row: number) => number): number {
+  const features = gatedFeatures({}, { kind: "means", rows: [1] });
+  const monitor = new DeviceMonitor(manifestOf({ channelCount: 1, features, excursion }));
+  const random = seededRandom(4);
+  for (let i = 0; i < rows; i++) {
+    const row = Float64Array.of((i < 60 ? 0 : 1e3) + random.normal());
+    const observed = monitor.observe(row, 1000 * i);
+    if (observed !== null) monitor.judge({ row, observed, score: scoreOf(i), threshold: 1, atMs: 1000 * i });
+  }
+  const [low, high] = monitor.expected(0);
+  return (low + high) / 2;
+}
+
+test("a run that stays where it went is let go there when its scores have fallen, or when its time is up", () => {
+  const falls = (row: number) => (row < 60 ? 0 : row < 90 ? 8 : 1.5);
+  expect(levelAfter(105, EXCURSION, falls)).toBeLessThan(200);
+  expect(levelAfter(115, EXCURSION, falls)).toBeGreaterThan(900);
+  const stays = (row: number) => (row < 60 ? 0 : 8);
+  expect(levelAfter(155, EXCURSION, stays)).toBeLessThan(200);
+  expect(levelAfter(165, EXCURSION, stays)).toBeGreaterThan(900);
+  for (const scoreOf of [falls, stays]) expect(levelAfter(500, null, scoreOf)).toBeLessThan(200);
+});
+
+test("an excursion lasts down to its clearing share, and its low end does not count", () => {
+  const { feed } = commissioned({ ...manifest, excursion: { ...EXCURSION, releaseRows: 3, releaseAfterMs: null } });
+  const over = (scores: readonly number[]) => scores.map((score) => feed(score).over);
+  expect(over([0.9, 1.1, 0.9, 0.6, 0.4, 0.9])).toEqual([false, true, true, true, false, false]);
+  expect(over(new Array(16).fill(8)).every(Boolean)).toBe(true);
+  // Below a quarter of the peak: the row is over the threshold and yet does not count.
+  expect(over([2.1, 1.9, 1.9])).toEqual([true, false, false]);
+});
+
+test("scores from before a release are no part of those that come after it", () => {
+  const excursion = { ...EXCURSION, releaseAfterMs: 5000 };
+  const plan = { ...manifest, excursion, score: { largest: null, trailingRows: 4 } };
+  const { monitor, feed } = commissioned(plan);
+  for (let row = 0; row < 5; row++) feed(monitor.smooth(8));
+  expect(monitor.smooth(0)).toBe(6);
+  feed(6);
+  expect(monitor.smooth(1)).toBe(1);
 });

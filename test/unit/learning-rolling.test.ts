@@ -3,6 +3,8 @@ import { StreamingNormaliser } from "../../learning/normaliser.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { RollingStatistics } from "../../learning/rolling.ts";
 
+const ONE = Uint8Array.of(1);
+
 function exact(values: number[]): { mean: number; std: number } {
   const mean =
     values.reduce((sum, value) => sum + (value - (values[0] as number)), 0) / values.length + (values[0] as number);
@@ -59,43 +61,54 @@ test("channels do not mix", () => {
   expect([rolling.mean(0), rolling.mean(1), rolling.std(1), rolling.count]).toEqual([5, 100, 0, 3]);
 });
 
+test("a channel that is filled had that value in all the rows held, and leaves the others alone", () => {
+  const rolling = new RollingStatistics(2, 5);
+  rolling.fill(0, 9);
+  for (const value of noise(9, 12, 1e6, 3)) rolling.enter(Float64Array.of(value, value));
+  const [mean, std] = [rolling.mean(1), rolling.std(1)];
+  rolling.fill(0, 7);
+  expect([rolling.mean(0), rolling.std(0), rolling.mean(1), rolling.std(1)]).toEqual([7, 0, mean, std]);
+  rolling.enter(Float64Array.of(12, 0));
+  expect([rolling.mean(0), rolling.std(0)]).toEqual([8, 2]);
+});
+
 test("the streaming normaliser has the mean and deviation of its rows while they fit its memory", () => {
   const values = noise(6, 300, 1e9, 3);
   const normaliser = new StreamingNormaliser(1, 1000);
-  for (const value of values) normaliser.learn(Float64Array.of(value));
-  expect(normaliser.mean[0]).toBe(0);
+  for (const value of values) normaliser.learn(Float64Array.of(value), ONE);
+  expect([normaliser.level[0], normaliser.scale[0], normaliser.settled]).toEqual([0, Number.POSITIVE_INFINITY, false]);
   normaliser.freeze();
   const { mean, std } = exact(values);
-  expect(normaliser.mean[0]).toBeCloseTo(mean, 5);
+  expect(normaliser.level[0]).toBeCloseTo(mean, 5);
   // Floored at a millionth of the mean, which is larger here.
-  expect(normaliser.sigma[0]).toBeCloseTo(Math.max(std, 1e-6 * mean), 5);
+  expect(normaliser.scale[0]).toBeCloseTo(Math.max(std, 1e-6 * mean), 5);
 });
 
 test("beyond its memory the normaliser forgets exponentially", () => {
   const normaliser = new StreamingNormaliser(1, 50);
-  for (let i = 0; i < 50; i++) normaliser.learn(Float64Array.of(i % 2 === 0 ? -1 : 1));
-  for (let i = 0; i < 50; i++) normaliser.learn(Float64Array.of(3));
+  for (let i = 0; i < 50; i++) normaliser.learn(Float64Array.of(i % 2 === 0 ? -1 : 1), ONE);
+  for (let i = 0; i < 50; i++) normaliser.learn(Float64Array.of(3), ONE);
   normaliser.freeze();
   const left = (1 - 1 / 50) ** 50;
-  expect(normaliser.mean[0]).toBeCloseTo(3 * (1 - left), 9);
-  expect(normaliser.sigma[0]).toBeCloseTo(Math.sqrt(left + 9 * left * (1 - left)), 9);
+  expect(normaliser.level[0]).toBeCloseTo(3 * (1 - left), 9);
+  expect(normaliser.scale[0]).toBeCloseTo(Math.sqrt(left + 9 * left * (1 - left)), 9);
 });
 
 test("learned rows change nothing in force until the freeze, and one wild reading little even then", () => {
   const normaliser = new StreamingNormaliser(1, 200);
-  for (const value of noise(7, 200, 10, 1)) normaliser.learn(Float64Array.of(value));
+  for (const value of noise(7, 200, 10, 1)) normaliser.learn(Float64Array.of(value), ONE);
   normaliser.freeze();
-  const [mean, sigma] = [normaliser.mean[0] as number, normaliser.sigma[0] as number];
-  normaliser.learn(Float64Array.of(1e12));
-  expect([normaliser.mean[0], normaliser.sigma[0]]).toEqual([mean, sigma]);
+  const [mean, sigma] = [normaliser.level[0] as number, normaliser.scale[0] as number];
+  normaliser.learn(Float64Array.of(1e12), ONE);
+  expect([normaliser.level[0], normaliser.scale[0]]).toEqual([mean, sigma]);
   normaliser.freeze();
-  expect(normaliser.mean[0]).toBeLessThan(mean + 0.1 * sigma);
-  expect(normaliser.sigma[0]).toBeLessThan(1.3 * sigma);
+  expect(normaliser.level[0]).toBeLessThan(mean + 0.1 * sigma);
+  expect(normaliser.scale[0]).toBeLessThan(1.3 * sigma);
 });
 
 test("σ has a floor in proportion to the mean, and one of its own at zero", () => {
   const normaliser = new StreamingNormaliser(2, 10);
-  for (let i = 0; i < 10; i++) normaliser.learn(Float64Array.of(-5e8, 0));
+  for (let i = 0; i < 10; i++) normaliser.learn(Float64Array.of(-5e8, 0), Uint8Array.of(1, 1));
   normaliser.freeze();
-  expect([...normaliser.sigma]).toEqual([500, 1e-12]);
+  expect([...normaliser.scale]).toEqual([500, 1e-12]);
 });

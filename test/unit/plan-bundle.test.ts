@@ -65,6 +65,10 @@ function faultWith(change: Partial<BundleMessage>): string {
 const onnx = (graph: Graph) => Buffer.from(encodeOnnx(graph));
 const weightsWith = (first: number) => Buffer.from(compiled.initialWeights.with(0, first).buffer);
 const forecaster = compilePlan(testForecaster);
+const momentum = compilePlan({
+  ...testPlan,
+  training: { ...testPlan.training, optimiser: { kind: "momentum", momentum: 0.9 } },
+});
 
 function otherDomain(): Buffer {
   const model = ModelProto.decode(encodeOnnx(compiled.score));
@@ -82,6 +86,7 @@ test.each<[string, Partial<BundleMessage>, string]>([
   ["no score graph", { scoreOnnx: Buffer.alloc(0) }, "score graph: it holds no graph"],
   ["the score graph for training", { trainOnnx: onnx(compiled.score) }, "train graph: its inputs are"],
   ["another model's graph", { trainOnnx: onnx(forecaster.train) }, "train graph: its inputs are"],
+  ["a step of an optimiser that the manifest does not name", { trainOnnx: onnx(momentum.train) }, "weights_m float["],
   ["an operator of another domain", { scoreOnnx: otherDomain() }, "score graph: it uses operators outside"],
   [
     "a field that ONNX has and FLEAD does not write",

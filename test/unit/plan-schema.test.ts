@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { describeFaults, manifestSchema, planSettingsSchema } from "../../proto/plan-schema.ts";
-import { testForecaster, testPlan } from "../support/plan-settings.ts";
+import { PLAN_MIXES } from "../support/plan-mixes.ts";
+import { featuresOf, testForecaster, testPlan } from "../support/plan-settings.ts";
 
 /** The faults of `plan`, or "accepted". */
 function verdict(plan: object): string {
@@ -24,6 +25,36 @@ test("a plan that names no codec sends float32, and any codec can be named", () 
     expect(planSettingsSchema.parse({ ...testPlan, training: { ...silent, codec } }).training.codec).toEqual(codec);
 });
 
+test("what a plan leaves out is filled in", () => {
+  const { channels, commissioningRows, model, threshold } = testPlan;
+  const { learningRate, batchRows, triggerRows, triggerMs, passes, seed } = testPlan.training;
+  const training = { learningRate, batchRows, triggerRows, triggerMs, passes, seed };
+  const { reference, columns } = testPlan.features;
+  const plan = { channels, commissioningRows, features: { reference, columns }, model, training, threshold };
+  expect(planSettingsSchema.parse(plan)).toEqual(testPlan);
+});
+
+const fixed = { kind: "fixed", threshold: 0.9 } as const;
+const withFixed = { ...testPlan.threshold, rule: fixed };
+
+test("every mix of model, loss, optimiser and penalties is a plan, a classifier's with a fixed threshold", () => {
+  for (const plan of PLAN_MIXES)
+    expect(verdict(plan.model.kind === "classifier" ? { ...plan, threshold: withFixed } : plan)).toBe("accepted");
+});
+
+const classifier = {
+  model: { kind: "classifier", hidden: [] },
+  training: { ...testPlan.training, loss: { kind: "cross_entropy" } },
+  threshold: withFixed,
+};
+const gated = (scaleFromRow: number) => ({
+  features: { ...testPlan.features, reference: { kind: "gated_baseline", memoryRows: 200, scaleFromRow } },
+});
+
+test("a gated baseline may take its scale from the last commissioning row on", () => {
+  expect(verdict({ ...testPlan, ...gated(99) })).toBe("accepted");
+});
+
 const withCodec = (codec: object) => ({ training: { ...testPlan.training, codec } });
 
 test.each<[string, object, string]>([
@@ -38,7 +69,7 @@ test.each<[string, object, string]>([
     "channels",
   ],
   ["an unknown key", { chanels: others }, "chanels"],
-  ["a window too long to be built", { features: { ...testPlan.features, windowRows: 1e9 } }, "features.windowRows"],
+  ["a window too long to be built", { features: featuresOf({ kind: "window", rows: 1e9 }) }, "features.columns.0.rows"],
   ["a quantile of 1", { threshold: { rule: { kind: "quantile", quantile: 1 }, rows: 500 } }, "threshold.rule.quantile"],
   [
     "a conformal share too small for its rows",
@@ -56,11 +87,46 @@ test.each<[string, object, string]>([
   ["top-k of nothing", withCodec({ kind: "top_k_int8", share: 0 }), "training.codec.share"],
   ["top-k of more than all", withCodec({ kind: "top_k", share: 1.01 }), "training.codec.share"],
   ["a share of int8", withCodec({ kind: "int8", share: 0.5 }), "training.codec"],
-  ["a statistic named twice", { features: { ...testPlan.features, rolling: ["z", "z"] } }, "features.rolling"],
+  [
+    "a statistic named twice",
+    { features: featuresOf({ kind: "rolling", rows: 9, statistics: ["z", "z"] }) },
+    "features.columns.0.statistics",
+  ],
   ["a layer without units", { model: { kind: "dense_autoencoder", hidden: [0] } }, "model.hidden.0"],
   ["an autoencoder without layers", { model: { kind: "dense_autoencoder", hidden: [] } }, "at least one hidden layer"],
   ["a model that is too large", { model: { kind: "dense_autoencoder", hidden: [4096, 4096] } }, "at most 1000000"],
-  ["a forecaster over statistics", { model: testForecaster.model }, "features.rolling to be empty"],
+  [
+    "a forecaster over statistics",
+    { model: testForecaster.model },
+    "model: a dense_forecaster needs features.columns to be exactly one of kind window",
+  ],
+  ["a momentum of 1", { training: { ...testPlan.training, optimiser: { kind: "momentum", momentum: 1 } } }, "momentum"],
+  ["a fixed threshold for errors", { threshold: withFixed }, "threshold.rule.kind: fixed is a classifier's alone"],
+  [
+    "a classifier's fitted threshold",
+    { ...classifier, threshold: testPlan.threshold },
+    "threshold.rule.kind: a classifier needs fixed, not quantile",
+  ],
+  [
+    "a classifier's federated threshold",
+    { ...classifier, threshold: { rows: 500, rule: { kind: "federated_conformal", quantile: 0.99 } } },
+    "threshold.rule.kind: a classifier needs fixed, not federated_conformal",
+  ],
+  [
+    "a classifier that learns from unlabelled rows",
+    { ...classifier, training: { ...classifier.training, learnFrom: "recent_rows" } },
+    "training.learnFrom: a classifier needs new_rows, not recent_rows",
+  ],
+  [
+    "a classifier's squared loss",
+    { ...classifier, training: testPlan.training },
+    "model: a classifier needs training.loss of kind cross_entropy",
+  ],
+  [
+    "a scale from rows after commissioning",
+    gated(100),
+    "features.reference.scaleFromRow: 100 must be below commissioningRows, 100",
+  ],
 ])("%s is refused, and the fault names its place", (_, change, fault) => {
   expect(verdict({ ...testPlan, ...change })).toContain(fault);
 });

@@ -25,6 +25,7 @@ function setUp() {
     addUpdate: unasked,
     addRefusal: unasked,
     roundUpdates: unasked,
+    gatewayStatistics: unasked,
     recordRound: unasked,
   };
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };

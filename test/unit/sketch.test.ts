@@ -201,6 +201,26 @@ test("an empty sketch says null, restores and merges", () => {
   expect([empty.count, empty.quantile(0.5), empty.rank(3)]).toEqual([1, 4, 0]);
 });
 
+test("the quantile of many sketches together is exact where each one's tail is, in any order, and near elsewhere", () => {
+  const parts = Array.from({ length: 100 }, (_, part) => uniform(1000, 300 + part));
+  const sketches = parts.map((values, part) => sketchOf(values, part, { k: 64, tail: 64 }));
+  const sorted = Float32Array.from(parts.flatMap((values) => [...values])).sort();
+  // The 1,000 largest of 100,000 are far more than any tail: a merged sketch would have lost most of them.
+  expect(QuantileSketch.quantileOf(sketches, 0.99)).toBe(sorted[98_999]);
+  expect(QuantileSketch.quantileOf(sketches.toReversed(), 0.99)).toBe(sorted[98_999]);
+  expect(QuantileSketch.quantileOf(sketches, 0)).toBe(sorted[0]);
+  expect(QuantileSketch.quantileOf(sketches, 1)).toBe(sorted[99_999]);
+  for (const q of [0.1, 0.5, 0.9]) {
+    const value = QuantileSketch.quantileOf(sketches, q) as number;
+    expect(rankError(sorted, q, value)).toBeLessThan(0.02);
+    expect(QuantileSketch.quantileOf(sketches.toReversed(), q)).toBe(value);
+  }
+  const empty = QuantileSketch.empty({ seed: 1 });
+  expect(QuantileSketch.quantileOf([empty], 0.5)).toBeNull();
+  expect(QuantileSketch.quantileOf([empty, sketchOf([3])], 0.5)).toBe(3);
+  expect(() => QuantileSketch.quantileOf(sketches, Number.NaN)).toThrow(RangeError);
+});
+
 test("merging leaves the other as it was, and a sketch merges with itself", () => {
   const one = sketchOf(uniform(3000, 1), 1);
   const other = sketchOf(uniform(3000, 2), 2);

@@ -22,11 +22,11 @@ const gpdDraws = (gpd: Gpd, n: number, seed: number) =>
   draws(n, seed, (random) => excessQuantile(gpd, 1 - random.next()));
 
 const SPOT: SpotRule = { kind: "spot", level: 0.98, risk: 1e-3, maxExcesses: 500 };
-const RULES: ThresholdRule[] = [
+const FITTED_RULES: Exclude<ThresholdRule, { kind: "fixed" }>[] = [
   { kind: "quantile", quantile: 0.99 },
   SPOT,
   { kind: "conformal", alpha: 0.01 },
-  { kind: "federatedConformal", quantile: 0.999 },
+  { kind: "federated_conformal", quantile: 0.999 },
 ];
 
 test("the conformal threshold is the ⌈(n+1)(1−α)⌉-th smallest score", () => {
@@ -52,8 +52,8 @@ test("no more than α of exchangeable scores are over the conformal threshold", 
 });
 
 test("below the least number of scores there is no threshold, and scores that are not finite do not count", () => {
-  for (const rule of RULES) {
-    const least = { quantile: 30, federatedConformal: 30, conformal: 99, spot: 100 }[rule.kind];
+  for (const rule of FITTED_RULES) {
+    const least = { quantile: 30, federated_conformal: 30, conformal: 99, spot: 100 }[rule.kind];
     const scores = [...exponentials(least - 1, 3), Number.NaN, Number.POSITIVE_INFINITY];
     expect(fitThreshold(rule, scores, 3)).toEqual({ threshold: null, note: "tooFewScores" });
     const enough = fitThreshold(rule, [...scores, 1], 3);
@@ -64,7 +64,7 @@ test("below the least number of scores there is no threshold, and scores that ar
 });
 
 test("constant scores are not over their own threshold, zeros included", () => {
-  for (const rule of RULES) {
+  for (const rule of FITTED_RULES) {
     expect(fitThreshold(rule, new Float32Array(200).fill(0.25), 1).threshold).toBe(0.25);
     expect(fitThreshold(rule, new Float32Array(200), 3).threshold).toBe(0);
   }
@@ -73,7 +73,7 @@ test("constant scores are not over their own threshold, zeros included", () => {
 
 test("thresholds scale with the scores, whatever their unit", () => {
   const scores = exponentials(400, 5);
-  for (const rule of RULES) {
+  for (const rule of FITTED_RULES) {
     const plain = fitThreshold(rule, scores, 6).threshold as number;
     for (const unit of [1e9, 1e-9]) {
       const scaled = fitThreshold(
@@ -86,18 +86,24 @@ test("thresholds scale with the scores, whatever their unit", () => {
   }
 });
 
+test("a fixed threshold is the same whatever the scores, and without any", () => {
+  for (const scores of [exponentials(200, 1), new Float64Array(3), []]) {
+    expect(fitThreshold({ kind: "fixed", threshold: 0.5 }, scores, 3)).toEqual({ threshold: 0.5, note: null });
+  }
+});
+
 test("rules outside their bounds are refused", () => {
   const scores = exponentials(200, 1);
   for (const share of [0, 1, -1, Number.NaN]) {
     expect(() => fitThreshold({ kind: "quantile", quantile: share }, scores)).toThrow(RangeError);
     expect(() => fitThreshold({ kind: "conformal", alpha: share }, scores)).toThrow(RangeError);
-    expect(() => fitThreshold({ kind: "federatedConformal", quantile: share }, scores)).toThrow(RangeError);
+    expect(() => fitThreshold({ kind: "federated_conformal", quantile: share }, scores)).toThrow(RangeError);
     expect(() => fitThreshold({ ...SPOT, level: share }, scores)).toThrow(RangeError);
     expect(() => pooledFactor([], share)).toThrow(RangeError);
   }
   expect(() => fitThreshold({ ...SPOT, risk: 0.03 }, scores)).toThrow(RangeError);
   expect(() => fitThreshold({ ...SPOT, maxExcesses: 9 }, scores)).toThrow(RangeError);
-  expect(() => fitThreshold({ kind: "federatedConformal", quantile: 0.9 }, scores, 0)).toThrow(RangeError);
+  expect(() => fitThreshold({ kind: "federated_conformal", quantile: 0.9 }, scores, 0)).toThrow(RangeError);
 });
 
 test.each([-0.4, -0.1, 0, 0.2, 0.6, 1.2])("a Pareto tail of shape %d is found again", (shape) => {
@@ -224,7 +230,7 @@ test("too many ties for a tail: SPOT stands at the largest score", () => {
   expect(stepSpot(SPOT, state, 3.1).over).toBe(true);
 });
 
-const FEDERATED: ThresholdRule = { kind: "federatedConformal", quantile: 0.999 };
+const FEDERATED: ThresholdRule = { kind: "federated_conformal", quantile: 0.999 };
 const fleetScores = (device: number) => exponentials(400, 100 + device).map((score) => score * 10 ** (device % 5));
 
 test("the fleet's factor is the quantile of every device's scores over its own median", () => {
@@ -265,7 +271,7 @@ test("one gateway that lies about its tail or its count does not set the fleet's
     fleetScores(9).map((score, i) => (i < 100 ? score * 1e6 : score)),
     9,
   ) as QuantileSketch;
-  const many = QuantileSketch.empty({ seed: 10 });
+  const many = QuantileSketch.empty({ k: 64, tail: 64, seed: 10 });
   for (let copy = 0; copy < 20; copy++) many.merge(honest[0] as QuantileSketch);
   const small = QuantileSketch.empty({ seed: 11, k: 16 });
   small.add(1);

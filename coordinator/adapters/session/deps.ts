@@ -9,6 +9,7 @@ import type { GatewayStore } from "../../ports/gateway-store.ts";
 export type ProblemKind =
   | "update_refused"
   | "report_refused"
+  | "statistics_refused"
   | "session_refused"
   | "slow_reader"
   | "plan_request"

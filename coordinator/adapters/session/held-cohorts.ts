@@ -2,7 +2,7 @@
 import type { CohortState as HeldOnTheWire } from "../../../proto/gen/flead/v1/federation.ts";
 import type { HeldCohort } from "../../ports/gateway-store.ts";
 
-const MAX_COHORTS = 64;
+export const MAX_COHORTS = 64;
 const MAX_DEVICES_A_COHORT = 2_000;
 const MAX_TEXT_CHARACTERS = 64;
 

@@ -18,6 +18,8 @@ export function globalModel(cohort: CohortState): SessionResponse {
       weights: Buffer.from(encodeWeights(cohort.champion.weights)),
       trained: cohort.champion.trained,
       learningRateFactor: cohort.rate.factor,
+      scales: [...(cohort.champion.fleet.scales ?? [])],
+      thresholdFactor: cohort.champion.fleet.thresholdFactor ?? undefined,
     },
   });
 }

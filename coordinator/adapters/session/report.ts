@@ -1,10 +1,11 @@
-// A report arrives: episodes and health, checked and committed before it is answered.
+// A report arrives: episodes, health and statistics, checked and committed before it is answered.
 import { deviceId } from "../../../learning/ids.ts";
 import type { Episode, Report, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import type { ReportedEpisode } from "../../ports/gateway-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
+import { reportedStatistics } from "./statistics.ts";
 
 const MAX_EPISODES = 5_000;
 const MAX_CONTRIBUTORS = 16;
@@ -15,7 +16,7 @@ const ALERT_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 /** Last instant a JavaScript date can hold. */
 const MAX_TIME_MS = 8.64e15;
 
-/** An unusable episode is counted and left out; the rest of the report stands. Null: it could not be stored; send it again. */
+/** Unusable episodes and statistics are counted and left out; the rest of the report stands. Null: it could not be stored; send it again. */
 export const addReport =
   (deps: SessionDeps) =>
   async (gateway: Gateway, report: Report): Promise<SessionResponse | null> => {
@@ -31,11 +32,12 @@ export const addReport =
         return [];
       }
     });
+    const statistics = reportedStatistics(deps, gateway, report.statistics);
     const health =
       report.health && Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)]));
     try {
       const cohorts = heldCohorts(report.cohorts);
-      await deps.gateways.addReport(gateway.gatewayId, { episodes, cohorts, health: health ?? null });
+      await deps.gateways.addReport(gateway.gatewayId, { episodes, cohorts, statistics, health: health ?? null });
     } catch (error) {
       deps.problems.report(
         "database",

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
 import { cursorOf, pageAnswer, pageQuery, pageRequest, pageSchema } from "../paging.ts";
 import { problems } from "../problem.ts";
-import { apiSchemas, time } from "../schemas.ts";
+import { apiSchemas, fleetSchema, time } from "../schemas.ts";
 
 const cursor = cursorOf(
   z.strictObject({ atUs: z.int().min(0), cohort: z.string().max(128), globalVersion: z.int().min(0) }),
@@ -24,6 +24,7 @@ const modelSchema = z
     samples: z.int(),
     accuracy: z.number().nullable().describe("On the held-out streams; null: not evaluated"),
     loss: z.number().nullable(),
+    fleet: fleetSchema,
     createdAt: time,
   })
   .register(apiSchemas, { id: "Model" });

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
 import { cursorOf, pageAnswer, pageQuery, pageRequest, pageSchema } from "../paging.ts";
 import { problems } from "../problem.ts";
-import { apiSchemas, scoresSchema, time } from "../schemas.ts";
+import { apiSchemas, fleetSchema, scoresSchema, time } from "../schemas.ts";
 
 const cursor = cursorOf(z.strictObject({ roundId: z.int().min(0) }));
 
@@ -23,6 +23,7 @@ const roundSchema = z
     heldOut: scoresSchema.nullable().describe("The candidate's; null: not evaluated"),
     championHeldOut: scoresSchema.nullable().describe("The champion's, on the same windows"),
     baselines: z.object({ alwaysNormal: scoresSchema, alwaysAlarm: scoresSchema, zScore: scoresSchema }).nullable(),
+    fleet: fleetSchema,
     learningRateFactor: z.number().describe("In force after the round"),
     openedAt: time,
     closedAt: time,

@@ -162,6 +162,10 @@ export interface GlobalModel {
   trained: boolean;
   /** of the plan's learning rate, in force for the cohort */
   learningRateFactor: number;
+  /** Pooled over the fleet when the candidate was made, finite and positive. */
+  scales: number[];
+  /** quantile of score / own median; absent: not known */
+  thresholdFactor?: number | undefined;
 }
 
 /** What an evaluation means for one gateway; idempotent by (cohort, global_version). */
@@ -196,6 +200,22 @@ export interface Report {
     | undefined;
   /** as in hello, which was said before the first device */
   cohorts: CohortState[];
+  /** of cohorts whose plan asks for them, where they changed */
+  statistics: CohortStatistics[];
+}
+
+/** What a gateway's calibrated devices say together, in place of what it said before; no reading, and no device's scores. */
+export interface CohortStatistics {
+  cohort: string;
+  planId: string;
+  /** the champion that gave the scores */
+  globalVersion: bigint;
+  /** at least one */
+  devices: number;
+  /** medians over the devices, a channel each, in its unit; empty: not told */
+  scales: number[];
+  /** quantile sketch of score / own median; empty: not told */
+  ratios: Buffer;
 }
 
 export interface Episode {
@@ -1183,7 +1203,16 @@ export const PlanChanged: MessageFns<PlanChanged> = {
 };
 
 function createBaseGlobalModel(): GlobalModel {
-  return { cohort: "", planId: "", globalVersion: 0n, weights: Buffer.alloc(0), trained: false, learningRateFactor: 0 };
+  return {
+    cohort: "",
+    planId: "",
+    globalVersion: 0n,
+    weights: Buffer.alloc(0),
+    trained: false,
+    learningRateFactor: 0,
+    scales: [],
+    thresholdFactor: undefined,
+  };
 }
 
 export const GlobalModel: MessageFns<GlobalModel> = {
@@ -1208,6 +1237,16 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     }
     if (message.learningRateFactor !== 0) {
       writer.uint32(49).double(message.learningRateFactor);
+    }
+    if (message.scales.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.scales) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.thresholdFactor !== undefined) {
+      writer.uint32(65).double(message.thresholdFactor);
     }
     return writer;
   },
@@ -1273,6 +1312,32 @@ export const GlobalModel: MessageFns<GlobalModel> = {
             message.learningRateFactor = reader.double();
             continue;
           }
+          case 7: {
+            if (tag === 57) {
+              message.scales.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.scales.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.thresholdFactor = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1298,6 +1363,8 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     message.weights = object.weights ?? Buffer.alloc(0);
     message.trained = object.trained ?? false;
     message.learningRateFactor = object.learningRateFactor ?? 0;
+    message.scales = object.scales?.map((e) => e) || [];
+    message.thresholdFactor = object.thresholdFactor ?? undefined;
     return message;
   },
 };
@@ -1540,7 +1607,7 @@ export const FeedbackAcknowledgement: MessageFns<FeedbackAcknowledgement> = {
 };
 
 function createBaseReport(): Report {
-  return { reportId: "", episodes: [], health: undefined, cohorts: [] };
+  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [] };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1556,6 +1623,9 @@ export const Report: MessageFns<Report> = {
     }
     for (const v of message.cohorts) {
       CohortState.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.statistics) {
+      CohortStatistics.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1605,6 +1675,14 @@ export const Report: MessageFns<Report> = {
             message.cohorts.push(CohortState.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.statistics.push(CohortStatistics.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1628,6 +1706,141 @@ export const Report: MessageFns<Report> = {
       ? GatewayHealth.fromPartial(object.health)
       : undefined;
     message.cohorts = object.cohorts?.map((e) => CohortState.fromPartial(e)) || [];
+    message.statistics = object.statistics?.map((e) => CohortStatistics.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCohortStatistics(): CohortStatistics {
+  return { cohort: "", planId: "", globalVersion: 0n, devices: 0, scales: [], ratios: Buffer.alloc(0) };
+}
+
+export const CohortStatistics: MessageFns<CohortStatistics> = {
+  encode(message: CohortStatistics, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.planId !== "") {
+      writer.uint32(18).string(message.planId);
+    }
+    if (message.globalVersion !== 0n) {
+      if (BigInt.asUintN(64, message.globalVersion) !== message.globalVersion) {
+        throw new globalThis.Error("value provided for field message.globalVersion of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.globalVersion);
+    }
+    if (message.devices !== 0) {
+      writer.uint32(32).uint32(message.devices);
+    }
+    if (message.scales.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.scales) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.ratios.length !== 0) {
+      writer.uint32(50).bytes(message.ratios);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CohortStatistics {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCohortStatistics();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.planId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.globalVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.devices = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag === 41) {
+              message.scales.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.scales.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.ratios = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CohortStatistics>): CohortStatistics {
+    return CohortStatistics.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CohortStatistics>): CohortStatistics {
+    const message = createBaseCohortStatistics();
+    message.cohort = object.cohort ?? "";
+    message.planId = object.planId ?? "";
+    message.globalVersion = (object.globalVersion !== undefined && object.globalVersion !== null)
+      ? BigInt(object.globalVersion)
+      : 0n;
+    message.devices = object.devices ?? 0;
+    message.scales = object.scales?.map((e) => e) || [];
+    message.ratios = object.ratios ?? Buffer.alloc(0);
     return message;
   },
 };

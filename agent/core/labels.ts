@@ -1,0 +1,67 @@
+// What people and other systems say of rows that were judged already: labels by time, and acknowledged alerts.
+import type { DeviceId } from "../../learning/ids.ts";
+import type { Origin } from "./alert.ts";
+import { type AckAction, isModelKind, type ModelKind } from "./episode.ts";
+import { deviceOf, labelOf, readBody, type SensorMessage, show, timeOf } from "./message.ts";
+import { isRefusal, type Refusal, refusal } from "./refusal.ts";
+
+/** Of all the device's rows from one time to another, both included. */
+export interface RowLabels {
+  readonly deviceId: DeviceId;
+  readonly label: 0 | 1;
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+export interface AlertWord {
+  readonly deviceId: DeviceId;
+  readonly kind: ModelKind;
+  readonly action: AckAction;
+  /** Null: the device's active or last episode under that model. */
+  readonly alertId: string | null;
+  readonly receivedAtMs: number;
+}
+
+/** Topic filters. */
+export const labelTopics = ({ site, gatewayId }: Pick<Origin, "site" | "gatewayId">) => [
+  `flead/v1/${site}/+/label`,
+  `flead/v1/${site}/${gatewayId}/alert/+/+/ack`,
+];
+
+const MAX_ALERT_ID_CHARACTERS = 64;
+
+/** Never throws, whatever the bytes are. */
+export function readRowLabels(message: SensorMessage): RowLabels | Refusal {
+  const id = deviceOf(message.topic, 2);
+  if (typeof id !== "string") return id;
+  const body = readBody(message);
+  if (isRefusal(body)) return body;
+  const { json } = body;
+  const label = labelOf(json.label);
+  if (label === null) return refusal("bad_label", `label ${show(json.label)}; allowed are 0, 1, false and true`);
+  const fromMs = timeOf(json.from, "from");
+  if (typeof fromMs !== "number") return fromMs;
+  const toMs = timeOf(json.to, "to");
+  if (typeof toMs !== "number") return toMs;
+  if (toMs < fromMs) return refusal("wrong_shape", `to ${show(json.to)} is before from ${show(json.from)}`);
+  return { deviceId: id, label, fromMs, toMs };
+}
+
+/** Never throws, whatever the bytes are. */
+export function readAlertWord(message: SensorMessage): AlertWord | Refusal {
+  const id = deviceOf(message.topic, 3);
+  if (typeof id !== "string") return id;
+  const kind = message.topic.split("/").at(-2) ?? "";
+  if (!isModelKind(kind)) return refusal("unknown_alert", `no alert is of a model ${show(kind)}`);
+  const body = readBody(message);
+  if (isRefusal(body)) return body;
+  const { action, alert_id: alertId = null } = body.json;
+  if (action !== "confirm" && action !== "false_alarm") {
+    return refusal("unknown_action", `action ${show(action)}; allowed are "confirm" and "false_alarm"`);
+  }
+  const isId = typeof alertId === "string" && alertId.length > 0 && alertId.length <= MAX_ALERT_ID_CHARACTERS;
+  if (alertId !== null && !isId) {
+    return refusal("wrong_shape", `alert_id ${show(alertId)} must be the id that the alert came with, or left out`);
+  }
+  return { deviceId: id, kind, action, alertId, receivedAtMs: message.receivedAtMs };
+}

@@ -1,0 +1,44 @@
+// `flead plan check`: whether a plan is one, what it costs, and whether its graphs compute what they should.
+import { Command } from "commander";
+import type { PlanReport } from "./plan-check.ts";
+
+export function planCommand(): Command {
+  const check = new Command("check")
+    .description("Compile a cohort's plan and check its training step; exit code 1 if something is wrong with it.")
+    .argument("<file>", "plan file of a cohort (YAML)")
+    .action(checkPlan)
+    .exitOverride();
+  return new Command("plan").description("Work on plan files.").addCommand(check);
+}
+
+async function checkPlan(file: string): Promise<void> {
+  const { readCohortFile } = await import("../coordinator/adapters/cohort-file.ts");
+  const { plan, cohort } = await readCohortFile(file);
+  const { GRADIENT_TOLERANCE, inspectPlan, STEP_TOLERANCE } = await import("./plan-check.ts");
+  const report = await inspectPlan(plan);
+  process.stdout.write(`${lines(cohort, plan.training.batchRows, report).join("\n")}\n`);
+  requireWithin("its gradient differs from finite differences", report.gradient.worst, GRADIENT_TOLERANCE);
+  requireWithin("its step in onnxruntime differs from the interpreter's", report.stepError, STEP_TOLERANCE);
+}
+
+function requireWithin(what: string, found: number, tolerance: number): void {
+  if (!(found <= tolerance)) throw new Error(`${what} by ${found.toExponential(1)}; at most ${tolerance} is allowed`);
+}
+
+function lines(cohort: string, batchRows: number, report: PlanReport): string[] {
+  const { gradient, scoreUs } = report;
+  const rows: [string, string][] = [
+    ["plan", `${cohort}, ${report.planId.slice(0, 12)}`],
+    ["parameters", String(report.parameters)],
+    ["features", String(report.features)],
+    ["bundle", `${report.bundleBytes} bytes`],
+    ["an update", `${report.updateBytes} bytes`],
+    ["rows before the first verdict", String(report.rowsBeforeVerdict)],
+    ["gradient", `${gradient.checked} parameters, at most ${gradient.worst.toExponential(1)} from finite differences`],
+    ["step in onnxruntime", `at most ${report.stepError.toExponential(1)} from the interpreter's`],
+    [`a step of ${batchRows} rows`, `${report.stepUs.toFixed(1)} µs`],
+    ["scoring 1 row", `${scoreUs.oneRow.toFixed(1)} µs`],
+    ["scoring 1000 rows", `${scoreUs.thousandRows.toFixed(1)} µs`],
+  ];
+  return rows.map(([name, value]) => name.padEnd(31) + value);
+}

@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
+import { Cohort } from "../../agent/cohort.ts";
+import type { Reading } from "../../agent/core/default-mapping.ts";
+import { judgeRows } from "../../agent/judge-rows.ts";
+import { Lane } from "../../agent/lane.ts";
+import { Learner } from "../../agent/learner.ts";
+import type { Update } from "../../agent/ports/coordinator-link.ts";
+import { noFleet } from "../../learning/fleet.ts";
+import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
+import type { PlanSettings } from "../../learning/plan.ts";
+import { seededRandom } from "../../learning/random.ts";
+import { decodeBundle } from "../../proto/plan-bundle.ts";
+import { PlanModel } from "../../runtime/plan-model.ts";
+import { GATED } from "../support/front-end-plan.ts";
+import { testPlan } from "../support/scripted-coordinator.ts";
+import { smallSettings } from "../support/small-plan.ts";
+import { temporaryFolder } from "../support/temp.ts";
+
+const PUMPS = cohortId("pumps");
+
+const settings = (learnFrom: PlanSettings["training"]["learnFrom"], rows = 60): PlanSettings => ({
+  ...smallSettings(),
+  commissioningRows: 40,
+  features: {
+    version: 1,
+    reference: GATED,
+    season: null,
+    squash: 1,
+    columns: [{ kind: "means", rows: [1, 8] }, { kind: "missing" }],
+  },
+  threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows },
+  training: { ...smallSettings().training, learnFrom, batchRows: 20, triggerRows: 30 },
+});
+
+/** A cohort with a learner over the plan's real graphs, to be given rows of one device after another. */
+async function openCohort(plan: PlanSettings) {
+  const { bytes, planId } = testPlan(plan);
+  const bundle = { bytes, ...decodeBundle(bytes, planId) };
+  const store = new SqliteStore(join(temporaryFolder("agent-judge-rows"), "agent.sqlite"), { nowMs: 0 });
+  store.learning.startPlan(PUMPS, bundle);
+  const record = store.learning.cohort(PUMPS);
+  if (record === null) throw new Error("the file holds no plan");
+  const cohort = new Cohort(PUMPS, 0, () => false);
+  const updates: Update[] = [];
+  const deps = {
+    cohort: PUMPS,
+    store,
+    lane: new Lane(),
+    nowMs: () => 0,
+    newUpdateId: () => updateId(`01${String(updates.length).padStart(24, "0")}`),
+    devices: () => cohort.devices.values(),
+    seed: 1,
+    dueRecords: () => [],
+    onTrained: (update: Update) => updates.push(update),
+    onProblem: (kind: string, what: string) => expect.unreachable(`${kind}: ${what}`),
+  };
+  const learner = new Learner(deps, await PlanModel.load(bundle), record);
+  onTestFinished(async () => {
+    await learner.close();
+    store.close();
+  });
+  cohort.learnBy(learner);
+  const activate = (globalVersion: number, trained: boolean) =>
+    learner.activate({
+      kind: "globalModel",
+      cohort: PUMPS,
+      planId,
+      globalVersion,
+      weights: bundle.initialWeights,
+      trained,
+      learningRateFactor: null,
+      fleet: noFleet,
+    });
+  await activate(1, false);
+  return { cohort, learner, updates, activate };
+}
+
+/** So many readings of a device, one a second from `second` on. */
+function readings(
+  name: string,
+  count: number,
+  second = 0,
+  change: (row: number) => Partial<Record<string, number>> = () => ({}),
+): Reading[] {
+  const random = seededRandom(second + 1);
+  return Array.from({ length: count }, (_, row) => {
+    const atMs = 1000 * (second + row);
+    const values = { flow: 10 + random.normal(), current: 3 + random.normal(), ...change(row) };
+    const given = Object.entries(values).filter((entry): entry is [string, number] => entry[1] !== undefined);
+    return {
+      deviceId: deviceId(name),
+      atMs,
+      receivedAtMs: atMs,
+      units: new Map(),
+      values: new Map(given),
+      label: null,
+    };
+  });
+}
+
+const unrefused = () => expect.unreachable("a row was refused");
+
+test("the rows of a device's commissioning are learned too, when it ends", async () => {
+  const { cohort, learner, updates } = await openCohort(settings("new_rows"));
+  await judgeRows(cohort, readings("pump-1", 39), unrefused);
+  expect(learner.due()).toBe(false);
+  const judged = await judgeRows(cohort, readings("pump-1", 6, 39), unrefused);
+  // Means over 8 rows are told from the eighth row on, which leaves 33; then come five rows of their own.
+  expect(judged.map(({ learnable }) => learnable)).toEqual([false, true, true, true, true, true]);
+  expect(learner.due()).toBe(true);
+  await learner.train();
+  expect(updates.map(({ samples }) => samples)).toEqual([38]);
+});
+
+test("a plan that learns from recent rows goes over all the devices' good rows at every training", async () => {
+  const { cohort, learner, updates } = await openCohort(settings("recent_rows", 100));
+  await judgeRows(cohort, readings("pump-1", 50), unrefused);
+  await judgeRows(cohort, readings("pump-2", 20), unrefused);
+  await learner.train();
+  await judgeRows(cohort, readings("pump-1", 5, 50), unrefused);
+  await learner.train();
+  expect(updates).toHaveLength(2);
+  const { x, rows } = cohort.devices.get(deviceId("pump-1"))?.monitor?.calibrationFeatures() ?? { x: [], rows: 0 };
+  expect([rows, x.length]).toEqual([48, 48 * learner.plan.manifest.featureCount]);
+  // Two passes of three batches each, over 43 and over 48 rows.
+  expect(updates.map(({ localSteps }) => localSteps)).toEqual([6, 12]);
+  // Only new rows make it due again.
+  expect(learner.due()).toBe(false);
+});
+
+test("what is judged is the mean of the champion's last scores, where the plan says so", async () => {
+  const scoresOver = async (trailingRows: number) => {
+    const { cohort, activate } = await openCohort({ ...settings("new_rows"), score: { largest: null, trailingRows } });
+    await judgeRows(cohort, readings("pump-1", 100), unrefused);
+    await activate(2, true);
+    const judged = await judgeRows(cohort, readings("pump-1", 20, 100), unrefused);
+    return judged.map(({ observation }) => Number(observation?.score));
+  };
+  const [own, trailing] = [await scoresOver(1), await scoresOver(4)];
+  for (const [row, score] of trailing.entries()) {
+    const last = own.slice(Math.max(0, row - 3), row + 1);
+    expect(score).toBeCloseTo(last.reduce((sum, each) => sum + each, 0) / last.length, 5);
+  }
+});
+
+test("rows that lack a channel are judged by the champion, in batches as one by one", async () => {
+  const gaps = (row: number) => (row % 3 === 0 ? { current: undefined } : {});
+  const judgedIn = async (batch: number) => {
+    const { cohort, activate } = await openCohort(settings("new_rows"));
+    await judgeRows(cohort, readings("pump-1", 100), unrefused);
+    await activate(2, true);
+    const rows = readings("pump-1", 60, 100, gaps);
+    const judged = [];
+    for (let at = 0; at < rows.length; at += batch) {
+      judged.push(...(await judgeRows(cohort, rows.slice(at, at + batch), unrefused)));
+    }
+    return judged;
+  };
+  const one = await judgedIn(1);
+  expect(one[0]?.entered.device.kind).toBe("federated");
+  expect(one.every(({ observation }) => Number.isFinite(observation?.score))).toBe(true);
+  for (const [index, { observation }] of (await judgedIn(7)).entries()) {
+    // A run of another number of rows sums its float32 products in another order.
+    expect(observation?.score).toBeCloseTo(Number(one[index]?.observation?.score), 5);
+    expect(observation?.over).toBe(one[index]?.observation?.over);
+  }
+});
