@@ -16,7 +16,7 @@ import type { SensorMessage } from "./core/message.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "./core/refusal.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
-import { calibrateNew, type JudgedRow, judgeRows } from "./judge-rows.ts";
+import { type JudgedRow, judgeRows } from "./judge-rows.ts";
 import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
@@ -265,7 +265,6 @@ export class Agent {
     const judged = await judgeRows(cohort, readings, (reading, refusal) => this.#refuse(reading.deviceId, refusal));
     this.#rows += judged.length;
     for (const row of judged) this.#stored(() => this.#observe(cohort, row));
-    await calibrateNew(cohort, judged);
   }
 
   #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {

@@ -1,4 +1,5 @@
-// Readings to judged rows: every row enters its device, all go through the champion in one run, then each is judged.
+// Readings to judged rows: every row enters its device, goes through the champion beside other devices' rows, and is judged.
+import type { DeviceId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import type { Reading } from "./core/default-mapping.ts";
 import type { EnteredRow, Judged } from "./core/device.ts";
@@ -9,8 +10,39 @@ export interface JudgedRow extends Judged {
   readonly entered: EnteredRow;
 }
 
-/** In the order of `readings`; a refused one goes to `refuse`. Rows that may be learned are handed to the learner. */
+/**
+ * Each device's rows in their order; a refused one goes to `refuse`. Rows that may be learned are handed to the learner. What
+ * a row is judged to be can move what the device's next one is told from, so a run has at most one row of a device.
+ */
 export async function judgeRows(
+  cohort: Cohort,
+  readings: readonly Reading[],
+  refuse: (reading: Reading, refusal: Refusal) => void,
+): Promise<JudgedRow[]> {
+  const judged: JudgedRow[] = [];
+  for (const run of runsOf(readings)) {
+    const rows = await judgeRun(cohort, run, refuse);
+    await calibrateNew(cohort, rows);
+    judged.push(...rows);
+  }
+  return judged;
+}
+
+/** The first reading of every device, then the second of every device that has one, and so on. */
+function runsOf(readings: readonly Reading[]): readonly (readonly Reading[])[] {
+  const runs: Reading[][] = [];
+  const seen = new Map<DeviceId, number>();
+  for (const reading of readings) {
+    const run = seen.get(reading.deviceId) ?? 0;
+    seen.set(reading.deviceId, run + 1);
+    const members = runs[run];
+    if (members === undefined) runs.push([reading]);
+    else members.push(reading);
+  }
+  return runs;
+}
+
+async function judgeRun(
   cohort: Cohort,
   readings: readonly Reading[],
   refuse: (reading: Reading, refusal: Refusal) => void,
@@ -31,9 +63,8 @@ export async function judgeRows(
 }
 
 /** Devices that have their calibration rows get their threshold at once: until then all they do is taken as normal. */
-export async function calibrateNew({ learner }: Cohort, judged: readonly JudgedRow[]): Promise<void> {
-  const devices = new Set(judged.map(({ entered }) => entered.device));
-  const waiting = [...devices].filter(({ monitor }) => monitor?.awaitsCalibration);
+async function calibrateNew({ learner }: Cohort, judged: readonly JudgedRow[]): Promise<void> {
+  const waiting = judged.map(({ entered }) => entered.device).filter(({ monitor }) => monitor?.awaitsCalibration);
   if (waiting.length > 0) await learner?.recalibrate(waiting);
 }
 

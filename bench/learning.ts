@@ -37,11 +37,11 @@ const WIDE: Shape = {
   optimiser: { momentum: 0, clip: null },
 };
 const DEFAULT: Shape = {
-  name: "24-16-1-16-24, momentum 0.9, clip 5",
+  name: "24-12-2-12-24, momentum 0.9, clip 2.5",
   features: 24,
-  hidden: [16, 1, 16],
-  largest: 3,
-  optimiser: { momentum: 0.9, clip: 5 },
+  hidden: [12, 2, 12],
+  largest: 2,
+  optimiser: { momentum: 0.9, clip: 2.5 },
 };
 
 function settingsOf({ features, hidden, largest, optimiser: { momentum, clip } }: Shape): PlanSettings {

@@ -2,10 +2,11 @@
 import { checkGradient, EXAMPLE_STEP, exampleInputs, type GradientCheck, largestOf } from "../learning/check-plan.ts";
 import { encodeDelta } from "../learning/codecs/codec.ts";
 import { type CompiledPlan, compilePlan } from "../learning/compile-plan.ts";
+import { historyValues } from "../learning/front-end.ts";
 import { interpret, type Tensor } from "../learning/graph/interpret.ts";
 import { BASE, momentNames, nextName, WEIGHTS } from "../learning/models/signature.ts";
 import { rowsToCalibrate } from "../learning/monitor.ts";
-import type { PlanSettings } from "../learning/plan.ts";
+import type { Manifest, PlanSettings } from "../learning/plan.ts";
 import { encodeOnnx } from "../proto/onnx.ts";
 import { encodeBundle } from "../proto/plan-bundle.ts";
 import { PlanModel, type TrainedStep, type TrainingBatch, type TrainingPoint } from "../runtime/plan-model.ts";
@@ -26,6 +27,8 @@ export interface PlanReport {
   readonly bundleBytes: number;
   /** Of the delta that one step makes. */
   readonly updateBytes: number;
+  /** Of a device's calibration rows and of the readings its features look back at. */
+  readonly deviceBytes: number;
   /** Of a new device. */
   readonly rowsBeforeVerdict: number;
   readonly gradient: GradientCheck;
@@ -56,6 +59,7 @@ export async function inspectPlan(settings: PlanSettings): Promise<PlanReport> {
       features: plan.manifest.featureCount,
       bundleBytes: bytes.length,
       updateBytes: updateBytes(plan, example.point.weights, step.weights),
+      deviceBytes: deviceBytes(plan.manifest),
       rowsBeforeVerdict: rowsToCalibrate(plan.manifest),
       gradient,
       stepError: differenceOf(step, interpret(plan.train, example.inputs)),
@@ -65,6 +69,10 @@ export async function inspectPlan(settings: PlanSettings): Promise<PlanReport> {
     await model.release();
   }
 }
+
+const deviceBytes = (manifest: Manifest) =>
+  Float32Array.BYTES_PER_ELEMENT * manifest.threshold.rows * manifest.featureCount +
+  Float64Array.BYTES_PER_ELEMENT * historyValues(manifest);
 
 /** The example's inputs for the interpreter, and the same for onnxruntime. */
 function exampleOf(plan: CompiledPlan, rows: number) {

@@ -33,6 +33,7 @@ function lines(cohort: string, batchRows: number, report: PlanReport): string[] 
     ["features", String(report.features)],
     ["bundle", `${report.bundleBytes} bytes`],
     ["an update", `${report.updateBytes} bytes`],
+    ["a device keeps", `${report.deviceBytes} bytes`],
     ["rows before the first verdict", String(report.rowsBeforeVerdict)],
     ["gradient", `${gradient.checked} parameters, at most ${gradient.worst.toExponential(1)} from finite differences`],
     ["step in onnxruntime", `at most ${report.stepError.toExponential(1)} from the interpreter's`],

@@ -74,8 +74,14 @@ async function serve(
   store: FederationStore,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
-  const states = await store.loadCohorts();
-  if (states.length === 0) throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
+  let leftOut = 0;
+  const states = await store.loadCohorts((cohort, planId, why) => {
+    leftOut++;
+    const advice = "start with --plan and its file again";
+    log.error({ cohort, why }, `cohort ${cohort}: its plan ${planId} is of another version of FLEAD: ${advice}`);
+  });
+  if (states.length + leftOut === 0)
+    throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
 
   const rounds = new Map<string, RoundLoop>();
   const cohorts = {

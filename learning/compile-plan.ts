@@ -2,7 +2,7 @@
 import { featureLayout } from "./features.ts";
 import type { Graph } from "./graph/graph.ts";
 import { buildModel } from "./models/build-model.ts";
-import { type Manifest, type PlanSettings, type WeightTensor, weightCount } from "./plan.ts";
+import { MANIFEST_VERSION, type Manifest, type PlanSettings, type WeightTensor, weightCount } from "./plan.ts";
 import { type Random, seededRandom } from "./random.ts";
 
 export interface CompiledPlan {
@@ -19,7 +19,13 @@ export interface CompiledPlan {
 export function compilePlan(settings: PlanSettings): CompiledPlan {
   const { weights, residualChannels, score, train } = buildModel(settings);
   const { featureCount } = featureLayout(settings);
-  const manifest: Manifest = { ...settings, formatVersion: 1, featureCount, weights, residualChannels };
+  const manifest: Manifest = {
+    ...settings,
+    formatVersion: MANIFEST_VERSION,
+    featureCount,
+    weights,
+    residualChannels,
+  };
   return {
     manifest,
     score,

@@ -1,7 +1,6 @@
 // What similar devices tell one another about scales and thresholds: no readings, and of scores only a pooled sketch.
 import type { PlanSettings } from "./plan.ts";
 import type { QuantileSketch } from "./sketch.ts";
-import { quantile } from "./threshold.ts";
 import { pooledFactor, ratioSketch } from "./threshold-rules.ts";
 
 /** Of one calibrated device; it does not leave the gateway. */
@@ -46,13 +45,13 @@ export const asksForScales = ({ features: { reference } }: FleetPlan): boolean =
 export const askedQuantile = ({ threshold: { rule } }: FleetPlan): number | null =>
   rule.kind === "federated_conformal" ? rule.quantile : null;
 
-/** The median of each column, over the values that are finite and positive; null when a column has none. */
+/** The lower median of each column, over the values that are finite and positive; null when a column has none. */
 function columnMedians(rows: readonly Float64Array[], columns: number): Float64Array | null {
   const medians = new Float64Array(columns);
   for (let column = 0; column < columns; column++) {
     const values = rows.map((row) => Number(row[column])).filter((value) => value > 0 && Number.isFinite(value));
     if (values.length === 0) return null;
-    medians[column] = quantile(values, 0.5);
+    medians[column] = values.sort((a, b) => a - b)[(values.length - 1) >> 1] ?? 0;
   }
   return medians;
 }

@@ -42,6 +42,14 @@ export function rowsBeforeColumns(plan: Pick<Manifest, "features" | "commissioni
   return reference.kind === "normaliser" ? Math.max(plan.commissioningRows, lookBack) : lookBack;
 }
 
+/** Readings that a device keeps for its features to look back at, float64 each. */
+export function historyValues({ channels, features }: Pick<Manifest, "channels" | "features">): number {
+  const { columns, reference } = features;
+  const kept = reference.kind === "normaliser" ? [] : [reference.meanRows, reference.rollBackRows];
+  const rows = [historyRows(columns), ...statisticsRows(columns), ...kept];
+  return channels.length * rows.reduce((sum, count) => sum + count, 0);
+}
+
 /** Whether rows may lack channels: a missing value is NaN in a row, and its channel's last reading to the columns. */
 export const mayLackChannels = ({ columns }: FeatureSettings): boolean =>
   columns.some(({ kind }) => kind === "missing");

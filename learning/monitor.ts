@@ -6,7 +6,7 @@ import { FrontEnd, type FrontEndSnapshot, rowsBeforeColumns } from "./front-end.
 import type { Manifest } from "./plan.ts";
 import { type RingSnapshot, RowRing } from "./row-ring.ts";
 import { percentile } from "./threshold.ts";
-import { fitThreshold } from "./threshold-rules.ts";
+import { calibrationScores, fitThreshold } from "./threshold-rules.ts";
 import { meanOf, pushTrailing, type TrailingValues } from "./trailing-mean.ts";
 
 export interface Judgement {
@@ -45,6 +45,9 @@ export const rowsToCalibrate = (manifest: Manifest): number =>
 /** Calibration rows that the threshold needs: a fixed one but a single score, to say that there are scores. */
 const rowsToFit = ({ threshold, score }: Manifest): number =>
   threshold.rule.kind === "fixed" ? score.trailingRows : threshold.rows;
+
+/** Scores are told as shares of the threshold, so that of a device whose rows never vary, and score 0, is not quite 0. */
+const LEAST_THRESHOLD = 1e-6;
 
 export class DeviceMonitor {
   readonly #manifest: Manifest;
@@ -137,13 +140,13 @@ export class DeviceMonitor {
     return commissioned && !this.#hasEnoughScores && this.#calibration.count >= rowsToFit(this.#manifest);
   }
 
-  /** Features of the last learnable rows, `x` [rows, featureCount], oldest first; none while commissioning. */
-  calibrationFeatures(): { x: Float32Array; rows: number } {
+  /** Features of the last learnable rows, at most `most`, `x` [rows, featureCount], oldest first; none while commissioning. */
+  calibrationFeatures(most = Number.POSITIVE_INFINITY): { x: Float32Array; rows: number } {
     const { count, columns } = this.#calibration;
-    const rows = this.#frontEnd.commissioned ? count : 0;
+    const rows = this.#frontEnd.commissioned ? Math.min(count, most) : 0;
     const x = new Float32Array(rows * columns);
     let at = 0;
-    if (rows > 0) for (const row of this.#calibration.rows()) x.set(this.#frontEnd.features(row), columns * at++);
+    for (const row of this.#calibration.rows(rows)) x.set(this.#frontEnd.features(row), columns * at++);
     return { x, rows };
   }
 
@@ -226,7 +229,7 @@ export class DeviceMonitor {
   /** Trailing means over as many rows as a row is judged by: the first rows, which lack some, give none. */
   #smoothed(scores: Float32Array): Float32Array {
     const { trailingRows } = this.#manifest.score;
-    const means = new Float32Array(Math.max(0, scores.length - trailingRows + 1));
+    const means = new Float32Array(calibrationScores(scores.length, trailingRows));
     let trailing: TrailingValues = [];
     for (const [index, score] of scores.entries()) {
       trailing = pushTrailing(trailing, score, trailingRows);
@@ -237,13 +240,16 @@ export class DeviceMonitor {
 
   /** On fewer rows than the plan asks for, which come from too few loads, the next load would be an alarm. */
   get #hasEnoughScores(): boolean {
-    return this.#calibrationScores.length > rowsToFit(this.#manifest) - this.#manifest.score.trailingRows;
+    return (
+      this.#calibrationScores.length >= calibrationScores(rowsToFit(this.#manifest), this.#manifest.score.trailingRows)
+    );
   }
 
   #fitThreshold(): void {
     const { rule } = this.#manifest.threshold;
-    this.#threshold = this.#hasEnoughScores
+    const threshold = this.#hasEnoughScores
       ? fitThreshold(rule, this.#calibrationScores, this.#fleet.thresholdFactor).threshold
       : null;
+    this.#threshold = threshold === null ? null : Math.max(threshold, LEAST_THRESHOLD);
   }
 }

@@ -181,8 +181,11 @@ export interface WeightTensor {
   readonly offset: number;
 }
 
+/** Of the manifest's keys and what they mean; one of another version is refused. */
+export const MANIFEST_VERSION = 2;
+
 export interface Manifest extends PlanSettings {
-  readonly formatVersion: 1;
+  readonly formatVersion: typeof MANIFEST_VERSION;
   readonly featureCount: number;
   readonly weights: readonly WeightTensor[];
   /** For each column of the model's residual output, the index of the channel it speaks of. */

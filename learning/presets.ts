@@ -40,7 +40,7 @@ const machines: Preset = {
     codec: { kind: "int8" },
   },
   threshold: { rule: { kind: "federated_conformal", quantile: 0.999 }, rows: 300 },
-  excursion: { clearBelow: 0.8, belowPeak: 0.5, releaseRows: 64, releaseAfterMs: null },
+  excursion: { clearBelow: 0.8, belowPeak: 0.5, releaseRows: 64, releaseAfterMs: 86_400_000 },
   alarm: { kind: "lasting" },
 };
 
@@ -60,13 +60,13 @@ const univariate: Preset = {
       adaptation: null,
     },
     season: { period: "day", bins: 24 },
-    squash: 1,
+    squash: 4,
     columns: [{ kind: "means", rows: [1, 8, 32] }],
   },
   model: { kind: "dense_autoencoder", hidden: [8, 1, 8] },
   score: { largest: 1, trailingRows: 1 },
   training: { ...machines.training },
-  threshold: { rule: { kind: "spot", level: 0.98, risk: 1e-4, maxExcesses: 1000 }, rows: 500 },
+  threshold: { rule: { kind: "spot", level: 0.98, risk: 1e-3, maxExcesses: 1000 }, rows: 500 },
   excursion: { clearBelow: 0.8, belowPeak: 0.5, releaseRows: 32, releaseAfterMs: 86_400_000 },
   alarm: { kind: "onset", refractoryMs: 3_600_000 },
 };

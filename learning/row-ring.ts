@@ -61,9 +61,9 @@ export class RowRing<Values extends Float32Array | Float64Array> {
     for (let age = 0; age < this.#count; age++) this.values[this.offset(age) + column] = value;
   }
 
-  /** The rows held, oldest first. */
-  *rows(): Generator<Values> {
-    for (let age = this.#count - 1; age >= 0; age--) {
+  /** The last `newest` ≤ count rows, oldest first. */
+  *rows(newest: number): Generator<Values> {
+    for (let age = newest - 1; age >= 0; age--) {
       const at = this.offset(age);
       yield this.values.subarray(at, at + this.columns) as Values;
     }

@@ -154,21 +154,19 @@ export class QuantileSketch {
   }
 
   /**
-   * The quantile of the values of all `sketches` together, as `quantile` has it, but without merging them: exact while no
-   * single one has more values above it than its tail holds, however many sketches there are. The order does not matter.
+   * The quantile of what all `sketches` hold together, as `quantile` has it, but every sketch weighs alike, however many
+   * values it is of: the least value whose ranks have a mean of q. The order does not matter. Null when all are empty.
    */
   static quantileOf(sketches: readonly QuantileSketch[], q: number): number | null {
     if (!(q >= 0 && q <= 1)) throw new RangeError(`quantile ${q} is outside 0 to 1`);
     const filled = sketches.filter(({ count }) => count > 0);
-    const count = filled.reduce((total, sketch) => total + sketch.count, 0);
-    if (count === 0) return null;
-    const wanted = Math.max(1, Math.ceil(q * count * (1 - Number.EPSILON)));
-    const upTo = (value: number) =>
-      filled.reduce((total, sketch) => total + Math.round(Number(sketch.rank(value)) * sketch.count), 0);
     const held = filled.flatMap((sketch) => {
       const { min, max, levels, top } = sketch.#state;
       return [min, max, ...levels.flat(), ...top];
     });
+    if (held.length === 0) return null;
+    const wanted = q * filled.length * (1 - filled.length * Number.EPSILON);
+    const upTo = (value: number) => filled.reduce((total, sketch) => total + Number(sketch.rank(value)), 0);
     const values = Float64Array.from(held).sort();
     let low = 0;
     let high = values.length - 1;

@@ -1,19 +1,19 @@
 // Where a score becomes an exceedance: rules as data, the fleet's part in them, and what operators may move.
 import { QuantileSketch } from "./sketch.ts";
-import { type SpotRule, startSpot } from "./spot.ts";
+import { fitSpot, SPOT_MIN_SCORES, type SpotRule } from "./spot.ts";
 import { quantile } from "./threshold.ts";
 
 /** Over means score > threshold, always. Scores are never negative. */
 export type ThresholdRule =
   /** The quantile (0 to 1) of the device's own scores, linear between them. */
   | { readonly kind: "quantile"; readonly quantile: number }
-  /** Extreme value theory on the device's own scores; `stepSpot` follows the stream. */
+  /** Extreme value theory on the device's own scores. */
   | SpotRule
   /** At most a share alpha (0 < alpha < 1) of exchangeable normal scores is over, whatever their distribution. */
   | { readonly kind: "conformal"; readonly alpha: number }
   /** The same for every device: for scores that mean the same everywhere, as a classifier's probability does. */
   | { readonly kind: "fixed"; readonly threshold: number }
-  /** The device's own median score × the fleet's quantile of score / own median. */
+  /** The device's own median score × the fleet's quantile of score / own median, within 4 times its own quantile. */
   | { readonly kind: "federated_conformal"; readonly quantile: number };
 
 /**
@@ -35,6 +35,26 @@ const TOO_FEW: Fit = { threshold: null, note: "tooFewScores" };
 
 /** ⌈(n + 1)(1 − alpha)⌉, counted down so that rounding cannot add one. */
 const conformalRank = (n: number, alpha: number) => n + 1 - Math.floor((n + 1) * alpha * (1 + Number.EPSILON));
+
+/** Scores that so many calibration rows give: one is a mean over `trailingRows` rows, so the first rows give none. */
+export const calibrationScores = (rows: number, trailingRows: number): number => Math.max(0, rows - trailingRows + 1);
+
+/** The fewest finite scores that `fitThreshold` takes for the rule; a fixed one needs a score to be judged. */
+export function leastScores(rule: ThresholdRule): number {
+  switch (rule.kind) {
+    case "fixed":
+      return 1;
+    case "spot":
+      return SPOT_MIN_SCORES;
+    case "conformal": {
+      let least = Math.max(MIN_SCORES, Math.ceil(1 / rule.alpha) - 2);
+      while (conformalRank(least, rule.alpha) > least) least++;
+      return least;
+    }
+    default:
+      return MIN_SCORES;
+  }
+}
 
 /** The rank ⌈q·n⌉ of n, at least 1. */
 const nearestRank = (n: number, q: number) => Math.max(1, Math.ceil(q * n * (1 - Number.EPSILON)));
@@ -59,8 +79,8 @@ export function fitThreshold(rule: ThresholdRule, scores: ArrayLike<number>, fle
       checkShare("quantile", rule.quantile);
       return n < MIN_SCORES ? TOO_FEW : { threshold: quantile(sorted, rule.quantile), note: null };
     case "spot": {
-      const state = startSpot(rule, sorted);
-      return state ? { threshold: state.threshold, note: state.tail ? null : "noTail" } : TOO_FEW;
+      const fit = fitSpot(rule, sorted);
+      return fit ? { threshold: fit.threshold, note: fit.tail ? null : "noTail" } : TOO_FEW;
     }
     case "conformal": {
       checkShare("alpha", rule.alpha);
@@ -75,6 +95,9 @@ export function fitThreshold(rule: ThresholdRule, scores: ArrayLike<number>, fle
   }
 }
 
+/** A fleet that lies must neither silence a device nor keep it in alarm: it moves the device's own threshold so far. */
+const MAX_FLEET_PART = 4;
+
 function federatedThreshold(sorted: Float64Array, q: number, factor: number | null): Fit {
   if (factor !== null && !(factor > 0 && factor < Number.POSITIVE_INFINITY)) {
     throw new RangeError(`a fleet factor of ${factor}`);
@@ -82,8 +105,10 @@ function federatedThreshold(sorted: Float64Array, q: number, factor: number | nu
   if (sorted.length < MIN_SCORES) return TOO_FEW;
   const median = quantile(sorted, 0.5);
   if (!(median > 0)) return { threshold: Number(sorted.at(-1)), note: "zeroMedian" };
-  if (factor !== null) return { threshold: factor * median, note: null };
-  return { threshold: Number(sorted[nearestRank(sorted.length, q) - 1]), note: "noFleetFactor" };
+  const own = Number(sorted[nearestRank(sorted.length, q) - 1]);
+  if (factor === null) return { threshold: own, note: "noFleetFactor" };
+  const threshold = Math.max(own / MAX_FLEET_PART, Math.min(own * MAX_FLEET_PART, factor * median));
+  return { threshold, note: null };
 }
 
 /** Under 2 KB for 2,000 devices' scores; a quantile q of n of them is exact while (1 − q)·n < 64. */
@@ -103,17 +128,15 @@ export function ratioSketch(scores: ArrayLike<number>, seed: number): QuantileSk
   return sketch;
 }
 
-/** How far a device may stand from the fleet's median device before the pool does without it. */
+/** How far one may stand from the fleet's median before the pool does without it. */
 const MAX_FACTOR_RATIO = 4;
-const MAX_COUNT_RATIO = 10;
-const MIN_JUDGED_DEVICES = 3;
 
 /**
- * The fleet's factor: the quantile `q` of all devices' ratios, from their sketches (as `ratioSketch` makes them; they stay
- * as they are), in any order. One liar would set it for all, so of three or more devices those are left out whose own
- * quantile is more than 4 times off the median device's or whose count is above 10 times its; empty sketches, sketches of
- * other sizes and with a quantile ≤ 0 always are. `leftOut` holds their indices; `factor` is null when nobody remains.
- * Throws RangeError for a q outside 0 to 1.
+ * The fleet's factor: the quantile `q` of all gateways' ratios, from their sketches (as `ratioSketch` makes them; they stay
+ * as they are), in any order, one voice each. One liar would set it for all, so those are left out whose own quantile is
+ * more than 4 times off the median one's; empty sketches, sketches of other sizes and with a quantile ≤ 0 always are. Two
+ * that far apart are both left out, for there is no telling who lies. `leftOut` holds their indices; `factor` is null when
+ * nobody remains. Throws RangeError for a q outside 0 to 1.
  */
 export function pooledFactor(
   sketches: readonly QuantileSketch[],
@@ -121,28 +144,12 @@ export function pooledFactor(
 ): { readonly factor: number | null; readonly leftOut: readonly number[] } {
   checkShare("quantile", q);
   const likeOurs = QuantileSketch.empty({ ...RATIO_SKETCH, seed: 0 });
-  const devices = sketches.map((sketch) => ({ sketch, factor: sketch.quantile(q), count: sketch.count }));
-  const usable = devices.filter(({ sketch, factor }) => factor !== null && factor > 0 && sketch.mergesWith(likeOurs));
-  const factor =
-    usable.length > 0
-      ? quantile(
-          Array.from(usable, (device) => Number(device.factor)),
-          0.5,
-        )
-      : 0;
-  const count =
-    usable.length > 0
-      ? quantile(
-          Array.from(usable, (device) => device.count),
-          0.5,
-        )
-      : 0;
-  const alike = (device: (typeof usable)[number]) => {
-    const ratio = Number(device.factor) / factor;
-    const near = ratio <= MAX_FACTOR_RATIO && ratio >= 1 / MAX_FACTOR_RATIO;
-    return usable.length < MIN_JUDGED_DEVICES || (near && device.count <= MAX_COUNT_RATIO * count);
-  };
-  const pooled = new Set(usable.filter(alike).map(({ sketch }) => sketch));
+  const voices = sketches.map((sketch) => ({ sketch, factor: sketch.quantile(q) ?? 0 }));
+  const usable = voices.filter(({ sketch, factor }) => factor > 0 && sketch.mergesWith(likeOurs));
+  const factors = usable.map(({ factor }) => factor).sort((a, b) => a - b);
+  const [low, high] = [factors[(factors.length - 1) >> 1] ?? 0, factors[factors.length >> 1] ?? 0];
+  const isNear = (factor: number) => factor <= MAX_FACTOR_RATIO * low && factor * MAX_FACTOR_RATIO >= high;
+  const pooled = new Set(usable.filter(({ factor }) => isNear(factor)).map(({ sketch }) => sketch));
   const leftOut = sketches.flatMap((sketch, i) => (pooled.has(sketch) ? [] : [i]));
   return { factor: QuantileSketch.quantileOf([...pooled], q), leftOut };
 }

@@ -2,13 +2,16 @@
 import { z } from "zod";
 import { CHANNEL_NAME_RULE, isChannelName, isLabel, isUnit, UNIT_RULE } from "../learning/channels.ts";
 import { featureLayout } from "../learning/features.ts";
+import { historyValues } from "../learning/front-end.ts";
 import { buildModel, ModelError } from "../learning/models/build-model.ts";
-import type { Manifest, PlanSettings } from "../learning/plan.ts";
-import { weightCount } from "../learning/plan.ts";
-import { SPOT_MIN_SCORES } from "../learning/spot.ts";
+import { MANIFEST_VERSION, type Manifest, type PlanSettings, weightCount } from "../learning/plan.ts";
+import { calibrationScores, leastScores } from "../learning/threshold-rules.ts";
 
 const MAX_CHANNELS = 256;
 const MAX_PARAMETERS = 1_000_000;
+/** Of one device's calibration rows, 4 bytes each, and of the rows its features look at, 8 bytes each: 16 MB each. */
+const MAX_CALIBRATION_VALUES = 4_000_000;
+const MAX_HISTORY_VALUES = 2_000_000;
 
 const TENSOR_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/;
 
@@ -176,7 +179,13 @@ const settings = z.strictObject({
 
 export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine((plan, context) => {
   if (context.issues.length > 0) return; // a value out of bounds is not built from
-  const faults = [...thresholdFaults(plan), ...classifierFaults(plan), ...baselineFaults(plan), ...modelFaults(plan)];
+  const faults = [
+    ...thresholdFaults(plan),
+    ...memoryFaults(plan),
+    ...classifierFaults(plan),
+    ...baselineFaults(plan),
+    ...modelFaults(plan),
+  ];
   for (const { key, message } of faults) context.addIssue({ code: "custom", path: key.split("."), message });
 });
 
@@ -186,17 +195,29 @@ interface Fault {
   readonly message: string;
 }
 
-/** Rules that need more scores than a device keeps. */
-function* thresholdFaults({ threshold: { rule, rows } }: PlanSettings): Generator<Fault> {
-  if (rule.kind === "conformal" && rule.alpha * (rows + 1) < 1) {
-    const least = Math.ceil(1 / rule.alpha);
-    yield {
-      key: "threshold.rule",
-      message: `an alpha of ${rule.alpha} needs at least ${least} rows to be told from none`,
-    };
+/** A rule that needs more scores than a device keeps would never give a threshold. */
+function* thresholdFaults({ threshold: { rule, rows }, score }: PlanSettings): Generator<Fault> {
+  const scores = calibrationScores(rows, score.trailingRows);
+  const least = leastScores(rule);
+  if (scores < least) {
+    const given = `${rows} rows and score.trailingRows of ${score.trailingRows} give ${scores}`;
+    yield { key: "threshold.rows", message: `${rule.kind} needs ${least} scores; ${given}` };
   }
-  if (rule.kind === "spot" && rows < SPOT_MIN_SCORES)
-    yield { key: "threshold.rows", message: `SPOT needs at least ${SPOT_MIN_SCORES} rows` };
+}
+
+/** What every device of a gateway keeps for itself. */
+function* memoryFaults(plan: Pick<Manifest, "channels" | "features" | "threshold">): Generator<Fault> {
+  const { featureCount } = featureLayout(plan);
+  const { rows } = plan.threshold;
+  if (featureCount * rows > MAX_CALIBRATION_VALUES) {
+    const values = `${rows} rows of ${featureCount} features, by features.columns, are ${featureCount * rows} values`;
+    yield { key: "threshold.rows", message: `${values} a device; at most ${MAX_CALIBRATION_VALUES} are allowed` };
+  }
+  const history = historyValues(plan);
+  if (history > MAX_HISTORY_VALUES) {
+    const message = `the rows they look at are ${history} values a device; at most ${MAX_HISTORY_VALUES} are allowed`;
+    yield { key: "features", message };
+  }
 }
 
 /** A probability means the same everywhere and is learned from the rows that labels came for; an error does neither. */
@@ -238,9 +259,9 @@ const weightTensor = z.strictObject({
 });
 
 /** The layout is taken as it is said, not rebuilt: a gateway can run an architecture that its own code does not build. */
-export const manifestSchema: z.ZodType<Manifest> = settings
+const ourManifest: z.ZodType<Manifest> = settings
   .extend({
-    formatVersion: z.literal(1),
+    formatVersion: z.literal(MANIFEST_VERSION),
     featureCount: z.int().min(1),
     weights: z
       .array(weightTensor)
@@ -253,14 +274,26 @@ export const manifestSchema: z.ZodType<Manifest> = settings
   })
   .superRefine((manifest, context) => {
     if (context.issues.length > 0) return;
-    const fault = (key: string, message: string) => context.addIssue({ code: "custom", path: [key], message });
+    const fault = ({ key, message }: Fault) => context.addIssue({ code: "custom", path: key.split("."), message });
     const { featureCount } = featureLayout(manifest);
     if (manifest.featureCount !== featureCount)
-      fault("featureCount", `must be ${featureCount}, what the features make`);
+      fault({ key: "featureCount", message: `must be ${featureCount}, what the features make` });
     if (manifest.residualChannels.some((index) => index >= manifest.channels.length)) {
-      fault("residualChannels", `every index must be below ${manifest.channels.length}, the number of channels`);
+      const message = `every index must be below ${manifest.channels.length}, the number of channels`;
+      fault({ key: "residualChannels", message });
     }
+    for (const each of memoryFaults(manifest)) fault(each);
   });
+
+/** The version comes before the rest: of a manifest of another one the rest would only be unknown and missing keys. */
+export const manifestSchema: z.ZodType<Manifest> = z
+  .unknown()
+  .refine((given) => z.looseObject({ formatVersion: z.literal(MANIFEST_VERSION) }).safeParse(given).success, {
+    path: ["formatVersion"],
+    message: `must be ${MANIFEST_VERSION}: the plan is of another version of FLEAD`,
+    abort: true,
+  })
+  .pipe(ourManifest);
 
 function unique(names: readonly string[]): boolean {
   return new Set(names).size === names.length;

@@ -31,8 +31,8 @@ export interface DeviceRecord {
   readonly zScores: readonly number[];
   readonly coldAlarm: AlarmState;
   readonly growsForest: boolean;
-  /** Each channel's last reading; NaN: none. */
-  readonly last: Float64Array;
+  /** Each channel's last reading; NaN: none. Records of older versions have none at all. */
+  readonly last?: Float64Array;
   /** Null before its first row, and while the champion serves. */
   readonly forest: OwnForestSnapshot | null;
   /** What operators made of the champion's threshold; absent: 1. */
@@ -114,7 +114,7 @@ export class Device {
     device.#zScores = new RecentScores(record.zScores);
     device.#coldAlarm = record.coldAlarm;
     device.#growsForest = record.growsForest;
-    device.#last = record.last;
+    device.#last = record.last ?? new Float64Array(record.channels.length).fill(Number.NaN);
     device.#operatorFactor = bounded(record.operatorFactor ?? 1);
     device.forgetSeen(record.clock?.lastAtMs);
     if (record.forest) device.#forest = OwnForest.restore(record.forest, record.deviceId, device.#channels.length);

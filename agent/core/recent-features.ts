@@ -10,10 +10,11 @@ export function recentFeatures(
   featureCount: number,
   maxRows: number,
 ): { readonly x: Float32Array; readonly rows: number } {
-  const own = Array.from(devices, (device) => device.monitor?.calibrationFeatures().x ?? new Float32Array(0));
-  const told = own.filter((x) => x.length > 0);
-  const share = Math.max(1, Math.floor(maxRows / Math.max(1, told.length))) * featureCount;
-  const newest = told.slice(0, maxRows).map((x) => x.subarray(Math.max(0, x.length - share)));
+  const monitors = Array.from(devices, ({ monitor }) => monitor).filter((monitor) => monitor?.commissioned);
+  const share = Math.max(1, Math.floor(maxRows / Math.max(1, monitors.length)));
+  const newest = monitors
+    .slice(0, maxRows)
+    .map((monitor) => monitor?.calibrationFeatures(share).x ?? new Float32Array(0));
   const x = new Float32Array(newest.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const rows of newest) {

@@ -105,7 +105,11 @@ async function answersOf(
   return streams.map((stream) => [stream, detected(stream, rows.get(stream.stream) ?? [])]);
 }
 
-function byGroup(data: Dataset, series: ReadonlyMap<BenchStream, DetectedSeries>): Pick<Answer, "group" | "scores">[] {
+/** Each group on its own, and all that train pooled. */
+export function byGroup(
+  data: Dataset,
+  series: ReadonlyMap<BenchStream, DetectedSeries>,
+): Pick<Answer, "group" | "scores">[] {
   const groups = Map.groupBy(series.keys(), ({ group }) => group);
   const learned = [...groups.keys()].filter((group) => !data.onlyEvaluated.has(group));
   if (learned.length > 1)

@@ -24,6 +24,8 @@ export interface TableRow {
   readonly vusPr: number | null;
   readonly eventPrecision: number | null;
   readonly eventRecall: number | null;
+  /** Share of the events during which an alarm was up, whenever that began. */
+  readonly eventsUnderAlarm: number | null;
   readonly eventDelayMedianS: number | null;
   /** Alarm episodes, and those of them that were about an event. */
   readonly episodes: number | null;
@@ -50,6 +52,9 @@ function deviation(values: readonly (number | null)[]): number | null {
 
 const ratio = (part: number, whole: number) => (whole > 0 ? part / whole : null);
 
+/** Null where there is nothing to find: 0 would say that something was missed. */
+const f1Of = ({ f1, tp, fn }: DetectionScores) => (tp + fn > 0 ? f1 : null);
+
 /** One row for each group that stands in `answers` under the same regime, rule and codec, in their order. */
 export function tableRows(answers: readonly Answer[]): TableRow[] {
   const kinds = Map.groupBy(answers, ({ regime, rule, codec, group }) => JSON.stringify([regime, rule, codec, group]));
@@ -62,14 +67,17 @@ export function tableRows(answers: readonly Answer[]): TableRow[] {
       codec,
       group,
       seeds: seeds.length,
-      f1: mean(over(({ f1 }) => f1)),
-      f1Sd: deviation(over(({ f1 }) => f1)),
+      f1: mean(over(f1Of)),
+      f1Sd: deviation(over(f1Of)),
       falseAlarmRate: mean(over(({ fp, tn }) => ratio(fp, fp + tn))),
       missingRate: mean(over(({ fn, tp }) => ratio(fn, fn + tp))),
       prAuc: mean(over(({ prAuc }) => prAuc)),
       vusPr: mean(over(({ vusPr }) => vusPr)),
-      eventPrecision: mean(over(({ events }) => events?.precision ?? null)),
+      eventPrecision: mean(over(({ events }) => (events && events.events > 0 ? events.precision : null))),
       eventRecall: mean(over(({ events }) => events?.recall ?? null)),
+      eventsUnderAlarm: mean(
+        over(({ events }) => events && ratio(events.detectedEvents + events.luckyEvents, events.events)),
+      ),
       eventDelayMedianS: mean(over(({ events }) => events?.delayMedianS ?? null)),
       episodes: mean(over(({ events }) => events?.episodes ?? null)),
       trueEpisodes: mean(over(({ events }) => events?.trueEpisodes ?? null)),
@@ -95,16 +103,20 @@ const COLUMNS: readonly (readonly [heading: string, cell: (row: TableRow) => str
   ["VUS-PR", ({ vusPr }) => number(3)(vusPr)],
   ["event prec.", ({ eventPrecision }) => number(2)(eventPrecision)],
   ["event recall", ({ eventRecall }) => number(2)(eventRecall)],
+  ["under alarm", ({ eventsUnderAlarm }) => number(2)(eventsUnderAlarm)],
   ["delay s", ({ eventDelayMedianS }) => number(1)(eventDelayMedianS)],
   ["episodes", ({ episodes }) => number(1)(episodes)],
   ["bytes/update", ({ bytesPerUpdate }) => number(0)(bytesPerUpdate)],
 ];
 
-/** As a Markdown table, its columns lined up. */
-export function markdown(rows: readonly TableRow[]): string {
-  const cells = [COLUMNS.map(([heading]) => heading), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))];
-  const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column]?.length ?? 0)));
+export const markdown = (rows: readonly TableRow[]) =>
+  aligned([COLUMNS.map(([heading]) => heading), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))]);
+
+/** Lines of equally many cells, the heading first, as a Markdown table with its columns lined up. */
+export function aligned([heading = [], ...body]: readonly (readonly string[])[]): string {
+  const widths = heading.map((text, column) =>
+    Math.max(text.length, ...body.map((cells) => cells[column]?.length ?? 0)),
+  );
   const line = (texts: readonly string[]) => `| ${texts.map((text, i) => text.padEnd(widths[i] ?? 0)).join(" | ")} |`;
-  const [heading = [], ...body] = cells;
   return [line(heading), `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`, ...body.map(line)].join("\n");
 }

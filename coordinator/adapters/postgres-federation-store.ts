@@ -8,8 +8,9 @@ import {
 import { decodeDelta } from "../../learning/codecs/codec.ts";
 import type { GatewayStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
-import { weightCount } from "../../learning/plan.ts";
+import { type Manifest, weightCount } from "../../learning/plan.ts";
 import { QuantileSketch, SketchBytesError } from "../../learning/sketch.ts";
+import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
@@ -20,6 +21,8 @@ import type { Tables } from "./tables.ts";
 const MAX_UPDATES_A_ROUND = 1000;
 const MAX_UPDATES_A_GATEWAY = 50;
 const MAX_GATEWAYS_POOLED = 1000;
+/** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
+const STATISTICS_DAYS = 7;
 
 export class RoundConflictError extends Error {
   constructor(cohort: string, detail: string) {
@@ -61,7 +64,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           .execute();
       }),
 
-    loadCohorts: async () => {
+    loadCohorts: async (leftOut) => {
       const rows = await db
         .selectFrom("cohorts as c")
         .innerJoin("plans as p", "p.plan_id", "c.plan_id")
@@ -69,7 +72,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
         )
         .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.manifest", "m.weights", "m.rule"])
+        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
         .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
         .select((eb) =>
           eb
@@ -83,11 +86,17 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
             .as("champions"),
         )
         .execute();
-      return rows.map((row): CohortState => {
-        const { manifest, federation } = row;
-        return {
-          cohort: row.cohort as CohortId,
-          planId: row.plan_id as PlanId,
+      return rows.flatMap((row): CohortState[] => {
+        const { federation } = row;
+        const [cohort, planId] = [row.cohort as CohortId, row.plan_id as PlanId];
+        const manifest = manifestOf(row.bundle, planId);
+        if (manifest instanceof PlanBundleError) {
+          leftOut?.(cohort, planId, manifest.message);
+          return [];
+        }
+        const state: CohortState = {
+          cohort,
+          planId,
           manifest,
           federation,
           champion: {
@@ -104,6 +113,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
           server: serverState(federation.optimiser, weightCount(manifest.weights), row),
         };
+        return [state];
       });
     },
 
@@ -186,6 +196,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .select(["devices", "scales", "ratios"])
         .where("cohort", "=", cohort)
         .where("plan_id", "=", planId)
+        .where("reported_at", ">", sql<Date>`now() - make_interval(days => ${STATISTICS_DAYS})`)
         .orderBy("reported_at", "desc")
         .orderBy("gateway_id")
         .limit(MAX_GATEWAYS_POOLED)
@@ -201,6 +212,16 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
 
     recordRound: (record) => db.transaction().execute((trx) => recordRound(trx, record)),
   };
+}
+
+/** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */
+function manifestOf(bundle: Buffer, planId: PlanId): Manifest | PlanBundleError {
+  try {
+    return decodeBundle(bundle, planId).manifest;
+  } catch (error) {
+    if (error instanceof PlanBundleError) return error;
+    throw error;
+  }
 }
 
 /** Null when an earlier version wrote it in another way: the gateway will tell again. */

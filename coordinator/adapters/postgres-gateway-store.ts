@@ -129,7 +129,7 @@ function statisticsRow({ planId, globalVersion, devices, scales, ratios }: Repor
     devices,
     scales: scales && [...scales],
     ratios: ratios && Buffer.from(ratios.serialise()),
-    reported_at: new Date(),
+    reported_at: sql<Date>`now()`,
   };
 }
 

@@ -65,7 +65,11 @@ export interface RoundRecord {
 export interface FederationStore {
   /** Makes the cohort learn by this plan; a cohort that already does keeps its champion and history. */
   defineCohort(cohort: CohortId, plan: PlanDefinition, federation: FederationSettings): Promise<void>;
-  loadCohorts(): Promise<CohortState[]>;
+  /**
+   * Cohorts whose plan this version of FLEAD can read. Each of the others is told to `leftOut` and stays as it is
+   * stored: another plan of it can be defined.
+   */
+  loadCohorts(leftOut?: (cohort: CohortId, planId: PlanId, why: string) => void): Promise<CohortState[]>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
   recordHeldOutStream(
     cohort: CohortId,
@@ -82,7 +86,7 @@ export interface FederationStore {
   openRound(cohort: CohortId): Promise<OpenRound>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
-  /** The latest word of each gateway of the cohort under its plan; of at most 1,000, those that spoke last. */
+  /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
   /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
   recordRound(record: RoundRecord): Promise<void>;

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
@@ -15,6 +16,7 @@ import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { encodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { cohortState } from "../support/cohort-state.ts";
+import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -186,4 +188,36 @@ test("a sketch that an earlier version wrote in another way is left out until th
   const [state] = await store.loadCohorts();
   if (state === undefined) throw new Error("there is no cohort");
   expect(await store.gatewayStatistics(state)).toMatchObject([{ devices: 1, ratios: null }]);
+});
+
+test("what a gateway told counts for a week, by the database's clock", async () => {
+  const { store } = stores();
+  const [state] = await store.loadCohorts();
+  if (state === undefined) throw new Error("there is no cohort");
+  const toldBefore = async (hours: number) => {
+    const reportedAt = sql`now() - make_interval(hours => ${hours})`;
+    await sql`UPDATE gateway_statistics SET reported_at = ${reportedAt}`.execute(database.kysely);
+    return store.gatewayStatistics(state);
+  };
+  expect(await toldBefore(7 * 24 - 1)).toHaveLength(1);
+  expect(await toldBefore(7 * 24 + 1)).toEqual([]);
+});
+
+test("a cohort whose plan is of another version is left out with its reason until a plan is defined again", async () => {
+  const { store } = stores();
+  const other = cohortId("fans");
+  await store.defineCohort(other, PLAN, federation);
+  const earlier = await makeEarlier(database.kysely, PUMPS);
+  const leftOut: string[][] = [];
+  const states = await store.loadCohorts((...told) => leftOut.push(told));
+  expect(states.map(({ cohort }) => cohort)).toEqual([other]);
+  expect(leftOut).toEqual([[PUMPS, earlier, expect.stringContaining("formatVersion: must be 2")]]);
+
+  const rows = async () =>
+    database.kysely.selectFrom("federated_models").select("global_version").where("cohort", "=", PUMPS).execute();
+  const before = await rows();
+  await store.defineCohort(PUMPS, PLAN, federation);
+  const again = (await store.loadCohorts()).find(({ cohort }) => cohort === PUMPS);
+  expect(again).toMatchObject({ planId: PLAN.planId, champion: { version: before.length + 1, trained: false } });
+  expect(await rows()).toEqual(expect.arrayContaining(before));
 });

@@ -32,6 +32,8 @@ test("a good plan is told what it costs", () => {
   const { status, stdout, stderr } = check(planFile("good.yaml", testPlan));
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   expect(stdout).toMatch(/^parameters +149\nfeatures +12\nbundle +\d+ bytes\nan update +596 bytes$/m);
+  // 500 calibration rows of 12 float32 features; 100 + 1 rows of 3 float64 readings to look back at.
+  expect(stdout).toMatch(/^a device keeps +26424 bytes$/m);
   expect(stdout).toMatch(/^rows before the first verdict +600$/m);
   expect(stdout).toMatch(/^scoring 1000 rows +\d+\.\d µs$/m);
 });

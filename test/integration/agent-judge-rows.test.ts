@@ -3,7 +3,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Cohort } from "../../agent/cohort.ts";
 import type { Reading } from "../../agent/core/default-mapping.ts";
-import { judgeRows } from "../../agent/judge-rows.ts";
+import { type JudgedRow, judgeRows } from "../../agent/judge-rows.ts";
 import { Lane } from "../../agent/lane.ts";
 import { Learner } from "../../agent/learner.ts";
 import type { Update } from "../../agent/ports/coordinator-link.ts";
@@ -166,4 +166,36 @@ test("rows that lack a channel are judged by the champion, in batches as one by 
     expect(observation?.score).toBeCloseTo(Number(one[index]?.observation?.score), 5);
     expect(observation?.over).toBe(one[index]?.observation?.over);
   }
+});
+
+test("a fault is judged alike in whatever batches its rows come, though it moves what they are told from", async () => {
+  const guarded = settings("new_rows");
+  const plan: PlanSettings = {
+    ...guarded,
+    features: {
+      ...guarded.features,
+      reference: { ...GATED, rollBackRows: 10, adaptation: { upRows: 20, downRows: 50, atMost: 3 } },
+    },
+    threshold: { ...guarded.threshold, rows: 30 },
+    excursion: { clearBelow: 0.8, belowPeak: 0.5, releaseRows: 20, releaseAfterMs: null },
+  };
+  const judgedIn = async (batch: number) => {
+    const { cohort, activate } = await openCohort(plan);
+    await activate(2, true);
+    const rows = ["pump-1", "pump-2"].flatMap((name) => [
+      ...readings(name, 150),
+      ...readings(name, 150, 150, (row) => (row < 80 ? { flow: 200 } : {})),
+    ]);
+    const judged: JudgedRow[] = [];
+    for (let at = 0; at < rows.length; at += batch) {
+      judged.push(...(await judgeRows(cohort, rows.slice(at, at + batch), unrefused)));
+    }
+    const of = (name: string) => judged.filter(({ entered }) => entered.device.deviceId === name);
+    return [...of("pump-1"), ...of("pump-2")].map(({ observation }) => [observation?.over, observation?.active]);
+  };
+  const one = await judgedIn(1);
+  expect(one.slice(150, 300).filter(([over]) => over).length).toBeGreaterThan(50);
+  expect(one.slice(150, 300).filter(([over]) => !over).length).toBeGreaterThan(20);
+  expect(await judgedIn(600)).toEqual(one);
+  expect(await judgedIn(70)).toEqual(one);
 });

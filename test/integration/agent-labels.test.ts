@@ -191,17 +191,18 @@ test("a label never becomes a feature: the same rows with other labels give the 
   expect(await featuresUnder(one, truth)).toEqual(await featuresUnder(other, () => null));
 });
 
-test("without any label a classifier's devices are watched, brought up to date, and say nothing", async () => {
+test("without any label a classifier's devices are watched at once, brought up to date, and say nothing", async () => {
   const { cohort, learner, updates, activate, run, clock } = await openCohort();
   await activate(2, true);
   await run(healthy(100));
   const device = cohort.devices.get(PUMP);
-  expect([device?.kind, device?.monitor?.threshold]).toEqual(["z_score", null]);
+  expect([device?.kind, device?.monitor?.threshold]).toEqual(["federated", 0.5]);
+  const before = device?.monitor?.expected(0);
+  await learner.keepUp();
+  expect(device?.monitor?.expected(0)).toEqual(before);
   clock.nowMs += learner.plan.manifest.training.triggerMs;
   await learner.keepUp();
-  expect(device?.monitor?.threshold).toBe(0.5);
-  await run(healthy(10, 100));
-  expect(device?.kind).toBe("federated");
+  expect(device?.monitor?.expected(0)).not.toEqual(before);
   await learner.train();
   expect([learner.due(), updates]).toEqual([false, []]);
 });

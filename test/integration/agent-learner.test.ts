@@ -126,6 +126,23 @@ test("the updates of one base add up to how far the local weights are from it", 
     expect(value).toBeCloseTo(moved[index] ?? Number.NaN, 5);
 });
 
+test("a training whose loss is no number is said nothing of: local weights go back, its rows are not tried again", async () => {
+  const { learner, store, updates, problems, rows } = await openLearner();
+  rows(50);
+  await learner.train();
+  for (let row = 0; row < 50; row++) learner.learn(new Float32Array(featureCount).fill(row === 7 ? Number.NaN : 0.1));
+  await learner.train();
+  expect(updates).toHaveLength(1);
+  expect(problems).toEqual(["training_diverged"]);
+  const { base, local } = learner.slot ?? {};
+  expect(local).toEqual(base);
+  expect(store.learning.cohort(PUMPS)?.slot?.local).toEqual(base);
+  expect(learner.due()).toBe(false);
+  rows(50);
+  await learner.train();
+  expect(updates).toHaveLength(2);
+});
+
 test("a rejection takes local weights back to the base", async () => {
   const { learner, rows } = await openLearner();
   rows(50);

@@ -38,7 +38,7 @@ export function manifestOf({
     ...change,
   };
   const { featureCount } = featureLayout(settings);
-  return { ...settings, formatVersion: 1, featureCount, weights: [], residualChannels: [] };
+  return { ...settings, formatVersion: 2, featureCount, weights: [], residualChannels: [] };
 }
 
 /** Columns over the gated baseline. */

@@ -116,3 +116,11 @@ test("the features of commissioning are told once, with the row that ends it", (
   expect(told(gatedFeatures({}, WINDOW))).toEqual([[39, 40]]);
   expect(told(featuresOf(WINDOW))).toEqual([[39, 0]]);
 });
+
+test("a record of a version that kept no last readings goes on, and is whole when it is written again", () => {
+  const { last, ...older } = planned(featuresOf(WINDOW)).record();
+  expect(last).toHaveLength(2);
+  const device = Device.restore(older, null);
+  expect(entered(device, { c0: 1, c1: 2 }, 0).filled).toEqual(Float64Array.of(1, 2));
+  expect(device.record().last).toEqual(Float64Array.of(1, 2));
+});

@@ -26,6 +26,8 @@ test("a recording without time or label column says so with null", () => {
 test.each([
   ["a value that is no number", "a,anomaly\n1,0\nx,0\n", 'line 3: a is "x"'],
   ["an empty value", "a,b,anomaly\n1,,0\n", 'line 2: b is ""'],
+  ["NaN", "a,anomaly\nNaN,0\n", 'line 2: a is "NaN"'],
+  ["a label of NaN", "a,anomaly\n1,NaN\n", 'line 2: anomaly is "NaN"'],
   ["infinity", "a,anomaly\nInfinity,0\n", "line 2: a is"],
   ["a missing field", "a,b,anomaly\n1,2,0\n1,0\n", "line 3: 2 fields, but the header has 3"],
   ["a label that is neither 0 nor 1", "a,anomaly\n1,2\n", "line 2: label 2; allowed are 0 and 1"],

@@ -80,6 +80,11 @@ test.each<[string, Partial<BundleMessage>, string]>([
   ["nothing replaced", {}, "accepted"],
   ["no manifest", { manifestJson: Buffer.alloc(0) }, "manifest: Unexpected end of JSON"],
   ["a manifest that is not UTF-8", { manifestJson: Buffer.of(0xff) }, "manifest: "],
+  [
+    "a manifest of an earlier version",
+    { manifestJson: Buffer.from(JSON.stringify({ ...compiled.manifest, formatVersion: 1, window: 3 })) },
+    "manifest: formatVersion: must be 2: the plan is of another version of FLEAD",
+  ],
   ["a manifest of another shape", { manifestJson: Buffer.from("[]") }, "manifest: "],
   ["a weight too few", { initialWeights: weightsWith(0).subarray(4) }, "initial weights: "],
   ["a weight that is not a number", { initialWeights: weightsWith(Number.NaN) }, "initial weights: value 0 is NaN"],

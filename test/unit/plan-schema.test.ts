@@ -1,6 +1,9 @@
 // What a plan may say.
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compilePlan } from "../../learning/compile-plan.ts";
+import { DeviceMonitor } from "../../learning/monitor.ts";
+import type { ThresholdRule } from "../../learning/threshold-rules.ts";
 import { describeFaults, manifestSchema, planSettingsSchema } from "../../proto/plan-schema.ts";
 import { PLAN_MIXES } from "../support/plan-mixes.ts";
 import { featuresOf, testForecaster, testPlan } from "../support/plan-settings.ts";
@@ -55,6 +58,20 @@ test("a gated baseline may take its scale from the last commissioning row on", (
   expect(verdict({ ...testPlan, ...gated(99) })).toBe("accepted");
 });
 
+const manyChannels = Array.from({ length: 51 }, (_, at) => ({ name: `c${at}`, unit: "" }));
+const keepsRows = (rows: number) => ({
+  channels: manyChannels,
+  features: featuresOf({ kind: "window", rows: 2 }),
+  threshold: { ...testPlan.threshold, rows },
+});
+const tooManyRows = keepsRows(39_216);
+const tooManyRowsFault =
+  "threshold.rows: 39216 rows of 102 features, by features.columns, are 4000032 values a device; at most 4000000";
+
+test("a device may keep 16 MB of calibration rows", () => {
+  expect(verdict({ ...testPlan, ...keepsRows(39_215) })).toBe("accepted");
+});
+
 const withCodec = (codec: object) => ({ training: { ...testPlan.training, codec } });
 
 test.each<[string, object, string]>([
@@ -74,12 +91,28 @@ test.each<[string, object, string]>([
   [
     "a conformal share too small for its rows",
     { threshold: { rule: { kind: "conformal", alpha: 0.001 }, rows: 500 } },
-    "threshold.rule",
+    "threshold.rows: conformal needs 999 scores; 500 rows and score.trailingRows of 1 give 500",
   ],
   [
     "too few rows for SPOT",
     { threshold: { rule: { kind: "spot", level: 0.98, risk: 0.001, maxExcesses: 100 }, rows: 60 } },
     "threshold.rows",
+  ],
+  [
+    "scores over more rows than are kept",
+    { threshold: { ...testPlan.threshold, rows: 30 }, score: { largest: null, trailingRows: 2 } },
+    "threshold.rows: quantile needs 30 scores; 30 rows and score.trailingRows of 2 give 29",
+  ],
+  [
+    "a classifier's scores over more rows than are kept",
+    { ...classifier, threshold: { rule: fixed, rows: 30 }, score: { largest: null, trailingRows: 31 } },
+    "threshold.rows: fixed needs 1 scores; 30 rows and score.trailingRows of 31 give 0",
+  ],
+  ["more than 16 MB of calibration rows", tooManyRows, tooManyRowsFault],
+  [
+    "more than 16 MB of readings to look back at",
+    { channels: manyChannels, features: featuresOf({ kind: "rolling", rows: 40_000, statistics: ["z"] }) },
+    "features: the rows they look at are 2040000 values a device; at most 2000000 are allowed",
   ],
   ["an infinite rate", { training: { ...testPlan.training, learningRate: Infinity } }, "training.learningRate"],
   ["an unknown codec", withCodec({ kind: "zip" }), "training.codec"],
@@ -136,8 +169,46 @@ test.each<[string, object, string]>([
   ["a tensor name taken twice", { weights: [0, 1].map((offset) => ({ name: "w", shape: [1], offset })) }, "same name"],
   ["another feature count", { featureCount: 11 }, "featureCount: must be 12"],
   ["a residual of no channel", { residualChannels: [0, 3] }, "residualChannels: every index must be below 3"],
-  ["an unknown format", { formatVersion: 2 }, "formatVersion"],
 ])("a manifest with %s is refused", (_, change, fault) => {
   const parsed = manifestSchema.safeParse({ ...compilePlan(testPlan).manifest, ...change });
   expect(parsed.success ? "accepted" : describeFaults(parsed.error)).toContain(fault);
+});
+
+test.each([1, 3, "2", null, undefined])("a manifest of version %s is refused for that alone", (formatVersion) => {
+  const { features: _, ...rest } = compilePlan(testPlan).manifest;
+  const parsed = manifestSchema.safeParse({ ...rest, front_end: {}, formatVersion });
+  const fault = "formatVersion: must be 2: the plan is of another version of FLEAD";
+  expect(parsed.success ? "accepted" : describeFaults(parsed.error)).toBe(fault);
+});
+
+test("the memory that one device may take bounds a manifest too", () => {
+  const { manifest } = compilePlan({ ...testPlan, ...keepsRows(39_215) });
+  expect(manifestSchema.safeParse(manifest).success).toBe(true);
+  const parsed = manifestSchema.safeParse({ ...manifest, threshold: { ...manifest.threshold, rows: 39_216 } });
+  expect(parsed.success ? "accepted" : describeFaults(parsed.error)).toContain(tooManyRowsFault);
+});
+
+const rules: fc.Arbitrary<ThresholdRule> = fc.oneof(
+  fc.constant<ThresholdRule>({ kind: "quantile", quantile: 0.99 }),
+  fc.constant<ThresholdRule>({ kind: "federated_conformal", quantile: 0.99 }),
+  fc.constant<ThresholdRule>({ kind: "spot", level: 0.9, risk: 0.01, maxExcesses: 100 }),
+  fc.integer({ min: 2, max: 300 }).map((least): ThresholdRule => ({ kind: "conformal", alpha: 1 / least })),
+);
+
+test("a fitted threshold is accepted just when a device that has all its rows gets one", () => {
+  const { manifest } = compilePlan(testPlan);
+  fc.assert(
+    fc.property(
+      rules,
+      fc.integer({ min: 30, max: 320 }),
+      fc.integer({ min: 1, max: 100 }),
+      (rule, rows, trailingRows) => {
+        const change = { threshold: { rule, rows }, score: { largest: null, trailingRows } };
+        const device = new DeviceMonitor({ ...manifest, ...change });
+        device.calibrate(Float32Array.from({ length: rows }, (_, at) => 1 + at));
+        expect(verdict({ ...testPlan, ...change }) === "accepted").toBe(device.threshold !== null);
+      },
+    ),
+    { numRuns: 500, seed: 1 },
+  );
 });

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import type { RoundUpdate } from "../../coordinator/core/combine-updates.ts";
 import type { RoundRecord } from "../../coordinator/ports/federation-store.ts";
-import { runRound } from "../../coordinator/run-round.ts";
+import { type RoundDeps, runRound } from "../../coordinator/run-round.ts";
+import { EmptyRoundError } from "../../learning/aggregation/fedavg.ts";
 import { type FleetStatistics, type GatewayStatistics, poolDevices, poolGateways } from "../../learning/fleet.ts";
 import { gatewayId, updateId } from "../../learning/ids.ts";
 import { cohortState } from "../support/cohort-state.ts";
@@ -56,4 +57,14 @@ test("the candidate is judged and kept under what the gateways told by then, the
   ]);
   expect(records[0]?.candidate.fleet).toEqual(pooled);
   expect(outcome.cohort.champion.fleet).toEqual(pooled);
+});
+
+test("a round without updates is no round: nothing is evaluated, recorded or announced", async () => {
+  const unasked = () => expect.unreachable("the round went on");
+  const deps: RoundDeps = {
+    store: { roundUpdates: async () => [], gatewayStatistics: async () => [], recordRound: unasked },
+    evaluator: { evaluate: unasked, baselines: null },
+    fleet: { announce: unasked },
+  };
+  await expect(runRound(deps, cohortState(), new AbortController().signal)).rejects.toThrow(EmptyRoundError);
 });

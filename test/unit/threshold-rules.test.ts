@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { excessQuantile, fitGpd, type Gpd, meanLogLikelihood } from "../../learning/gpd.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { QuantileSketch } from "../../learning/sketch.ts";
-import { type SpotRule, type SpotState, startSpot, stepSpot } from "../../learning/spot.ts";
+import type { SpotRule } from "../../learning/spot.ts";
 import {
   fitThreshold,
   type OperatorLabel,
@@ -182,56 +182,28 @@ test("SPOT's threshold is about where normal scores go with the risk", () => {
   expect(Math.abs(pareto / Math.sqrt(1000) - 1)).toBeLessThan(0.15);
 });
 
-test("SPOT's stream keeps the risk, learns from the level up and never from an anomaly", () => {
-  let state = startSpot(SPOT, exponentials(4000, 2)) as SpotState;
-  let over = 0;
-  for (const score of exponentials(20_000, 3)) {
-    const step = stepSpot(SPOT, state, score);
-    if (step.over) over++;
-    state = step.state;
-  }
-  expect(over).toBeGreaterThan(5);
-  expect(over).toBeLessThan(60);
-  expect(state.scores).toBe(24_000 - over);
-  expect(state.excesses.length).toBe(Math.min(500, state.exceeded));
-  expect(Math.abs(state.exceeded / state.scores - 0.02)).toBeLessThan(0.01);
-  expect(stepSpot(SPOT, state, 1e9)).toEqual({ state, over: true });
-  expect(stepSpot(SPOT, state, Number.POSITIVE_INFINITY)).toEqual({ state, over: true });
-  expect(stepSpot(SPOT, state, Number.NaN)).toEqual({ state, over: false });
-});
-
-test("SPOT remembers no more excesses than it may, the newest last", () => {
-  const rule = { ...SPOT, maxExcesses: 15 };
-  const state = startSpot(rule, exponentials(1000, 2)) as SpotState;
-  expect([state.excesses.length, state.exceeded]).toEqual([15, 20]);
-  const score = (state.level + state.threshold) / 2;
-  const next = stepSpot(rule, state, score).state;
-  expect(next.excesses).toEqual([...state.excesses.slice(1), score - state.level]);
-  expect(next.exceeded).toBe(21);
-  expect(next.threshold).not.toBe(state.threshold);
-});
-
-test("SPOT restores exactly from JSON", () => {
-  let live = startSpot(SPOT, exponentials(500, 4)) as SpotState;
-  let restored: SpotState = JSON.parse(JSON.stringify(live));
-  for (const score of exponentials(2000, 5)) {
-    live = stepSpot(SPOT, live, score).state;
-    restored = JSON.parse(JSON.stringify(stepSpot(SPOT, restored, score).state));
-  }
-  expect(restored).toEqual(live);
+test("SPOT fits its tail to no more excesses than it may, from a higher level, and means the same risk", () => {
+  const scores = exponentials(20_000, 2);
+  const few = fitThreshold({ ...SPOT, maxExcesses: 40 }, scores).threshold as number;
+  expect(few).not.toBe(fitThreshold(SPOT, scores).threshold);
+  expect(Math.abs(few / Math.log(1000) - 1)).toBeLessThan(0.15);
 });
 
 test("too many ties for a tail: SPOT stands at the largest score", () => {
   const scores = new Float64Array(1000);
   scores.set([1, 2, 3], 500);
   expect(fitThreshold(SPOT, scores)).toEqual({ threshold: 3, note: "noTail" });
-  const state = startSpot(SPOT, scores) as SpotState;
-  expect(stepSpot(SPOT, state, 3)).toMatchObject({ over: false, state: { threshold: 3, exceeded: 4 } });
-  expect(stepSpot(SPOT, state, 3.1).over).toBe(true);
 });
 
 const FEDERATED: ThresholdRule = { kind: "federated_conformal", quantile: 0.999 };
 const fleetScores = (device: number) => exponentials(400, 100 + device).map((score) => score * 10 ** (device % 5));
+
+/** An honest sketch whose largest quarter is a million times too large. */
+const liar = (device: number) =>
+  ratioSketch(
+    fleetScores(device).map((score, i) => (i < 100 ? score * 1e6 : score)),
+    device,
+  ) as QuantileSketch;
 
 test("the fleet's factor is the quantile of every device's scores over its own median", () => {
   const devices = Array.from({ length: 50 }, (_, device) => fleetScores(device));
@@ -245,8 +217,8 @@ test("the fleet's factor is the quantile of every device's scores over its own m
   expect(leftOut).toEqual([]);
   expect(factor).toBe(Math.fround(ratios.toSorted((a, b) => a - b)[19_979] as number));
   // A device's threshold is that many times its own median, in its own unit.
-  const scores = Float64Array.from({ length: 101 }, (_, i) => i);
-  expect(fitThreshold(FEDERATED, scores, factor)).toEqual({ threshold: 50 * (factor as number), note: null });
+  const scores = Float64Array.from({ length: 101 }, (_, i) => 3 * i * i);
+  expect(fitThreshold(FEDERATED, scores, factor)).toEqual({ threshold: 7500 * (factor as number), note: null });
   expect(sketches[0]?.count).toBe(400);
 });
 
@@ -265,18 +237,33 @@ test("a pooled threshold keeps the risk that a single device's scores could not 
   expect(typical).toBeLessThan(0.002);
 });
 
-test("one gateway that lies about its tail or its count does not set the fleet's factor", () => {
+test("one gateway that lies about its tail does not set the fleet's factor", () => {
   const honest = Array.from({ length: 9 }, (_, device) => ratioSketch(fleetScores(device), device) as QuantileSketch);
-  const high = ratioSketch(
-    fleetScores(9).map((score, i) => (i < 100 ? score * 1e6 : score)),
-    9,
-  ) as QuantileSketch;
-  const many = QuantileSketch.empty({ k: 64, tail: 64, seed: 10 });
-  for (let copy = 0; copy < 20; copy++) many.merge(honest[0] as QuantileSketch);
   const small = QuantileSketch.empty({ seed: 11, k: 16 });
   small.add(1);
-  const pooled = pooledFactor([high, ...honest, many, small, QuantileSketch.empty({ seed: 12 })], 0.999);
-  expect(pooled).toEqual({ factor: pooledFactor(honest, 0.999).factor, leftOut: [0, 10, 11, 12] });
+  const pooled = pooledFactor([liar(9), ...honest, small, QuantileSketch.empty({ seed: 12 })], 0.999);
+  expect(pooled).toEqual({ factor: pooledFactor(honest, 0.999).factor, leftOut: [0, 10, 11] });
+});
+
+test("of two gateways that tell stories too far apart neither is believed", () => {
+  const honest = ratioSketch(fleetScores(1), 1) as QuantileSketch;
+  expect(pooledFactor([honest, liar(2)], 0.999)).toEqual({ factor: null, leftOut: [0, 1] });
+  expect(pooledFactor([honest, ratioSketch(fleetScores(2), 2) as QuantileSketch], 0.999).leftOut).toEqual([]);
+});
+
+test("a gateway with many devices has one voice like any other", () => {
+  const sketches = Array.from({ length: 9 }, (_, device) => ratioSketch(fleetScores(device), device) as QuantileSketch);
+  const many = QuantileSketch.empty({ k: 64, tail: 64, seed: 10 });
+  for (let copy = 0; copy < 20; copy++) many.merge(sketches[0] as QuantileSketch);
+  const { factor, leftOut } = pooledFactor([...sketches, many], 0.99);
+  expect(leftOut).toEqual([]);
+  expect(factor).toBeCloseTo(Number(pooledFactor([...sketches, sketches[0] as QuantileSketch], 0.99).factor), 1);
+});
+
+test("a fleet moves a device's threshold at most fourfold from what its own scores say", () => {
+  const scores = Float64Array.from({ length: 2000 }, (_, i) => i + 1);
+  expect(fitThreshold(FEDERATED, scores, 1e9)).toEqual({ threshold: 4 * 1998, note: null });
+  expect(fitThreshold(FEDERATED, scores, 1e-9)).toEqual({ threshold: 1998 / 4, note: null });
 });
 
 test("without anything to pool there is no factor, and one device pools alone", () => {
