@@ -40,11 +40,7 @@ export interface DeviceSnapshot {
 
 /** Rows of a new device until it can be calibrated, all of which are taken as normal. */
 export const rowsToCalibrate = (manifest: Manifest): number =>
-  Math.max(manifest.commissioningRows, rowsBeforeColumns(manifest) + rowsToFit(manifest));
-
-/** Calibration rows that the threshold needs: a fixed one but a single score, to say that there are scores. */
-const rowsToFit = ({ threshold, score }: Manifest): number =>
-  threshold.rule.kind === "fixed" ? score.trailingRows : threshold.rows;
+  Math.max(manifest.commissioningRows, rowsBeforeColumns(manifest) + manifest.threshold.rows);
 
 /** Scores are told as shares of the threshold, so that of a device whose rows never vary, and score 0, is not quite 0. */
 const LEAST_THRESHOLD = 1e-6;
@@ -137,7 +133,7 @@ export class DeviceMonitor {
   /** It has all the calibration rows the plan asks for, and was not calibrated on as many yet. */
   get awaitsCalibration(): boolean {
     const { commissioned } = this.#frontEnd;
-    return commissioned && !this.#hasEnoughScores && this.#calibration.count >= rowsToFit(this.#manifest);
+    return commissioned && !this.#hasEnoughScores && this.#calibration.count >= this.#manifest.threshold.rows;
   }
 
   /** Features of the last learnable rows, at most `most`, `x` [rows, featureCount], oldest first; none while commissioning. */
@@ -241,7 +237,8 @@ export class DeviceMonitor {
   /** On fewer rows than the plan asks for, which come from too few loads, the next load would be an alarm. */
   get #hasEnoughScores(): boolean {
     return (
-      this.#calibrationScores.length >= calibrationScores(rowsToFit(this.#manifest), this.#manifest.score.trailingRows)
+      this.#calibrationScores.length >=
+      calibrationScores(this.#manifest.threshold.rows, this.#manifest.score.trailingRows)
     );
   }
 

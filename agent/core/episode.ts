@@ -94,7 +94,10 @@ export interface EpisodeStep {
   readonly event: { readonly kind: EpisodeEvent; readonly episode: Episode } | null;
 }
 
-/** An alarm raises an episode unless one was cleared less than the cooldown ago; then it does so once that is over. */
+/**
+ * An alarm raises an episode, at a row that is over; unless one was cleared less than the cooldown ago: then with the first
+ * such row after that.
+ */
 export function stepEpisode(before: EpisodeState, seen: Observation, subject: EpisodeSubject): EpisodeStep {
   const recentOver = [...before.recentOver, seen.over].slice(-RECENT_ROWS);
   const state = { ...before, recentOver };
@@ -103,7 +106,7 @@ export function stepEpisode(before: EpisodeState, seen: Observation, subject: Ep
     return seen.active ? updated(state, episode, seen.atMs) : clearEpisode({ ...state, episode }, seen.atMs);
   }
   const coolingDown = state.clearedAtMs !== null && isRecent(state.clearedAtMs, seen.atMs, COOLDOWN_MS);
-  return seen.active && !coolingDown ? raised(state, seen, subject) : { state, event: null };
+  return seen.active && seen.over && !coolingDown ? raised(state, seen, subject) : { state, event: null };
 }
 
 /** Ends an active episode, whatever its scores: the alarm cleared, or its detector no longer serves. */

@@ -3,6 +3,7 @@ import { detected, evaluateBaselines, evaluateModel } from "../../coordinator/co
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type DetectedSeries, summariseDetection } from "../../learning/detection.ts";
+import { rowsToCalibrate } from "../../learning/monitor.ts";
 import type { DeltaCodec, PlanSettings } from "../../learning/plan.ts";
 import { presets } from "../../learning/presets.ts";
 import { decodeBundle, encodeBundle, type PlanBundle } from "../../proto/plan-bundle.ts";
@@ -50,7 +51,7 @@ export async function measure(plan: PlanSettings, data: Dataset, variant: Varian
     const liars = Math.round(variant.liars * learners.length);
     const isSeed = variant.regime === "seed design";
     const labels = isSeed ? { labelOf: seedLabel(plan.channels.length) } : {};
-    const headRows = plan.commissioningRows + (isSeed ? plan.threshold.rows : 0);
+    const headRows = rowsToCalibrate(bundle.manifest);
     const fleet: FleetSettings = { headRows, bundle, model, rule: variant.rule, rounds, liars, ...labels };
     const series = new Map<BenchStream, DetectedSeries>();
     let bytesPerUpdate: number | null = null;
@@ -93,14 +94,11 @@ function withoutNetwork(bundle: PlanBundle): PlanBundle {
 }
 
 async function answersOf(
-  { bundle, model, headRows }: FleetSettings,
+  { bundle, model }: FleetSettings,
   { weights, fleet }: TrainedFleet,
   streams: readonly BenchStream[],
 ): Promise<[BenchStream, DetectedSeries][]> {
-  // A fixed threshold needs a single row beyond commissioning: with this many all plans are judged on the same rows.
-  const isFixed = bundle.manifest.threshold.rule.kind === "fixed";
-  const manifest = isFixed ? { ...bundle.manifest, commissioningRows: headRows - 1 } : bundle.manifest;
-  const evaluation = await evaluateModel(manifest, streams, (x, rows) => model.score(weights, x, rows), fleet);
+  const evaluation = await evaluateModel(bundle.manifest, streams, (x, rows) => model.score(weights, x, rows), fleet);
   const rows = Map.groupBy(evaluation?.rows ?? [], ({ stream }) => stream);
   return streams.map((stream) => [stream, detected(stream, rows.get(stream.stream) ?? [])]);
 }

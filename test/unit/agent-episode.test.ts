@@ -160,3 +160,19 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
     data: { alert_id: "alert-1", state: "cleared" },
   });
 });
+
+test("what the cooldown held back is raised by a row over the threshold, never by one under it", () => {
+  expect(
+    transcript(`
+      1    active over   2.0 .95
+      70   quiet  under  0.2 .10
+      300  active over   1.4 .80
+      371  active under  0.9 .50
+      372  active over   1.3 .80
+    `),
+  ).toEqual([
+    "1 raised a1 critical score 2 count 1",
+    "70 cleared a1 critical score 2 count 1",
+    "372 raised a2 major score 1.3 count 2",
+  ]);
+});
