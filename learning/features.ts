@@ -17,6 +17,7 @@ export interface FeatureLayout {
   readonly squashOf: readonly Squash[];
 }
 
+/** Lengths are featureCount = channels × columns of a channel; feature i speaks of channel i mod channels. */
 export function featureLayout({ channels, features }: Pick<PlanSettings, "channels" | "features">): FeatureLayout {
   const squashes = features.columns.flatMap(squashesOf);
   return {

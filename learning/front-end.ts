@@ -54,6 +54,7 @@ export function historyValues({ channels, features }: Pick<Manifest, "channels" 
 export const mayLackChannels = ({ columns }: FeatureSettings): boolean =>
   columns.some(({ kind }) => kind === "missing");
 
+/** One device's way from rows to features; memory is bounded by the plan's lengths. Snapshots restore it bit for bit. */
 export class FrontEnd {
   readonly #settings: Manifest;
   readonly #channels: number;

@@ -45,6 +45,7 @@ export const rowsToCalibrate = (manifest: Manifest): number =>
 /** Scores are told as shares of the threshold, so that of a device whose rows never vary, and score 0, is not quite 0. */
 const LEAST_THRESHOLD = 1e-6;
 
+/** Snapshots restore it bit for bit; the scores themselves come from the caller's model. */
 export class DeviceMonitor {
   readonly #manifest: Manifest;
   readonly #frontEnd: FrontEnd;

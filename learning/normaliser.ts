@@ -11,6 +11,7 @@ export interface NormaliserSnapshot {
   readonly values: Float64Array;
 }
 
+/** The plan's `normaliser`. Welford 1962, Finch 2009. */
 export class StreamingNormaliser implements Reference {
   /** Mean and deviation as frozen, length `channels`, in the channels' units; 0 and infinite until the first freeze. */
   readonly level: Float64Array;

@@ -12,6 +12,7 @@ export function copyInto(own: Float64Array, given: Float64Array): void {
   own.set(given);
 }
 
+/** At most `capacity` rows of `columns` values, oldest out first; nothing is allocated after construction. */
 export class RowRing<Values extends Float32Array | Float64Array> {
   /** Row-major, `capacity` × `columns`; rows beyond `count` are zero. */
   readonly values: Values;

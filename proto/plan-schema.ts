@@ -20,7 +20,7 @@ const channel = z.strictObject({
     .string()
     .refine(isChannelName, CHANNEL_NAME_RULE)
     .refine((name) => !isLabel(name), "is what a label is called, and a label must not reach training"),
-  unit: z.string().refine(isUnit, UNIT_RULE),
+  unit: z.string().refine(isUnit, UNIT_RULE).default(""),
 });
 
 const hidden = z.array(z.int().min(1).max(4096)).max(8);

@@ -6,6 +6,7 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** Throws UndecodableDeltaError for another number of bytes. */
 export function expectLength(bytes: Uint8Array, expected: number): void {
   if (bytes.length !== expected)
     throw new UndecodableDeltaError(`${bytes.length} bytes where ${expected} are expected`);

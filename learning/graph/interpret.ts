@@ -10,6 +10,7 @@ export interface Tensor {
 
 export const elements = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1);
 
+/** `values`, row-major, as float64 in this shape. Throws GraphError for another number of them. */
 export function tensor(shape: readonly number[], values: ArrayLike<number>): Tensor {
   if (values.length !== elements(shape)) throw new GraphError(`${values.length} values do not fill [${shape}]`);
   return { shape, data: Float64Array.from(values) };

@@ -33,6 +33,7 @@ export function crossEntropy(b: GraphBuilder, logit: Value, y: Value): Loss {
   return { value, slope: b.div(b.sub(b.sigmoid(logit), y), b.size(logit)) };
 }
 
+/** The loss a plan names, of `error` [N,R]. */
 export function errorLoss(b: GraphBuilder, error: Value, loss: Exclude<LossSettings, { kind: "cross_entropy" }>): Loss {
   return loss.kind === "huber" ? huberLoss(b, error, loss.delta) : squaredLoss(b, error);
 }
