@@ -1,4 +1,5 @@
-// `flead plan check`: whether a plan is one, what it costs, and whether its graphs compute what they should.
+// `flead plan check`: whether a plan is one, what it costs, and whether its graphs compute what they should; `flead plan
+// show`: all that a plan file comes to, with what its preset and the defaults add.
 import { Command } from "commander";
 import type { PlanReport } from "./plan-check.ts";
 
@@ -8,7 +9,18 @@ export function planCommand(): Command {
     .argument("<file>", "plan file of a cohort (YAML)")
     .action(checkPlan)
     .exitOverride();
-  return new Command("plan").description("Work on plan files.").addCommand(check);
+  const show = new Command("show")
+    .description("Print a cohort's whole file, with what its preset and the defaults add; it is a plan file as well.")
+    .argument("<file>", "plan file of a cohort (YAML)")
+    .action(showPlan)
+    .exitOverride();
+  return new Command("plan").description("Work on plan files.").addCommand(check).addCommand(show);
+}
+
+async function showPlan(file: string): Promise<void> {
+  const { readCohortFile } = await import("../coordinator/adapters/cohort-file.ts");
+  const { stringify } = await import("yaml");
+  process.stdout.write(stringify(await readCohortFile(file)));
 }
 
 async function checkPlan(file: string): Promise<void> {

@@ -1,10 +1,11 @@
-// `flead plan check` on plan files, as a person runs it.
+// `flead plan check` and `show` on plan files, as a person runs them.
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { stringify } from "yaml";
 import { GRADIENT_TOLERANCE, inspectPlan, STEP_TOLERANCE } from "../../cli/plan-check.ts";
+import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
 import type { LossSettings, ModelSettings, PlanSettings } from "../../learning/plan.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { featuresOf, testPlan } from "../support/plan-settings.ts";
@@ -12,8 +13,10 @@ import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("plan-check");
 
-function check(...args: string[]) {
-  const command = [join(packageRoot, "cli/flead.ts"), "plan", "check", ...args];
+const check = (...args: string[]) => flead("check", ...args);
+
+function flead(...args: string[]) {
+  const command = [join(packageRoot, "cli/flead.ts"), "plan", ...args];
   const { status, stdout, stderr } = spawnSync(process.execPath, command, {
     encoding: "utf8",
     env: { ...process.env, NODE_NO_WARNINGS: "1" },
@@ -67,4 +70,13 @@ test.each<[ModelSettings, Partial<PlanSettings>]>([
   expect(report.gradient.worst).toBeLessThan(GRADIENT_TOLERANCE / 10);
   expect(report.stepError).toBeLessThan(STEP_TOLERANCE / 10);
   expect(report.updateBytes).toBe(4 * report.parameters);
+});
+
+test("a plan is shown with all that its preset and the defaults add, and what is shown is the same plan", async () => {
+  const shown = flead("show", join(packageRoot, "plans/skab.yaml"));
+  expect({ status: shown.status, stderr: shown.stderr }).toEqual({ status: 0, stderr: "" });
+  expect(shown.stdout).toMatch(/^ {6}kind: federated_conformal$/m);
+  const again = join(folder, "shown.yaml");
+  writeFileSync(again, shown.stdout);
+  expect(await readCohortFile(again)).toEqual(await readCohortFile(join(packageRoot, "plans/skab.yaml")));
 });
