@@ -3,6 +3,7 @@ import { recentFeatures } from "../../agent/core/recent-features.ts";
 import { trainLocally } from "../../agent/train-locally.ts";
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { RoundUpdate } from "../../coordinator/core/combine-updates.ts";
+import { deviceAfterHead } from "../../coordinator/core/evaluate.ts";
 import { runRound } from "../../coordinator/run-round.ts";
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { initialServerState } from "../../learning/aggregation/server-optimisers.ts";
@@ -15,16 +16,13 @@ import {
   poolGateways,
 } from "../../learning/fleet.ts";
 import { cohortId } from "../../learning/ids.ts";
-import { DeviceMonitor } from "../../learning/monitor.ts";
-import type { Manifest } from "../../learning/plan.ts";
+import type { DeviceMonitor } from "../../learning/monitor.ts";
 import { seededRandom } from "../../learning/random.ts";
 import type { PlanBundle } from "../../proto/plan-bundle.ts";
 import type { PlanModel } from "../../runtime/plan-model.ts";
 import type { BenchStream } from "./streams.ts";
 
 export interface FleetSettings {
-  /** How many of a stream's first rows its device learns from. */
-  readonly headRows: number;
   readonly bundle: PlanBundle;
   readonly model: PlanModel;
   readonly rule: CombiningRule;
@@ -51,18 +49,14 @@ class Gateway {
   readonly #seed: number;
   #residual: Float32Array;
 
-  constructor(
-    { bundle: { manifest, initialWeights }, headRows }: FleetSettings,
-    devices: readonly BenchStream[],
-    seed: number,
-  ) {
+  constructor({ bundle: { manifest, initialWeights } }: FleetSettings, devices: readonly BenchStream[], seed: number) {
     this.id = devices
       .map(({ stream }) => stream)
       .join("+")
       .slice(0, 64);
     this.#seed = seed;
     this.#residual = new Float32Array(initialWeights.length);
-    this.#monitors = devices.map((stream) => commissioned(manifest, stream, headRows));
+    this.#monitors = devices.map((stream) => deviceAfterHead(manifest, stream, noFleet));
   }
 
   async update(settings: FleetSettings, champion: CohortState["champion"], lie: boolean): Promise<Sent> {
@@ -122,18 +116,6 @@ class Gateway {
 interface Sent {
   readonly update: RoundUpdate;
   readonly bytes: number;
-}
-
-/** The device of a stream after the rows it learns from: its head, no labels. */
-function commissioned(manifest: Manifest, stream: BenchStream, headRows: number): DeviceMonitor {
-  const monitor = new DeviceMonitor(manifest);
-  for (const [index, row] of stream.rows.slice(0, headRows).entries()) {
-    const atMs = stream.atMs[index] ?? 0;
-    const observed = monitor.observe(row, atMs);
-    if (observed !== null) monitor.judge({ row, observed, score: 0, threshold: null, atMs });
-  }
-  monitor.freeze();
-  return monitor;
 }
 
 /** Rounds in which every gateway trains on its devices' rows once; nothing is held out, so every candidate is promoted. */

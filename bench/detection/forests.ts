@@ -1,11 +1,10 @@
 // Isolation forests on the same rows: each device's own, and one of trees that the gateways pool.
-import { detected, evaluateModel } from "../../coordinator/core/evaluate.ts";
+import { detected, deviceAfterHead, evaluateModel } from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import type { DetectedSeries } from "../../learning/detection.ts";
 import { noFleet } from "../../learning/fleet.ts";
 import { IsolationForest } from "../../learning/isolation-forest.ts";
 import { poolTrees } from "../../learning/isolation-trees.ts";
-import { DeviceMonitor } from "../../learning/monitor.ts";
 import type { Manifest, PlanSettings } from "../../learning/plan.ts";
 import { presets } from "../../learning/presets.ts";
 import { byGroup } from "./regimes.ts";
@@ -40,7 +39,8 @@ function rowPlan(channels: PlanSettings["channels"], headRows: number): PlanSett
 /** Both forests for one seed; a device that comes later uses the pool as it is. */
 export async function measureForests(data: Dataset, headRows: number, seed: number): Promise<Answer[]> {
   const { manifest } = compilePlan(rowPlan(data.channels, headRows));
-  const rows = new Map(data.streams.map((stream) => [stream, headFeatures(manifest, stream, headRows)]));
+  const featuresOf = (stream: BenchStream) => deviceAfterHead(manifest, stream, noFleet).calibrationFeatures().x;
+  const rows = new Map(data.streams.map((stream) => [stream, Float64Array.from(featuresOf(stream))]));
   const grown = new Map(
     Array.from(rows, ([stream, x], index) => {
       const settings = { trees: TREES, subsampleRows: SUBSAMPLE_ROWS, seed: 1000 * seed + index };
@@ -62,17 +62,6 @@ export async function measureForests(data: Dataset, headRows: number, seed: numb
       answers.push({ regime, rule: null, codec: null, bytesPerUpdate: null, ...group });
   }
   return answers;
-}
-
-function headFeatures(manifest: Manifest, stream: BenchStream, headRows: number): Float64Array {
-  const monitor = new DeviceMonitor(manifest);
-  for (const [index, row] of stream.rows.slice(0, headRows).entries()) {
-    const atMs = stream.atMs[index] ?? 0;
-    const observed = monitor.observe(row, atMs);
-    if (observed !== null) monitor.judge({ row, observed, score: 0, threshold: null, atMs });
-  }
-  monitor.freeze();
-  return Float64Array.from(monitor.calibrationFeatures().x);
 }
 
 async function answersOf(manifest: Manifest, stream: BenchStream, forest: IsolationForest): Promise<DetectedSeries> {

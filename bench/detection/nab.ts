@@ -89,9 +89,7 @@ async function anomalyScores(stream: BenchStream, preset: PlanSettings, rounds: 
   const bundle = decodeBundle(bytes, planId);
   const model = await PlanModel.load(bundle);
   try {
-    const trained = await trainFleet({ headRows: probation, bundle, model, rule: DEFAULT_RULE, rounds, liars: 0 }, [
-      [stream],
-    ]);
+    const trained = await trainFleet({ bundle, model, rule: DEFAULT_RULE, rounds, liars: 0 }, [[stream]]);
     const score = (x: Float32Array, count: number) => model.score(trained.weights, x, count);
     const evaluation = await evaluateModel(bundle.manifest, [stream], score, trained.fleet);
     let before: EvaluatedRow | null = null;

@@ -3,7 +3,6 @@ import { detected, evaluateBaselines, evaluateModel } from "../../coordinator/co
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type DetectedSeries, summariseDetection } from "../../learning/detection.ts";
-import { rowsToCalibrate } from "../../learning/monitor.ts";
 import type { DeltaCodec, PlanSettings } from "../../learning/plan.ts";
 import { presets } from "../../learning/presets.ts";
 import { decodeBundle, encodeBundle, type PlanBundle } from "../../proto/plan-bundle.ts";
@@ -51,8 +50,7 @@ export async function measure(plan: PlanSettings, data: Dataset, variant: Varian
     const liars = Math.round(variant.liars * learners.length);
     const isSeed = variant.regime === "seed design";
     const labels = isSeed ? { labelOf: seedLabel(plan.channels.length) } : {};
-    const headRows = rowsToCalibrate(bundle.manifest);
-    const fleet: FleetSettings = { headRows, bundle, model, rule: variant.rule, rounds, liars, ...labels };
+    const fleet: FleetSettings = { bundle, model, rule: variant.rule, rounds, liars, ...labels };
     const series = new Map<BenchStream, DetectedSeries>();
     let bytesPerUpdate: number | null = null;
     for (const { devices, meets } of partition(variant, learners, data.streams)) {

@@ -80,12 +80,12 @@ interface WatchedStream {
   normalLoss: number;
 }
 
-async function calibrated(
+/** The device of a stream after its head, which commissions it, label-free: all it does there is taken as normal. */
+export function deviceAfterHead(
   manifest: Manifest,
-  stream: HeldOutStream,
-  score: ScoreRows,
+  stream: Pick<HeldOutStream, "rows" | "atMs">,
   fleet: FleetStatistics,
-): Promise<WatchedStream> {
+): DeviceMonitor {
   const monitor = new DeviceMonitor(manifest);
   monitor.adoptFleet(fleet);
   for (const [index, row] of stream.rows.slice(0, rowsToCalibrate(manifest)).entries()) {
@@ -94,6 +94,16 @@ async function calibrated(
     if (observed !== null) monitor.judge({ row, observed, score: 0, threshold: null, atMs });
   }
   monitor.freeze();
+  return monitor;
+}
+
+async function calibrated(
+  manifest: Manifest,
+  stream: HeldOutStream,
+  score: ScoreRows,
+  fleet: FleetStatistics,
+): Promise<WatchedStream> {
+  const monitor = deviceAfterHead(manifest, stream, fleet);
   const calibration = monitor.calibrationFeatures();
   if (calibration.rows > 0) monitor.calibrate((await score(calibration.x, calibration.rows)).scores);
   return { stream, monitor, rows: [], normalLoss: 0 };

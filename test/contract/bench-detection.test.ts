@@ -71,7 +71,7 @@ async function settings(change: Partial<FleetSettings> = {}, seed = 1): Promise<
   const bundle = decodeBundle(bytes, planId);
   const model = await PlanModel.load(bundle);
   models.push(model);
-  return { headRows: HEAD_ROWS, bundle, model, rule: DEFAULT_RULE, rounds: ROUNDS, liars: 0, ...change };
+  return { bundle, model, rule: DEFAULT_RULE, rounds: ROUNDS, liars: 0, ...change };
 }
 
 const gateways = (streams: readonly BenchStream[]) => streams.map((device) => [device]);

@@ -1,22 +1,12 @@
-import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
-import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
-import { Cohort } from "../../agent/cohort.ts";
+import { expect, test } from "vitest";
 import type { Reading } from "../../agent/core/default-mapping.ts";
 import { type JudgedRow, judgeRows } from "../../agent/judge-rows.ts";
-import { Lane } from "../../agent/lane.ts";
-import { Learner } from "../../agent/learner.ts";
-import type { Update } from "../../agent/ports/coordinator-link.ts";
-import { noFleet } from "../../learning/fleet.ts";
-import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
+import { cohortId, deviceId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
-import { decodeBundle } from "../../proto/plan-bundle.ts";
-import { PlanModel } from "../../runtime/plan-model.ts";
 import { GATED } from "../support/front-end-plan.ts";
-import { testPlan } from "../support/scripted-coordinator.ts";
+import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
-import { temporaryFolder } from "../support/temp.ts";
 
 const PUMPS = cohortId("pumps");
 
@@ -34,48 +24,7 @@ const settings = (learnFrom: PlanSettings["training"]["learnFrom"], rows = 60): 
   training: { ...smallSettings().training, learnFrom, batchRows: 20, triggerRows: 30 },
 });
 
-/** A cohort with a learner over the plan's real graphs, to be given rows of one device after another. */
-async function openCohort(plan: PlanSettings) {
-  const { bytes, planId } = testPlan(plan);
-  const bundle = { bytes, ...decodeBundle(bytes, planId) };
-  const store = new SqliteStore(join(temporaryFolder("agent-judge-rows"), "agent.sqlite"), { nowMs: 0 });
-  store.learning.startPlan(PUMPS, bundle);
-  const record = store.learning.cohort(PUMPS);
-  if (record === null) throw new Error("the file holds no plan");
-  const cohort = new Cohort(PUMPS, 0, () => false);
-  const updates: Update[] = [];
-  const deps = {
-    cohort: PUMPS,
-    store,
-    lane: new Lane(),
-    nowMs: () => 0,
-    newUpdateId: () => updateId(`01${String(updates.length).padStart(24, "0")}`),
-    devices: () => cohort.devices.values(),
-    seed: 1,
-    dueRecords: () => [],
-    onTrained: (update: Update) => updates.push(update),
-    onProblem: (kind: string, what: string) => expect.unreachable(`${kind}: ${what}`),
-  };
-  const learner = new Learner(deps, await PlanModel.load(bundle), record);
-  onTestFinished(async () => {
-    await learner.close();
-    store.close();
-  });
-  cohort.learnBy(learner);
-  const activate = (globalVersion: number, trained: boolean) =>
-    learner.activate({
-      kind: "globalModel",
-      cohort: PUMPS,
-      planId,
-      globalVersion,
-      weights: bundle.initialWeights,
-      trained,
-      learningRateFactor: null,
-      fleet: noFleet,
-    });
-  await activate(1, false);
-  return { cohort, learner, updates, activate };
-}
+const openCohort = (plan: PlanSettings) => openLearner(PUMPS, plan);
 
 /** So many readings of a device, one a second from `second` on. */
 function readings(

@@ -1,8 +1,6 @@
-import { join } from "node:path";
 import Database from "better-sqlite3";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
-import { Cohort } from "../../agent/cohort.ts";
 import type { Reading } from "../../agent/core/default-mapping.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
@@ -10,67 +8,22 @@ import type { AlertWord } from "../../agent/core/labels.ts";
 import { Episodes } from "../../agent/episodes.ts";
 import { judgeRows } from "../../agent/judge-rows.ts";
 import { Labels } from "../../agent/labels.ts";
-import { Lane } from "../../agent/lane.ts";
-import { Learner } from "../../agent/learner.ts";
-import type { Update } from "../../agent/ports/coordinator-link.ts";
 import { decodeDelta } from "../../learning/codecs/codec.ts";
-import { noFleet } from "../../learning/fleet.ts";
-import { cohortId, deviceId, gatewayId, updateId } from "../../learning/ids.ts";
+import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
-import { decodeBundle } from "../../proto/plan-bundle.ts";
-import { PlanModel } from "../../runtime/plan-model.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
-import { testPlan } from "../support/scripted-coordinator.ts";
+import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
-import { temporaryFolder } from "../support/temp.ts";
 
 const PUMPS = cohortId("pumps");
 const PUMP = deviceId("pump-1");
 
 /** A cohort with its learner over the plan's real graphs and a real file, its labels and its episodes. */
 async function openCohort(settings: PlanSettings = labelledSettings()) {
-  const { bytes, planId } = testPlan(settings);
-  const bundle = { bytes, ...decodeBundle(bytes, planId) };
-  const path = join(temporaryFolder("agent-labels"), "agent.sqlite");
-  const store = new SqliteStore(path, { nowMs: 0 });
-  store.learning.startPlan(PUMPS, bundle);
-  const record = store.learning.cohort(PUMPS);
-  if (record === null) throw new Error("the file holds no plan");
-  const cohort = new Cohort(PUMPS, 0, () => false);
-  const updates: Update[] = [];
+  const opened = await openLearner(PUMPS, settings);
+  const { cohort, store } = opened;
   let ids = 0;
-  const clock = { nowMs: 0 };
-  const deps = {
-    cohort: PUMPS,
-    store,
-    lane: new Lane(),
-    nowMs: () => clock.nowMs,
-    newUpdateId: () => updateId(`01${String(++ids).padStart(24, "0")}`),
-    devices: () => cohort.devices.values(),
-    seed: 1,
-    dueRecords: () => [],
-    onTrained: (update: Update) => updates.push(update),
-    onProblem: (kind: string, what: string) => expect.unreachable(`${kind}: ${what}`),
-  };
-  const learner = new Learner(deps, await PlanModel.load(bundle), record);
-  onTestFinished(async () => {
-    await learner.close();
-    store.close();
-  });
-  cohort.learnBy(learner);
-  const activate = (globalVersion: number, trained: boolean, weights = bundle.initialWeights) =>
-    learner.activate({
-      kind: "globalModel",
-      cohort: PUMPS,
-      planId,
-      globalVersion,
-      weights,
-      trained,
-      learningRateFactor: null,
-      fleet: noFleet,
-    });
-  await activate(1, false);
   const origin = { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null };
   const episodes = new Episodes({
     store,
@@ -88,7 +41,7 @@ async function openCohort(settings: PlanSettings = labelledSettings()) {
   const say = (label: 0 | 1, fromS: number, toS: number, device = PUMP) =>
     labels.labelRows({ deviceId: device, label, fromMs: 1000 * fromS, toMs: 1000 * toS });
   const run = (rows: readonly Reading[]) => judgeRows(cohort, rows, () => expect.unreachable("a row was refused"));
-  return { cohort, learner, updates, activate, store, labels, refused, say, run, clock, path };
+  return { ...opened, labels, refused, say, run };
 }
 
 type LabelOf = (second: number) => 0 | 1 | null;

@@ -86,8 +86,10 @@ async function report(gateway: GatewayClient, ...statistics: CohortStatistics[])
 
 const update = (gateway: GatewayClient) => gateway.push(anUpdate(COHORT, planId, parameters));
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-const get = async (path: string): Promise<any> => (await fetch(new URL(path, coordinator.url))).json();
+async function itemsOf(path: string): Promise<readonly unknown[]> {
+  const body = (await (await fetch(new URL(path, coordinator.url))).json()) as { items: unknown[] };
+  return body.items;
+}
 
 const POOLED = poolGateways(fleetPlan, [told(1), told(2)]);
 
@@ -105,9 +107,9 @@ test("what two gateways told comes back to both with the next champion, and peop
     expect(champion.thresholdFactor).toBe(POOLED.thresholdFactor);
   }
   const fleet = { scales: [...(POOLED.scales ?? [])], thresholdFactor: POOLED.thresholdFactor };
-  const [round] = (await get("/api/v1/rounds")).items;
+  const [round] = await itemsOf("/api/v1/rounds");
   expect(round).toMatchObject({ globalVersion: 2, verdict: "promoted", fleet, heldOut: { n: expect.any(Number) } });
-  const models = (await get("/api/v1/models")).items;
+  const models = await itemsOf("/api/v1/models");
   expect(models).toMatchObject([
     { globalVersion: 2, fleet },
     { globalVersion: 1, fleet: { scales: null, thresholdFactor: null } },
