@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFailed, test } from "vitest";
 import { type Program, startProgram } from "../../cli/demo/processes.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { debianProgram } from "../support/debian-program.ts";
@@ -175,11 +175,16 @@ describe.skipIf(broker === null || subscriber === null)(
         // One run with its valve closing, label unpublished: the champion has to find it.
         await replay(join(skab, "valve1/8.csv"), "--site", "lab-b", ...rest, "150");
 
-        const raised = await eventually("the closing valve raises an alert", () =>
+        const told = () =>
           listener.heard
             .filter(({ topic }) => topic.startsWith("flead/v1/lab-b/gw-b/event/8/"))
-            .map(({ payload }) => JSON.parse(payload))
-            .find(({ type, time }) => type === "flead.anomaly.raised.v1" && time > "2020-03-09T13:04"),
+            .map(({ payload }) => JSON.parse(payload));
+        onTestFailed(() => {
+          for (const { type, time, data } of told()) console.error(type, time, data.model, data.score, data.threshold);
+          console.error(JSON.stringify(rounds));
+        });
+        const raised = await eventually("the closing valve raises an alert", () =>
+          told().find(({ type, time }) => type === "flead.anomaly.raised.v1" && time > "2020-03-09T13:04"),
         );
         await listener.stop();
         expect(raised).toMatchObject({
