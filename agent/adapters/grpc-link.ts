@@ -40,9 +40,15 @@ export class GrpcLink implements CoordinatorLink {
   readonly #plans: PlanServiceClient;
   readonly #nowMs: () => number;
 
-  constructor({ host, port }: { readonly host: string; readonly port: number }, nowMs: () => number) {
+  /** `channel` adds to the agent's own options: a process that stands for many gateways needs a connection for each. */
+  constructor(
+    { host, port }: { readonly host: string; readonly port: number },
+    nowMs: () => number,
+    channel: ChannelOptions = {},
+  ) {
     const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-    this.#federation = new FederationServiceClient(address, credentials.createInsecure(), CHANNEL);
+    const options = { ...CHANNEL, ...channel };
+    this.#federation = new FederationServiceClient(address, credentials.createInsecure(), options);
     this.#plans = new PlanServiceClient(address, credentials.createInsecure(), {
       channelOverride: this.#federation.getChannel(),
     });
