@@ -6,7 +6,7 @@ import type { Reading } from "../../cli/simulate/meter.ts";
 import { pause } from "../../runtime/retry.ts";
 import { DEFAULT_ROUNDS } from "./cohorts.ts";
 import { BenchFleet, booksAgree, COHORT, stretch } from "./fleets.ts";
-import { BenchCoordinator, per } from "./programs.ts";
+import { BenchCoordinator, cpuSince, per } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
 
 /** Of a round, by default. */
@@ -25,6 +25,10 @@ export interface FleetFigures {
   readonly postgresPercent: number | null;
   readonly rssMb: number | null;
   readonly latencyMs: { readonly p50: number; readonly p99: number } | null;
+  /** Milliseconds of the coordinator's CPU a report, heartbeats included; measured while nothing else was sent. */
+  readonly cpuMsAReport: number | null;
+  /** Milliseconds of the coordinator's CPU a champion delivered, its round included; of all bursts together. */
+  readonly cpuMsADelivery: number | null;
   /** One a burst: milliseconds from the round's last acknowledgement, and from its close, to the last gateway's champion. */
   readonly bursts: readonly { readonly afterLastAcknowledgementMs: number; readonly afterCloseMs: number | null }[];
   /** Bursts whose champion did not reach all gateways in time. */
@@ -45,11 +49,9 @@ export async function measureFleet(
     const settings = { gateways: sizes.fleet, coordinators: [coordinator.address], reportEveryMs: REPORT_EVERY_MS };
     const fleet = await BenchFleet.connect(settings);
     try {
-      const bursts: FleetFigures["bursts"][number][] = [];
-      for (let burst = 0; burst < sizes.bursts; burst++) {
-        const delivered = await oneRound(coordinator, fleet, sizes.fleet);
-        if (delivered !== null) bursts.push(delivered);
-      }
+      await pause(sizes.idleMs); // what connecting left behind
+      const rest = await stretch(coordinator, fleet, sizes.idleMs);
+      const { bursts, cpuMsADelivery } = await measureBursts(coordinator, fleet, sizes);
       say(`${sizes.fleet} gateways at an update a minute`);
       await fleet.fleet.load({ updatesPerSecond: sizes.fleet / 60 });
       await pause(sizes.warmMs);
@@ -66,9 +68,11 @@ export async function measureFleet(
         postgresPercent: percent(cpu.postgres),
         rssMb,
         latencyMs,
+        cpuMsAReport: per(rest.cpu.coordinator, rest.reading.counts.reportsAnswered),
+        cpuMsADelivery,
         bursts,
         burstsLost: sizes.bursts - bursts.length,
-        booksAgree: await booksAgree(coordinator, fleet),
+        booksAgree: await booksAgree(coordinator, [fleet]),
       };
     } finally {
       await fleet.close();
@@ -76,6 +80,22 @@ export async function measureFleet(
   } finally {
     await coordinator.stop();
   }
+}
+
+async function measureBursts(
+  coordinator: BenchCoordinator,
+  fleet: BenchFleet,
+  { bursts: wanted, fleet: gateways }: BenchSizes,
+): Promise<Pick<FleetFigures, "bursts" | "cpuMsADelivery">> {
+  const before = coordinator.cpu;
+  const received = fleet.whole.counts.championsReceived;
+  const bursts: FleetFigures["bursts"][number][] = [];
+  for (let burst = 0; burst < wanted; burst++) {
+    const delivered = await oneRound(coordinator, fleet, gateways);
+    if (delivered !== null) bursts.push(delivered);
+  }
+  const cpuMs = cpuSince(before, coordinator.cpu).coordinator;
+  return { bursts, cpuMsADelivery: per(cpuMs, fleet.whole.counts.championsReceived - received) };
 }
 
 /** Null when the champion did not reach all. */

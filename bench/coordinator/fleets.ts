@@ -1,7 +1,7 @@
 // Simulated fleets of the benchmark: what a stretch of load came to, at the fleet and at the coordinator.
 import { type SimulatedFleet, startFleet } from "../../cli/simulate/fleet.ts";
 import type { Reading } from "../../cli/simulate/meter.ts";
-import { acknowledged, type Latency, latencyOf, oneAfterTheOther } from "../../cli/simulate/readings.ts";
+import { acknowledged, type Latency, latencyOf, oneAfterTheOther, perUpdate } from "../../cli/simulate/readings.ts";
 import type { SimulationSettings } from "../../cli/simulate/settings.ts";
 import { pause } from "../../runtime/retry.ts";
 import { type BenchCoordinator, type Cpu, cpuSince, per } from "./programs.ts";
@@ -81,8 +81,6 @@ export interface Stretch {
   readonly postgresCpuMs: number | null;
   readonly generatorCpuMs: number | null;
   readonly latencyMs: Latency | null;
-  readonly bytesSent: number | null;
-  readonly bytesReceived: number | null;
   readonly refused: number;
   readonly toldToRetry: number;
   readonly reading: Reading;
@@ -98,7 +96,7 @@ export async function stretch(coordinator: BenchCoordinator, fleet: BenchFleet, 
   const seconds = (performance.now() - startedMs) / 1000;
   const cpu = cpuSince(before, coordinator.cpu);
   const updates = acknowledged(reading);
-  const { cpuMs, bytesSent, bytesReceived, refused, toldToRetry } = reading.counts;
+  const { refused, toldToRetry } = reading.counts;
   return {
     seconds,
     updates,
@@ -106,21 +104,20 @@ export async function stretch(coordinator: BenchCoordinator, fleet: BenchFleet, 
     cpu,
     coordinatorCpuMs: per(cpu.coordinator, updates),
     postgresCpuMs: per(cpu.postgres, updates),
-    generatorCpuMs: per(cpuMs, updates),
+    generatorCpuMs: perUpdate(reading, "cpuMs"),
     latencyMs: latencyOf(reading),
-    bytesSent: per(bytesSent, updates),
-    bytesReceived: per(bytesReceived, updates),
     refused,
     toldToRetry,
     reading,
   };
 }
 
-/** Whether the database holds exactly what the fleet was told is stored; false where answers are outstanding. */
-export async function booksAgree(coordinator: BenchCoordinator, { whole }: BenchFleet): Promise<boolean> {
+/** Whether the database holds exactly what the fleets were told is stored; false where answers are outstanding. */
+export async function booksAgree(coordinator: BenchCoordinator, fleets: readonly BenchFleet[]): Promise<boolean> {
   const { updates, samples } = await coordinator.ask<{ updates: string; samples: string }>(
     "SELECT count(*) AS updates, coalesce(sum(samples_processed), 0) AS samples FROM local_models WHERE status <> 'refused'",
   );
-  const agree = Number(updates) === acknowledged(whole) && Number(samples) === whole.counts.samplesAcknowledged;
-  return whole.unanswered === 0 && agree;
+  const sum = (value: (reading: Reading) => number) => fleets.reduce((total, { whole }) => total + value(whole), 0);
+  const agree = Number(updates) === sum(acknowledged) && Number(samples) === sum((r) => r.counts.samplesAcknowledged);
+  return sum(({ unanswered }) => unanswered) === 0 && agree;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { startEmbeddedPostgres } from "../../coordinator/adapters/embedded-postgres.ts";
 import { pause } from "../../runtime/retry.ts";
 import { LONG_ROUNDS } from "./cohorts.ts";
-import { BenchFleet, COHORT, stretch } from "./fleets.ts";
+import { BenchFleet, booksAgree, COHORT, stretch } from "./fleets.ts";
 import { BenchCoordinator, type Database } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
 
@@ -14,6 +14,8 @@ export interface ReplicaFigures {
   readonly two: readonly [number, number] | null;
   /** Why there is no second; null: there is. */
   readonly refused: string | null;
+  /** What all fleets were told is stored is what the database holds. */
+  readonly booksAgree: boolean;
 }
 
 export async function measureReplicas(
@@ -27,15 +29,20 @@ export async function measureReplicas(
   const postgres = await startEmbeddedPostgres(home);
   const database = { folder: home, url: urlOf(postgres.connection) };
   const running: BenchCoordinator[] = [];
+  const fleets: BenchFleet[] = [];
+  const agree = (coordinator: BenchCoordinator) => booksAgree(coordinator, fleets);
   try {
     const first = await startReplica(home, "first", database);
     running.push(first);
-    const [one = 0] = await rates([first], sizes);
+    const [one = 0] = await rates([first], sizes, fleets);
     const second = await startReplica(home, "second", database).catch(() => null);
-    if (second === null) return { one, two: null, refused: await lastWords(join(home, "second/coordinator.log")) };
+    if (second === null) {
+      const refused = await lastWords(join(home, "second/coordinator.log"));
+      return { one, two: null, refused, booksAgree: await agree(first) };
+    }
     running.push(second);
-    const [a = 0, b = 0] = await rates([first, second], sizes);
-    return { one, two: [a, b], refused: null };
+    const [a = 0, b = 0] = await rates([first, second], sizes, fleets);
+    return { one, two: [a, b], refused: null, booksAgree: await agree(second) };
   } finally {
     for (const replica of running.toReversed()) await replica.stop();
     await postgres.stop();
@@ -47,8 +54,8 @@ function startReplica(home: string, name: string, database: Database): Promise<B
   return BenchCoordinator.start(join(home, name), [made], database);
 }
 
-/** Updates a second of each, all under full load at the same time by as many gateways together. */
-async function rates(replicas: readonly BenchCoordinator[], sizes: BenchSizes): Promise<number[]> {
+/** Updates a second of each, all under full load at the same time by as many gateways together; `all` gets their fleets. */
+async function rates(replicas: readonly BenchCoordinator[], sizes: BenchSizes, all: BenchFleet[]): Promise<number[]> {
   const gateways = Math.ceil(sizes.gateways / replicas.length);
   const fleets: BenchFleet[] = [];
   try {
@@ -66,6 +73,7 @@ async function rates(replicas: readonly BenchCoordinator[], sizes: BenchSizes): 
     await Promise.all(fleets.map((fleet) => fleet.settle()));
     return measured.map(({ updatesPerSecond }) => updatesPerSecond);
   } finally {
+    all.push(...fleets);
     await Promise.all(fleets.map((fleet) => fleet.close()));
   }
 }

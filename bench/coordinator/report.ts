@@ -16,7 +16,8 @@ const number = (value: number | null | undefined, digits = 0) =>
 export function describeReport(report: BenchReport): string {
   const { machine, sizes, rows, growth, sessions, fleet, replicas, seconds } = report;
   const parts = [
-    `${machine.cores} cores (${machine.model}), ulimit -n ${machine.openFiles ?? "unknown"}; all of it took ${number(seconds)} s`,
+    `${machine.cores} cores (${machine.model}), load average ${number(machine.loadBefore, 1)} before it began, ` +
+      `ulimit -n ${machine.openFiles ?? "unknown"}; all of it took ${number(seconds)} s`,
     `Updates as fast as they are acknowledged, ${number(sizes.gateways)} gateways with one in flight each, durable commits,` +
       "\nrounds of 1,000 updates by plain means; CPU in milliseconds an update, bytes by the load generator's sockets:",
     throughputTable(rows),
@@ -109,6 +110,7 @@ function fleetLines(fleet: FleetFigures): string {
     `  ${number(fleet.updatesPerSecond, 1)} updates/s, ${number(fleet.reportsPerSecond)} reports/s, ${number(fleet.championsPerSecond)} champions/s delivered`,
     `  coordinator ${number(fleet.coordinatorPercent, 1)} % of a core and ${number(fleet.rssMb)} MB, PostgreSQL ${number(fleet.postgresPercent, 1)} %`,
     `  acknowledged after p50 ${number(latencyMs?.p50, 1)} ms, p99 ${number(latencyMs?.p99, 1)} ms; books ${fleet.booksAgree ? "agree" : "DIFFER"}`,
+    `  coordinator's CPU: ${number(fleet.cpuMsAReport, 3)} ms a report, ${number(fleet.cpuMsADelivery, 3)} ms a champion delivered`,
     `20 updates → champion at all of them, ms after the 20th acknowledgement: ${after || "–"} (${closed || "–"} after the round's close)` +
       (fleet.burstsLost > 0 ? `; ${fleet.burstsLost} did not reach all` : ""),
   ].join("\n");

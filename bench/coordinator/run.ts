@@ -1,6 +1,6 @@
 // All of the benchmark's parts, one after the other, in a folder that is gone afterwards.
 import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { cpus, tmpdir } from "node:os";
+import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFilesAllowed } from "../../cli/simulate/fleet.ts";
 import { type FleetFigures, measureFleet } from "./fleet.ts";
@@ -11,7 +11,13 @@ import type { BenchSizes } from "./sizes.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 
 export interface BenchReport extends Throughput {
-  readonly machine: { readonly cores: number; readonly model: string; readonly openFiles: number | null };
+  readonly machine: {
+    readonly cores: number;
+    readonly model: string;
+    readonly openFiles: number | null;
+    /** Of the last minute before the run: above 0 the machine had other work. */
+    readonly loadBefore: number;
+  };
   readonly sizes: BenchSizes;
   readonly sessions: SessionsFigures;
   readonly fleet: FleetFigures;
@@ -21,6 +27,7 @@ export interface BenchReport extends Throughput {
 
 export async function runBench(sizes: BenchSizes, say: (what: string) => void): Promise<BenchReport> {
   const startedMs = performance.now();
+  const [loadBefore = 0] = loadavg();
   const folder = await mkdtemp(join(tmpdir(), "flead-bench-"));
   await chmod(folder, 0o711); // run by root, the database server is another user and has to pass through
   try {
@@ -39,6 +46,7 @@ export async function runBench(sizes: BenchSizes, say: (what: string) => void): 
       cores: processors.length,
       model: processors[0]?.model ?? "unknown",
       openFiles: openFilesAllowed(),
+      loadBefore,
     };
     const seconds = (performance.now() - startedMs) / 1000;
     return { machine, sizes, ...throughput, sessions, fleet, replicas, seconds };

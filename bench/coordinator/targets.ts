@@ -28,7 +28,7 @@ export function targets(report: BenchReport): Target[] {
   const delivery = median(fleet.bursts.map(({ afterLastAcknowledgementMs }) => afterLastAcknowledgementMs));
   const two = replicas.two === null ? null : (replicas.two[0] + replicas.two[1]) / replicas.one;
   const grown = growth.firstMb === null || growth.lastMb === null ? null : growth.lastMb - growth.firstMb;
-  const agree = [...rows, fleet].every(({ booksAgree }) => booksAgree);
+  const agree = [...rows, fleet, replicas].every(({ booksAgree }) => booksAgree);
   const byGateways = <Value>(value: Value) => full(value, ({ gateways }) => gateways);
   const bySessions = <Value>(value: Value) => full(value, (of) => of.sessions);
   const byFleet = <Value>(value: Value) => full(value, (of) => of.fleet);

@@ -1,6 +1,7 @@
 // Updates as fast as they are acknowledged, one row a size and encoding, beside the floors of the same bytes; and what
 // memory does under a load that lasts.
 import { join } from "node:path";
+import { oneAfterTheOther, perUpdate } from "../../cli/simulate/readings.ts";
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
 import { encodeDelta } from "../../learning/codecs/codec.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
@@ -18,6 +19,9 @@ export interface ThroughputRow extends Omit<Stretch, "reading" | "cpu"> {
   readonly parameters: number;
   readonly deltaBytes: number;
   readonly sessions: number;
+  /** An update, of the load generator's sockets, from the start of the load to the last answer. */
+  readonly bytesSent: number | null;
+  readonly bytesReceived: number | null;
   readonly memory: Memory | null;
   readonly rounds: number;
   readonly echo: Floor;
@@ -86,9 +90,10 @@ async function fullLoad(
 ): Promise<Omit<ThroughputRow, "echo" | "insert">> {
   await fleet.fleet.load("max");
   await pause(sizes.warmMs);
+  const warm = await fleet.read();
   const { reading, cpu: _, ...measured } = await stretch(coordinator, fleet, sizes.measureMs);
   const { memory } = coordinator;
-  await fleet.settle();
+  const loaded = [reading, await fleet.settle()].reduce(oneAfterTheOther, warm);
   const { rounds } = await coordinator.ask<{ rounds: string }>("SELECT count(*) AS rounds FROM rounds");
   return {
     ...measured,
@@ -97,9 +102,11 @@ async function fullLoad(
     parameters: reading.plan?.parameters ?? 0,
     deltaBytes: reading.plan?.updateBytes ?? 0,
     sessions: reading.sessionsOpen,
+    bytesSent: perUpdate(loaded, "bytesSent"),
+    bytesReceived: perUpdate(loaded, "bytesReceived"),
     memory,
     rounds: Number(rounds),
-    booksAgree: await booksAgree(coordinator, fleet),
+    booksAgree: await booksAgree(coordinator, [fleet]),
   };
 }
 

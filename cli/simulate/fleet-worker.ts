@@ -139,8 +139,11 @@ function shareOf({ gateways, firstGateway, processes, worker, coordinators }: Wo
     }));
 }
 
-/** A name has its connections found anew after a loss; an address would share one fate, and one connection, with others. */
+/** Each session is a connection of its own, as gateways have; grpc-js would share one, and keep what it might send again. */
+const CHANNEL = { "grpc.use_local_subchannel_pool": 1, "grpc.enable_retries": 0 };
+
+/** By name: after a loss grpc-js looks a name up again, while an address was told it once and for all. */
 function linkTo({ host, port }: HostAndPort): GrpcLink {
   const name = host === "127.0.0.1" || host === "::1" ? "localhost" : host;
-  return new GrpcLink({ host: name, port }, Date.now, { "grpc.use_local_subchannel_pool": 1 });
+  return new GrpcLink({ host: name, port }, Date.now, CHANNEL);
 }

@@ -17,8 +17,8 @@ import { packageVersion } from "../../runtime/package-root.ts";
 import type { MadePlan } from "./made-plan.ts";
 import type { Meter } from "./meter.ts";
 
-/** Counts on within a millisecond: cheaper than new chance for every id. */
-const ulid = monotonicFactory();
+/** Ids that count on within a millisecond, by plain chance: they need to be unique, not secret. */
+const ulid = monotonicFactory(Math.random);
 const SITE = "simulated";
 const DEVICE = deviceId("simulated");
 /** n_new of an update, at most; they differ, so that a sum tells which updates are in it. */

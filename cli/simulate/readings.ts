@@ -63,3 +63,9 @@ export function latencyOf({ latencyMs }: Reading): Latency | null {
 }
 
 export const acknowledged = ({ counts: { accepted, known } }: Reading) => accepted + known;
+
+/** What an acknowledged update has of it; null where there was none. */
+export function perUpdate(reading: Reading, what: "bytesSent" | "bytesReceived" | "cpuMs"): number | null {
+  const updates = acknowledged(reading);
+  return updates === 0 ? null : reading.counts[what] / updates;
+}

@@ -3,7 +3,7 @@ import { pause } from "../../runtime/retry.ts";
 import { type Delivery, deliveries, readClosings } from "./deliveries.ts";
 import { startFleet } from "./fleet.ts";
 import type { Counts, Reading } from "./meter.ts";
-import { acknowledged, type Latency, latencyOf, oneAfterTheOther } from "./readings.ts";
+import { acknowledged, type Latency, latencyOf, oneAfterTheOther, perUpdate } from "./readings.ts";
 import type { Load, SimulationSettings } from "./settings.ts";
 
 const CONNECT_MS_A_GATEWAY = 20;
@@ -29,8 +29,9 @@ export interface Figures {
   /** Under load. */
   readonly updatesPerSecond: number;
   readonly latencyMs: Latency | null;
-  /** An acknowledged update's share of all bytes under load. */
-  readonly bytesAnUpdate: { readonly sent: number; readonly received: number } | null;
+  /** Of all bytes and all CPU from when all were connected on, what an acknowledged update has. */
+  readonly bytesSentAnUpdate: number | null;
+  readonly bytesReceivedAnUpdate: number | null;
   readonly cpuMsAnUpdate: number | null;
   readonly counts: Counts;
   readonly acknowledged: number;
@@ -60,7 +61,8 @@ export async function runSimulation(
     const under = await fleet.read();
     const seconds = (performance.now() - loadedMs) / 1000;
     const end = await fleet.settle(SETTLE_MS);
-    const whole = [under, end].reduce(oneAfterTheOther, start);
+    const loaded = oneAfterTheOther(under, end);
+    const whole = oneAfterTheOther(start, loaded);
     const closings = url === undefined ? new Map() : await readClosings(url, settings.cohort);
     return {
       gateways: settings.gateways,
@@ -69,7 +71,9 @@ export async function runSimulation(
       seconds,
       updatesPerSecond: acknowledged(under) / seconds,
       latencyMs: latencyOf(under),
-      ...unitCosts(under),
+      bytesSentAnUpdate: perUpdate(loaded, "bytesSent"),
+      bytesReceivedAnUpdate: perUpdate(loaded, "bytesReceived"),
+      cpuMsAnUpdate: perUpdate(loaded, "cpuMs"),
       counts: whole.counts,
       acknowledged: acknowledged(whole),
       unanswered: whole.unanswered,
@@ -80,17 +84,6 @@ export async function runSimulation(
   } finally {
     await fleet.close();
   }
-}
-
-/** Null where no update was acknowledged. */
-export function unitCosts(under: Reading): Pick<Figures, "bytesAnUpdate" | "cpuMsAnUpdate"> {
-  const updates = acknowledged(under);
-  if (updates === 0) return { bytesAnUpdate: null, cpuMsAnUpdate: null };
-  const { bytesSent, bytesReceived, cpuMs } = under.counts;
-  return {
-    bytesAnUpdate: { sent: bytesSent / updates, received: bytesReceived / updates },
-    cpuMsAnUpdate: cpuMs / updates,
-  };
 }
 
 class NoSessionError extends Error {

@@ -8,7 +8,7 @@ const digits = (value: number | null | undefined, count = 0) =>
     : value.toLocaleString("en", { minimumFractionDigits: count, maximumFractionDigits: count });
 
 export function describe({ cohort, processes, inFlight }: SimulationSettings, figures: Figures): string[] {
-  const { counts, latencyMs, bytesAnUpdate, plan } = figures;
+  const { counts, latencyMs, plan } = figures;
   const newest = figures.champions.at(-1);
   const made = plan && `${digits(plan.parameters)} parameters as ${plan.encoding}, ${digits(plan.updateBytes)} bytes`;
   const lines: [string, string][] = [
@@ -28,7 +28,7 @@ export function describe({ cohort, processes, inFlight }: SimulationSettings, fi
       "answered after",
       `p50 ${digits(latencyMs?.p50, 1)} ms, p99 ${digits(latencyMs?.p99, 1)} ms, at most ${digits(latencyMs?.max, 1)} ms`,
     ],
-    ["bytes an update", `${digits(bytesAnUpdate?.sent)} sent, ${digits(bytesAnUpdate?.received)} received`],
+    ["bytes an update", `${digits(figures.bytesSentAnUpdate)} sent, ${digits(figures.bytesReceivedAnUpdate)} received`],
     ["CPU an update", `${digits(figures.cpuMsAnUpdate, 3)} ms in this generator`],
     ["champions", `${digits(counts.championsReceived)} received, ${digits(counts.feedback)} feedback`],
   ];
