@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from "vitest";
+import { readTelemetry } from "../../agent/core/default-mapping.ts";
 import { type Program, startProgram } from "../../cli/demo/processes.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { debianProgram } from "../support/debian-program.ts";
@@ -87,9 +88,40 @@ describe.skipIf(broker === null || subscriber === null)(
       );
     });
 
+    test("with --labels each row carries its label, as the agent reads it", async () => {
+      const file = join(folder, "valve.csv");
+      writeFileSync(file, "timestamp,flow,is_anomaly,fault\n100,1,0,2\n101,2,1,2\n102,3,0,2\n");
+      const listener = listen(subscriber as string, mosquitto.port, "flead/v1/labelled/#");
+      const options = ["--mqtt", mosquitto.url, "--site", "labelled", "--speed", "max", "--labels"];
+      await eventually("the listener is there", async () => {
+        await replay(file, ...options, "--device", "probe", "--rows", "1");
+        return listener.heard.length > 0 || undefined;
+      });
+      await replay(file, ...options);
+      const ofValve = await eventually("three rows", () => {
+        const heard = listener.heard.filter(({ topic }) => topic === "flead/v1/labelled/valve/telemetry");
+        return heard.length >= 3 ? heard : undefined;
+      });
+      await listener.stop();
+      const readings = ofValve.map(({ topic, payload }) =>
+        readTelemetry({ topic, payload: Buffer.from(payload), retained: false, receivedAtMs: 0 }),
+      );
+      expect(readings).toMatchObject([
+        { deviceId: "valve", atMs: 100_000, values: new Map([["flow", 1]]), label: 0 },
+        { deviceId: "valve", atMs: 101_000, values: new Map([["flow", 2]]), label: 1 },
+        { deviceId: "valve", atMs: 102_000, values: new Map([["flow", 3]]), label: 0 },
+      ]);
+    });
+
     test.each([
       ["a file that is not there", ["nowhere.csv"], 1, "recording nowhere.csv"],
       ["a broken row", ["broken.csv"], 1, 'line 3: flow is "x", not a finite number'],
+      [
+        "a label asked for where there is none",
+        ["bare.csv", "--labels"],
+        1,
+        "it has no column anomaly, label or is_anomaly",
+      ],
       ["a speed of zero", ["pump.csv", "--speed", "0"], 2, "It must be a number above 0, or max."],
       ["one device name for two files", ["pump.csv", "pump.csv", "--device", "d"], 2, "--device names one device"],
       [
@@ -101,6 +133,7 @@ describe.skipIf(broker === null || subscriber === null)(
     ])("%s is an error that says what to do", async (_, args, code, message) => {
       writeFileSync(join(folder, "broken.csv"), "flow,anomaly\n1,0\nx,0\n");
       writeFileSync(join(folder, "pump.csv"), "flow,anomaly\n1,0\n");
+      writeFileSync(join(folder, "bare.csv"), "flow\n1\n");
       const failure = await run(process.execPath, [flead, "replay", "--mqtt", mosquitto.url, ...args], {
         cwd: folder,
       }).catch((e) => e);
