@@ -6,7 +6,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { MAX_IN_FLIGHT } from "../agent/uplink.ts";
 import { isLoopback } from "../coordinator/core/loopback.ts";
 import { cohortId } from "../learning/ids.ts";
-import { type HostAndPort, hostAndPort } from "../runtime/config.ts";
+import { type HostAndPort, hostsAndPorts } from "../runtime/config.ts";
 import { shutdownSignal } from "../runtime/shutdown.ts";
 import type { Load, SimulationSettings } from "./simulate/settings.ts";
 import { UsageError, wholeNumber } from "./usage.ts";
@@ -35,8 +35,8 @@ interface SimulateOptions {
 export function simulateCommand(): Command {
   return new Command("simulate")
     .description(
-      "Drive a coordinator with a fleet of made gateways: real sessions, valid updates of random weights. Its cohort's\n" +
-        `name begins with "${COHORT_PREFIX}", so that no other learns from them (plans/simulated.yaml is one).`,
+      "Drive a coordinator with a fleet of made gateways: real sessions, valid updates of random weights. Its cohort's " +
+        `name begins with "${COHORT_PREFIX}", so that no other learns from them: plans/simulated.yaml has one.`,
     )
     .option("--gateways <n>", "how many", wholeNumber(1, MAX_GATEWAYS), 100)
     .option("--updates-per-minute <r>", "of each gateway", positive, 1)
@@ -48,7 +48,11 @@ export function simulateCommand(): Command {
     .option("--in-flight <n>", "unanswered updates of a gateway", wholeNumber(1, MAX_IN_FLIGHT), 1)
     .option("--processes <n>", "worker processes (default: one a core)", wholeNumber(1, MAX_PROCESSES))
     .option("--report-every <seconds>", "0: only when asked", wholeNumber(0, 3_600), 10)
-    .option("--coordinator <host:port>", "where it takes sessions; repeat it for replicas", coordinators)
+    .addOption(
+      new Option("--coordinator <host:port>", "where it takes sessions; several addresses with commas")
+        .argParser(coordinators)
+        .default([{ host: "127.0.0.1", port: 7443 }], "127.0.0.1:7443"),
+    )
     .option("--url <url>", "its REST API, to ask when each round closed")
     .option("--allow-remote", "the coordinator is not on this machine, and it is yours to load")
     .option("--json <file>", "write the figures there, too")
@@ -68,22 +72,21 @@ function simulatedCohort(text: string): string {
   );
 }
 
-function coordinators(text: string, before: HostAndPort[] | undefined): HostAndPort[] {
-  const parsed = hostAndPort.safeParse(text);
-  if (!parsed.success) throw new InvalidArgumentError(parsed.error.issues[0]?.message ?? "It must be host:port.");
-  return [...(before ?? []), parsed.data];
+function coordinators(text: string): HostAndPort[] {
+  const parsed = hostsAndPorts.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError(`${parsed.error.issues[0]?.message ?? "It is no address"} (several with commas).`);
 }
 
 async function simulate(options: SimulateOptions): Promise<void> {
-  const addresses = options.coordinator ?? [{ host: "127.0.0.1", port: 7443 }];
-  const away = addresses.find(({ host }) => !isLoopback(host));
+  const away = options.coordinator.find(({ host }) => !isLoopback(host));
   if (away !== undefined && !options.allowRemote) {
     throw new UsageError(
       `${away.host} is not this machine: a simulated fleet fills a coordinator's database; if it is yours to load, add --allow-remote`,
     );
   }
   const settings: SimulationSettings = {
-    coordinators: addresses,
+    coordinators: options.coordinator,
     cohort: options.cohort,
     gateways: options.gateways,
     firstGateway: 1,

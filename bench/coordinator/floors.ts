@@ -134,7 +134,7 @@ export class InsertFloor {
         const ids = Array.from({ length: BATCH_ROWS }, () => ulid());
         const plan = "0".repeat(64);
         const values = ids.flatMap((id, row) => [
-          ...[id, "simulated", plan, `simulated-${row}`, 1, 1, 25, 0.5, "aggregated", encoding],
+          ...[id, "simulated", plan, `simulated-${row}`, 1, 1, 25, 0.5, "accepted", encoding],
           delta,
         ]);
         await this.#pool.query({ name: "insert", text: this.#statement, values });

@@ -39,11 +39,11 @@ export class FleetWorker {
     this.#plans = new PlanCache(seed + worker, random.next, (what) => problems.report("plan_fetch", "plan", what));
     const turnstile = new Turnstile(CONNECTING);
     this.#gateways = shareOf(settings).map(
-      ({ number, coordinator }) =>
+      (number) =>
         new SimulatedGateway({
           gatewayId: gatewayId(`simulated-${number}`),
           cohort: cohortId(settings.cohort),
-          link: meteredLink(linkTo(coordinator), this.#meter, turnstile),
+          link: meteredLink(linkTo(settings.coordinators, random.next), this.#meter, turnstile),
           meter: this.#meter,
           random,
           inFlight,
@@ -129,21 +129,18 @@ function wallClockMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-function shareOf({ gateways, firstGateway, processes, worker, coordinators }: WorkerSettings) {
-  return Array.from({ length: gateways }, (_, index) => index)
-    .filter((index) => index % processes === worker)
-    .map((index) => ({
-      number: firstGateway + index,
-      // By whole turns of the workers, so that each worker has gateways at every coordinator.
-      coordinator: coordinators[Math.floor(index / processes) % coordinators.length] as HostAndPort,
-    }));
+/** The numbers of this worker's gateways. */
+function shareOf({ gateways, firstGateway, processes, worker }: WorkerSettings): number[] {
+  return Array.from({ length: gateways }, (_, index) => firstGateway + index).filter(
+    (number) => (number - firstGateway) % processes === worker,
+  );
 }
 
 /** Each session is a connection of its own, as gateways have; grpc-js would share one, and keep what it might send again. */
 const CHANNEL = { "grpc.use_local_subchannel_pool": 1, "grpc.enable_retries": 0 };
 
 /** By name: after a loss grpc-js looks a name up again, while an address was told it once and for all. */
-function linkTo({ host, port }: HostAndPort): GrpcLink {
-  const name = host === "127.0.0.1" || host === "::1" ? "localhost" : host;
-  return new GrpcLink({ host: name, port }, Date.now, CHANNEL);
+function linkTo(coordinators: readonly HostAndPort[], random: () => number): GrpcLink {
+  const names = coordinators.map(({ host, port }) => ({ host: host === "127.0.0.1" ? "localhost" : host, port }));
+  return new GrpcLink(names, Date.now, random, CHANNEL);
 }

@@ -3,7 +3,7 @@ import type { HostAndPort } from "../../runtime/config.ts";
 import type { Reading } from "./meter.ts";
 
 export interface SimulationSettings {
-  /** Gateways take turns on them: with several, each holds its share of the sessions. */
+  /** Each gateway begins at one of them, by chance, and goes on to the next after each session, as agents do. */
   readonly coordinators: readonly HostAndPort[];
   readonly cohort: string;
   readonly gateways: number;

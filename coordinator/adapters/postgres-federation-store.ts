@@ -65,56 +65,24 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       }),
 
     loadCohorts: async (leftOut) => {
-      const rows = await db
-        .selectFrom("cohorts as c")
-        .innerJoin("plans as p", "p.plan_id", "c.plan_id")
-        .innerJoin("federated_models as m", (join) =>
-          join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
-        )
-        .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
-        .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-        .select((eb) =>
-          eb
-            .selectFrom("federated_models as f")
-            .whereRef("f.cohort", "=", "c.cohort")
-            .whereRef("f.plan_id", "=", "c.plan_id")
-            .where("f.status", "in", ["champion", "pinned", "rolled_back"])
-            .select(
-              sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"),
-            )
-            .as("champions"),
-        )
-        .execute();
-      return rows.flatMap((row): CohortState[] => {
-        const { federation } = row;
-        const [cohort, planId] = [row.cohort as CohortId, row.plan_id as PlanId];
-        const manifest = manifestOf(row.bundle, planId);
-        if (manifest instanceof PlanBundleError) {
-          leftOut?.(cohort, planId, manifest.message);
-          return [];
-        }
-        const state: CohortState = {
-          cohort,
-          planId,
-          manifest,
-          federation,
-          champion: {
-            version: row.champion_version,
-            weights: decodeWeights(row.weights, weightCount(manifest.weights)),
-            trained: row.rule !== "initial",
-            fleet: {
-              scales: row.scales && Float64Array.from(row.scales),
-              thresholdFactor: row.threshold_factor,
-            },
-          },
-          lastVersion: row.last_version,
-          championVersions: row.champions ?? [],
-          rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
-          server: serverState(federation.optimiser, weightCount(manifest.weights), row),
-        };
-        return [state];
+      const rows = await cohortRows(db).execute();
+      return rows.flatMap((row) => {
+        const state = cohortState(row);
+        if (!(state instanceof PlanBundleError)) return [state];
+        leftOut?.(row.cohort as CohortId, row.plan_id as PlanId, state.message);
+        return [];
       });
+    },
+
+    loadCohort: async (cohort) => {
+      const row = await cohortRows(db).where("c.cohort", "=", cohort).executeTakeFirst();
+      const state = row && cohortState(row);
+      return state === undefined || state instanceof PlanBundleError ? null : state;
+    },
+
+    revisions: async () => {
+      const rows = await db.selectFrom("cohorts").select(["cohort", "revision"]).execute();
+      return new Map(rows.map(({ cohort, revision }) => [cohort as CohortId, revision]));
     },
 
     planBundle: async (plan) => {
@@ -130,24 +98,16 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => {
-      const inserted = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "accepted", delta: Buffer.from(update.delta) })
-        .onConflict((conflict) => conflict.column("update_id").doNothing())
-        .executeTakeFirst();
-      return inserted.numInsertedOrUpdatedRows === 1n ? "stored" : "known";
-    },
+    addUpdate: async (update) => ((await insertUpdate(db, update, null)) ? "stored" : "known"),
 
-    addRefusal: async (update, refusal) => {
-      const reason = `${refusal.reason}: ${refusal.message}`;
-      const { status } = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "refused", reason })
-        .onConflict((conflict) => conflict.column("update_id").doUpdateSet({ update_id: update.updateId }))
-        .returning("status")
+    addRefusal: async (update, { reason, message }) => {
+      if (await insertUpdate(db, update, `${reason}: ${message}`)) return "refused";
+      const { refused } = await db
+        .selectFrom("update_ids")
+        .select("refused")
+        .where("update_id", "=", update.updateId)
         .executeTakeFirstOrThrow();
-      return status === "refused" ? "refused" : "known";
+      return refused ? "refused" : "known";
     },
 
     openRound: async (cohort) => {
@@ -214,6 +174,52 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
   };
 }
 
+function cohortRows(db: Kysely<Tables>) {
+  return db
+    .selectFrom("cohorts as c")
+    .innerJoin("plans as p", "p.plan_id", "c.plan_id")
+    .innerJoin("federated_models as m", (join) =>
+      join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
+    )
+    .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
+    .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
+    .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
+    .select((eb) =>
+      eb
+        .selectFrom("federated_models as f")
+        .whereRef("f.cohort", "=", "c.cohort")
+        .whereRef("f.plan_id", "=", "c.plan_id")
+        .where("f.status", "in", ["champion", "pinned", "rolled_back"])
+        .select(sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"))
+        .as("champions"),
+    );
+}
+
+type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
+
+function cohortState(row: CohortRow): CohortState | PlanBundleError {
+  const planId = row.plan_id as PlanId;
+  const manifest = manifestOf(row.bundle, planId);
+  if (manifest instanceof PlanBundleError) return manifest;
+  return {
+    cohort: row.cohort as CohortId,
+    revision: row.revision,
+    planId,
+    manifest,
+    federation: row.federation,
+    champion: {
+      version: row.champion_version,
+      weights: decodeWeights(row.weights, weightCount(manifest.weights)),
+      trained: row.rule !== "initial",
+      fleet: { scales: row.scales && Float64Array.from(row.scales), thresholdFactor: row.threshold_factor },
+    },
+    lastVersion: row.last_version,
+    championVersions: row.champions ?? [],
+    rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+    server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
+  };
+}
+
 /** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */
 function manifestOf(bundle: Buffer, planId: PlanId): Manifest | PlanBundleError {
   try {
@@ -247,18 +253,21 @@ function serverState(
   return fits ? { m, v, step: row.server_steps } : initial;
 }
 
-function updateRow(update: NewUpdate) {
-  return {
-    update_id: update.updateId,
-    cohort: update.cohort,
-    plan_id: update.planId,
-    gateway_id: update.gatewayId,
-    model_version: update.localSteps,
-    global_version: update.baseVersion,
-    samples_processed: update.samples,
-    loss: update.loss,
-    encoding: update.encoding,
-  };
+/** The id, which makes it count once, and the update in one statement. False: the id was known, and nothing changed. */
+async function insertUpdate(db: Kysely<Tables>, update: NewUpdate, refusal: string | null): Promise<boolean> {
+  const { updateId, cohort, planId, gatewayId, localSteps, baseVersion, samples, loss, encoding } = update;
+  const refused = refusal !== null;
+  const inserted = await sql`
+    WITH fresh AS (
+      INSERT INTO update_ids (update_id, cohort, refused) VALUES (${updateId}, ${cohort}, ${refused})
+      ON CONFLICT DO NOTHING RETURNING update_id
+    )
+    INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
+                              loss, encoding, status, reason, delta)
+    SELECT update_id, ${cohort}, ${planId}, ${gatewayId}, ${localSteps}, ${baseVersion}, ${samples},
+           ${loss}, ${encoding}, ${refused ? "refused" : "accepted"}, ${refusal}, ${refused ? null : Buffer.from(update.delta)}
+    FROM fresh`.execute(db);
+  return inserted.numAffectedRows === 1n;
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];
@@ -340,11 +349,10 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       server_steps: after.server.step,
     })
     .where("cohort", "=", before.cohort)
-    .where("plan_id", "=", before.planId)
-    .where("last_version", "=", before.lastVersion)
+    .where("revision", "=", before.revision)
     .executeTakeFirst();
   if (moved.numUpdatedRows !== 1n) {
-    throw new RoundConflictError(before.cohort, `the cohort is no longer at version ${before.lastVersion}`);
+    throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
   }
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);
@@ -412,13 +420,14 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
+  const { cohort } = record.before;
   const ids = record.updates.map((update) => update.updateId);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
     FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
-    WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
+    WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
-    throw new RoundConflictError(record.before.cohort, "some of its updates were counted before");
+    throw new RoundConflictError(cohort, "some of its updates were counted before");
   }
 }
 
