@@ -29,7 +29,8 @@ export function targets(report: BenchReport): Target[] {
   const two = replicas?.two ? (replicas.two[0] + replicas.two[1]) / replicas.one : null;
   const [before, after] = [growth?.firstMb ?? null, growth?.lastMb ?? null];
   const grown = before === null || after === null ? null : after - before;
-  const agree = [...rows, fleet, replicas].every((part) => part?.booksAgree !== false);
+  const books = [...rows, fleet, replicas].map((part) => part?.booksAgree ?? null);
+  const agree = books.includes(false) ? 0 : books.includes(null) ? null : 1;
   const byGateways = <Value>(value: Value) => full(value, ({ gateways }) => gateways);
   const bySessions = <Value>(value: Value) => full(value, (of) => of.sessions);
   const byFleet = <Value>(value: Value) => full(value, (of) => of.fleet);
@@ -80,7 +81,7 @@ export function targets(report: BenchReport): Target[] {
     target(
       "acknowledged is stored, row for row",
       "always",
-      Number(agree),
+      agree,
       (v) => v === 1,
       (v) => (v ? "yes" : "no"),
     ),
