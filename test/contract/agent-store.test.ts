@@ -237,6 +237,9 @@ agentStoreContract((limits = {}) => {
     get alerts() {
       return current.alerts;
     },
+    get summaries() {
+      return current.summaries;
+    },
     transaction: (work) => current.transaction(work),
     counter: (name) => current.counter(name),
     outboxBytes: () => current.outboxBytes(),
