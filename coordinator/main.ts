@@ -16,6 +16,8 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
+import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
@@ -26,11 +28,14 @@ import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
+import { keepDailyAnalytics } from "./daily-analytics.ts";
 import { Leader } from "./leader.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
+/** As long as the maintenance job keeps them. */
+const WINDOWS_KEPT_MS = 30 * 86_400_000;
 const SESSION_GRACE_MS = 3_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
@@ -101,9 +106,12 @@ async function serve(
       if (!leader.check(cohort)) updatesStored(cohort);
     },
   };
+  const analytics = postgresAnalytics(database.kysely);
   const sessions = openSessions({
     store,
     gateways,
+    analytics,
+    windowsKeptMs: WINDOWS_KEPT_MS,
     cohorts,
     notices,
     problems,
@@ -114,17 +122,24 @@ async function serve(
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
   const queries = postgresQueries(database.kysely);
-  const admin = await startAdmin({ queries, address: config.FLEAD_HTTP_ADDRESS, version: packageVersion, log }).catch(
-    async (error) => {
-      await grpc.close(0);
-      throw error;
-    },
-  );
+  const admin = await startAdmin({
+    queries,
+    analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    address: config.FLEAD_HTTP_ADDRESS,
+    version: packageVersion,
+    log,
+  }).catch(async (error) => {
+    await grpc.close(0);
+    throw error;
+  });
+  const lead = async (term: AbortSignal) => {
+    await Promise.all([leader.lead(term), keepDailyAnalytics({ analytics, nowMs: Date.now, log }, term)]);
+  };
   const stop = new AbortController();
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
-    campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
+    campaign({ database, replicaId, lead, log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
   log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");

@@ -34,17 +34,24 @@ function parseJson(text: string): unknown {
 
 export const timeKey = z.strictObject({ atUs: z.int().min(0), id: z.string().max(128) });
 
-const cohortName = z.string().refine((text) => {
-  try {
-    return cohortId(text) === text;
-  } catch {
-    return false;
-  }
-}, "must be a cohort's name: 1 to 64 letters, digits, '_', '.' or '-'");
+/** A name that `check` does not throw for. */
+export function idQuery(check: (text: string) => string, what: string) {
+  return z.string().refine((text) => {
+    try {
+      return check(text) === text;
+    } catch {
+      return false;
+    }
+  }, `must be ${what}: 1 to 64 letters, digits, '_', '.' or '-'`);
+}
+
+const cohortName = idQuery(cohortId, "a cohort's name");
+
+export const pageSize = z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page, newest first");
 
 export function pageQuery<Key>(cursor: Cursor<Key>) {
   return z.strictObject({
-    limit: z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page, newest first"),
+    limit: pageSize,
     cursor: cursor.optional().describe("nextCursor of the page before"),
     cohort: cohortName.optional().describe("Only this cohort's"),
   });

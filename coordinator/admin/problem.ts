@@ -5,6 +5,7 @@ import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
+import { AnalysisRunningError } from "../ports/analytics-store.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
 import { apiSchemas } from "./schemas.ts";
 
@@ -83,6 +84,7 @@ function describe(error: FastifyError): Found {
     return { status: 400, detail: errors.map(({ parameter, detail }) => `${parameter}: ${detail}`).join("; "), errors };
   }
   if (error instanceof FleetUnavailableError) return { status: 503, detail: error.message };
+  if (error instanceof AnalysisRunningError) return { status: 409, detail: error.message };
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) return { status, detail: error.message };
   return { status: 500, detail: "the coordinator failed at this request; its log says why" };

@@ -1,8 +1,10 @@
 // What every answer of the admin API carries, and which requests get none: a page of another origin can neither frame
-// it, read it, nor reach it through a name that it points at this machine (DNS rebinding).
-import type { FastifyInstance } from "fastify";
+// it, read it, change anything by it, nor reach it through a name that it points at this machine (DNS rebinding).
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { hostOf, isLoopback } from "../core/loopback.ts";
 import { RequestError } from "./problem.ts";
+
+const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 const HEADERS = {
   "cross-origin-opener-policy": "same-origin",
@@ -40,5 +42,13 @@ export function secure(app: FastifyInstance): void {
         "this server answers to localhost, 127.0.0.1 and [::1] only; the Host header names another",
       );
     }
+    if (!SAFE_METHODS.has(request.method) && isOfAnotherOrigin(request)) {
+      throw new RequestError(403, "a page of another origin may not change anything here");
+    }
   });
+}
+
+/** Browsers send the origin with whatever may change something; programs send none. */
+function isOfAnotherOrigin({ headers: { origin, host } }: FastifyRequest): boolean {
+  return origin !== undefined && origin !== `http://${host}`;
 }

@@ -7,9 +7,12 @@ import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
+import type { AnalyticsQueries } from "../ports/analytics-queries.ts";
+import type { AnalyticsStore } from "../ports/analytics-store.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
+import { analyticsRoute } from "./routes/analytics.ts";
 import { episodesRoute } from "./routes/episodes.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
@@ -19,6 +22,7 @@ import { secure } from "./security.ts";
 
 export interface AdminSettings {
   readonly queries: FleetQueries;
+  readonly analytics: AnalyticsQueries & Pick<AnalyticsStore, "analyseDay">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -45,7 +49,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, version }: AdminSettings, outages: Problems<"database">) {
+function api({ queries, analytics, version }: AdminSettings, outages: Problems<"database">) {
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -55,5 +59,6 @@ function api({ queries, version }: AdminSettings, outages: Problems<"database">)
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
     await app.register(episodesRoute(queries));
+    await app.register(analyticsRoute(analytics));
   };
 }

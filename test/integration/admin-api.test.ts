@@ -8,6 +8,7 @@ import { type Database, openDatabase } from "../../coordinator/adapters/database
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { analyticsOf } from "../support/analytics.ts";
 import {
   addCohort,
   addEpisode,
@@ -75,7 +76,13 @@ beforeAll(async () => {
   for (let n = 0; n < 7; n++)
     await addEpisode(kysely, { alertId: `A${n}`, cohort: n === 6 ? "fans" : "pumps", receivedAt: minutes(n >> 1) });
   for (let n = 0; n < 12; n++) await addOpenUpdate(kysely, "pumps", `gw-${1 + (n % 2)}`, n);
-  admin = await startAdmin({ queries: postgresQueries(kysely), address, version: "1.2.3", log });
+  admin = await startAdmin({
+    queries: postgresQueries(kysely),
+    analytics: analyticsOf(kysely),
+    address,
+    version: "1.2.3",
+    log,
+  });
 }, 60_000);
 
 afterAll(async () => {
@@ -314,7 +321,13 @@ describe("problem details", () => {
   test("without its database the lists answer 503 and health says what is down", async () => {
     const folder = await mkdtemp(join(tmpdir(), "flead-admin-"));
     const other = await openDatabase({ dataDir: folder, log });
-    const lonely = await startAdmin({ queries: postgresQueries(other.kysely), address, version: "1.2.3", log });
+    const lonely = await startAdmin({
+      queries: postgresQueries(other.kysely),
+      analytics: analyticsOf(other.kysely),
+      address,
+      version: "1.2.3",
+      log,
+    });
     try {
       await other.close();
       const health = await fetch(`${lonely.url}/api/v1/health`);
@@ -334,7 +347,13 @@ describe("problem details", () => {
 
   test("what goes wrong inside is a 500 that gives nothing of it away", async () => {
     const queries = { ...postgresQueries(database.kysely), rounds: () => Promise.reject(new Error("secret detail")) };
-    const faulty = await startAdmin({ queries, address, version: "1.2.3", log });
+    const faulty = await startAdmin({
+      queries,
+      analytics: analyticsOf(database.kysely),
+      address,
+      version: "1.2.3",
+      log,
+    });
     const response = await fetch(`${faulty.url}/api/v1/rounds`);
     await faulty.close();
     expect(response.status).toBe(500);
@@ -385,6 +404,7 @@ describe("who may ask", () => {
     async (host) => {
       const starting = startAdmin({
         queries: postgresQueries(database.kysely),
+        analytics: analyticsOf(database.kysely),
         address: { host, port: 0 },
         version: "1",
         log,

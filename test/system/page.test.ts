@@ -8,6 +8,7 @@ import { type Database, openDatabase } from "../../coordinator/adapters/database
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { analyticsOf } from "../support/analytics.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -51,6 +52,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
   const start = (port = 0) =>
     startAdmin({
       queries: postgresQueries(database.kysely),
+      analytics: analyticsOf(database.kysely),
       address: { host: "127.0.0.1", port },
       version: "0.1.0",
       log,
