@@ -19,11 +19,11 @@ export async function runDailyAnalytics(deps: DailyAnalyticsDeps, signal: AbortS
   for (const day of daysDue(await analytics.changedDays(), nowMs())) {
     if (signal.aborted) break;
     try {
-      const series = await analytics.analyseDay(day);
+      const series = await analytics.analyseDay(day, signal);
       log.info({ day, series }, "the day's statistics are made");
       done.push(day);
     } catch (error) {
-      if (error instanceof AnalysisRunningError) break; // somebody asked for a day; the rest comes after it
+      if (error instanceof AnalysisRunningError || signal.aborted) break; // somebody asked for a day, or the term is over: the rest stays due
       throw error;
     }
   }

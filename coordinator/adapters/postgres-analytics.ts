@@ -27,9 +27,13 @@ export function postgresAnalytics(db: Kysely<Tables>): AnalyticsStore {
       return rows.map(({ day, analysed_at }) => ({ day, analysedAtMs: analysed_at?.getTime() ?? null }));
     },
 
-    analyseDay: async (day) => {
+    analyseDay: async (day, signal) => {
       const series = await answered(
-        db.connection().execute((connection) => underLock(connection, () => analyse(connection, day))),
+        db
+          .connection()
+          .execute((connection) =>
+            underLock(connection, () => cancelledBy(signal, db, connection, () => analyse(connection, day))),
+          ),
       );
       if (series === null) throw new AnalysisRunningError();
       return series;
@@ -46,6 +50,26 @@ async function underLock<Result>(connection: Kysely<Tables>, work: () => Promise
     return await work();
   } finally {
     await sql`SELECT pg_advisory_unlock(${ANALYSIS_LOCK})`.execute(connection);
+  }
+}
+
+/** What the connection does when `signal` aborts is cancelled by another one. */
+async function cancelledBy<Result>(
+  signal: AbortSignal,
+  db: Kysely<Tables>,
+  connection: Kysely<Tables>,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const { rows } = await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(connection);
+  const cancel = () => {
+    sql`SELECT pg_cancel_backend(${rows[0]?.pid})`.execute(db).catch(() => undefined); // then it ends by itself
+  };
+  signal.throwIfAborted();
+  signal.addEventListener("abort", cancel, { once: true });
+  try {
+    return await work();
+  } finally {
+    signal.removeEventListener("abort", cancel);
   }
 }
 

@@ -14,9 +14,10 @@ export interface AnalyticsStore {
   /**
    * Puts the statistics of all the day's windows in place of those there are, all or none of it, and resolves with of how
    * many channels; 0: it has no windows, or none any more, and what there is stays. Rejects with AnalysisRunningError
-   * while another one runs, here or in another coordinator, and with FleetUnavailableError when the store does not answer.
+   * while another one runs, here or in another coordinator, with FleetUnavailableError when the store does not answer, and
+   * soon after `signal` aborts: the day stays due.
    */
-  analyseDay(day: string): Promise<number>;
+  analyseDay(day: string, signal: AbortSignal): Promise<number>;
 }
 
 export class AnalysisRunningError extends Error {

@@ -52,7 +52,15 @@ const daysOf = async () => {
   const request = { limit: 200, after: null, deviceId: null, metricName: null, from: null, to: null };
   return (await analytics.days(request)).items;
 };
+const analyse = (day: string) => analytics.analyseDay(day, new AbortController().signal);
 const changed = async () => (await analytics.changedDays()).map(({ day }) => day);
+
+/** Resolves when a connection waits for such a lock. */
+const waiting = (lock: string) =>
+  eventually(`somebody waits for a lock: ${lock}`, async () => {
+    const waits = sql<{ pid: number }>`SELECT pid FROM pg_stat_activity WHERE wait_event = ${lock}`;
+    return (await waits.execute(database.kysely)).rows[0];
+  });
 
 /** Which version of each row there is: a row that is written again has another. */
 const versions = async () =>
@@ -93,7 +101,7 @@ test("windows hold what a direct computation over the rows gives, in whatever or
 test("windows that are told again change nothing", async () => {
   const windows = windowsOf(readings(8));
   await analytics.addWindows(GATEWAY, windows);
-  await analytics.analyseDay(DAY);
+  await analyse(DAY);
   const before = await versions();
   await analytics.addWindows(GATEWAY, windows);
   await analytics.addWindows(GATEWAY, windows.slice(5, 9));
@@ -177,7 +185,7 @@ test("a day's statistics are those of its readings, also of a small spread about
   await analytics.addWindows(GATEWAY, anomalies);
   await analytics.addWindows(GATEWAY, windowsOf(current, { metricName: "current", lateRows: 1 }));
   expect(await changed()).toEqual([DAY]);
-  expect(await analytics.analyseDay(DAY)).toBe(2);
+  expect(await analyse(DAY)).toBe(2);
   const of = (rows: readonly ChannelRow[]) => {
     const values = rows.map(({ value }) => value);
     const [avg, stddev] = [expect.closeTo(meanOf(values), 6), expect.closeTo(spreadOf(values), 6)];
@@ -195,12 +203,12 @@ test("a day that is analysed again is replaced, with the windows that came meanw
   const windows = windowsOf(rows);
   await analytics.addWindows(GATEWAY, windows.slice(10));
   await analytics.addWindows(GATEWAY, windowsOf(readings(2, 3, START_MS + 86_400_000)));
-  await analytics.analyseDay(DAY);
-  await analytics.analyseDay(NEXT_DAY);
+  await analyse(DAY);
+  await analyse(NEXT_DAY);
   const [before] = await daysOf();
   await analytics.addWindows(GATEWAY, windows.slice(0, 10));
   expect(await changed()).toEqual([DAY]);
-  await analytics.analyseDay(DAY);
+  await analyse(DAY);
   const days = await daysOf();
   expect(days.map(({ analysisDate }) => analysisDate)).toEqual([NEXT_DAY, DAY]);
   expect(days[0]).toEqual(before);
@@ -212,7 +220,7 @@ test("a day ends at midnight UTC", async () => {
   const rows = readings(4, 5, midnightMs - 120_000);
   await analytics.addWindows(GATEWAY, windowsOf(rows));
   expect(await changed()).toEqual([DAY, NEXT_DAY]);
-  await analytics.analyseDay(DAY);
+  await analyse(DAY);
   expect((await daysOf())[0]?.sampleCount).toBe(rows.filter(({ atMs }) => atMs < midnightMs).length);
 });
 
@@ -223,17 +231,17 @@ test("a device that changed its cohort has one day, in the cohort it was last in
     first.map((window) => ({ ...window, cohort: cohortId("zoo") })),
   );
   await analytics.addWindows(GATEWAY, second);
-  await analytics.analyseDay(DAY);
+  await analyse(DAY);
   const samples = [...first, ...second].reduce((sum, window) => sum + window.samples, 0);
   expect(await daysOf()).toMatchObject([{ cohort: "pumps", sampleCount: samples }]);
 });
 
 test("a day whose windows are gone keeps its statistics", async () => {
   await analytics.addWindows(GATEWAY, windowsOf(readings(5)));
-  await analytics.analyseDay(DAY);
+  await analyse(DAY);
   const before = await daysOf();
   await sql`TRUNCATE stream_analysis_results`.execute(database.kysely);
-  expect(await analytics.analyseDay(DAY)).toBe(0);
+  expect(await analyse(DAY)).toBe(0);
   expect(await daysOf()).toEqual(before);
   expect(await changed()).toEqual([]);
 });
@@ -242,9 +250,23 @@ test("two analyses do not run at a time, and the one that was refused leaves the
   await analytics.addWindows(GATEWAY, windowsOf(readings(5)));
   const other = await database.connect("test");
   await other.query("SELECT pg_advisory_lock(4021993)");
-  await expect(analytics.analyseDay(DAY)).rejects.toThrow(AnalysisRunningError);
+  await expect(analyse(DAY)).rejects.toThrow(AnalysisRunningError);
   await other.end();
   expect(await changed()).toEqual([DAY]);
+});
+
+test("an analysis that is given up ends soon and leaves the day due", async () => {
+  await analytics.addWindows(GATEWAY, windowsOf(readings(5)));
+  const giveUp = new AbortController();
+  await database.kysely.transaction().execute(async (trx) => {
+    await sql`LOCK TABLE batch_analysis_results`.execute(trx);
+    const asked = analytics.analyseDay(DAY, giveUp.signal);
+    await waiting("relation");
+    giveUp.abort(new Error("the term is over"));
+    await expect(asked).rejects.toThrow();
+  });
+  expect(await changed()).toEqual([DAY]);
+  expect(await analyse(DAY)).toBe(1);
 });
 
 test("windows that are being written while an analysis begins are in it", async () => {
@@ -252,11 +274,8 @@ test("windows that are being written while an analysis begins are in it", async 
   await analytics.addWindows(GATEWAY, before);
   const analysing = await database.kysely.transaction().execute(async (trx) => {
     await analyticsOf(trx).addWindows(GATEWAY, during);
-    const asked = analytics.analyseDay(DAY);
-    await eventually("the analysis waits", async () => {
-      const waits = sql<{ pid: number }>`SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'`;
-      return (await waits.execute(database.kysely)).rows[0];
-    });
+    const asked = analyse(DAY);
+    await waiting("advisory");
     return { asked };
   });
   expect(await analysing.asked).toBe(2);

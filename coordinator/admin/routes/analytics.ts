@@ -124,8 +124,10 @@ export const analyticsRoute =
         ...problems(400, 403, 404, 409, 503),
       },
     };
-    app.post("/analytics/days/:date", { schema: analysis }, async ({ params: { date } }) => {
-      const series = await analytics.analyseDay(date);
+    app.post("/analytics/days/:date", { schema: analysis }, async ({ params: { date } }, reply) => {
+      const gone = new AbortController();
+      reply.raw.once("close", () => gone.abort(new Error("whoever asked does not wait for the answer")));
+      const series = await analytics.analyseDay(date, gone.signal);
       if (series === 0) throw new RequestError(404, `there are no windows of ${date}, or none any more`);
       return { date, series };
     });
