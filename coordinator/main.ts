@@ -26,7 +26,7 @@ import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { keepDailyAnalytics } from "./daily-analytics.ts";
 import { Leader } from "./leader.ts";
@@ -34,8 +34,6 @@ import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
-/** As long as the maintenance job keeps them. */
-const WINDOWS_KEPT_MS = 30 * 86_400_000;
 const SESSION_GRACE_MS = 3_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
@@ -111,7 +109,7 @@ async function serve(
     store,
     gateways,
     analytics,
-    windowsKeptMs: WINDOWS_KEPT_MS,
+    windowsKeptMs: windowsKeptMs(config),
     cohorts,
     notices,
     problems,
@@ -156,6 +154,12 @@ async function serve(
       await database.close();
     },
   };
+}
+
+/** As long as the leader keeps them. */
+function windowsKeptMs(config: CoordinatorConfig): number {
+  const { retentionDays } = tableLimits(config).stream_analysis_results;
+  return (retentionDays ?? Number.POSITIVE_INFINITY) * 86_400_000;
 }
 
 async function openDirectory(store: FederationStore, log: Logger): Promise<CohortDirectory> {

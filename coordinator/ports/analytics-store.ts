@@ -13,7 +13,7 @@ export interface AnalyticsStore {
   changedDays(): Promise<DayState[]>;
   /**
    * Puts the statistics of all the day's windows in place of those there are, all or none of it, and resolves with of how
-   * many channels; 0: it has no windows, or none any more, and what there is stays. Rejects with AnalysisRunningError
+   * many channels; 0: it has no windows, or not all of them any more, and what there is stays. Rejects with AnalysisRunningError
    * while another one runs, here or in another coordinator, with FleetUnavailableError when the store does not answer, and
    * soon after `signal` aborts: the day stays due.
    */

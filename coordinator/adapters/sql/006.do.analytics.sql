@@ -84,7 +84,7 @@ BEGIN
 END $$;
 
 -- Windows of five minutes, of agents that tell windows of 30 seconds and of those that tell longer ones. TimescaleDB
--- keeps them as they come, where its licence has that.
+-- keeps them as they come, where its licence has that, and for longer than the windows they are of.
 DO $$
 DECLARE
   columns text := $q$
@@ -97,8 +97,9 @@ BEGIN
      AND current_setting('timescaledb.license', true) = 'timescale' THEN
     EXECUTE 'CREATE MATERIALIZED VIEW stream_analysis_5m WITH (timescaledb.continuous, timescaledb.materialized_only = false)
              AS SELECT time_bucket(interval ''5 minutes'', window_start) AS window_start,' || columns || 'WITH NO DATA';
-    PERFORM add_continuous_aggregate_policy('stream_analysis_5m', start_offset => interval '1 day',
+    PERFORM add_continuous_aggregate_policy('stream_analysis_5m', start_offset => interval '13 days',
                                             end_offset => interval '10 minutes', schedule_interval => interval '5 minutes');
+    PERFORM add_retention_policy('stream_analysis_5m', interval '90 days');
   ELSE
     EXECUTE 'CREATE VIEW stream_analysis_5m
              AS SELECT date_bin(interval ''5 minutes'', window_start, timestamptz ''epoch'') AS window_start,' || columns;
@@ -117,17 +118,19 @@ BEGIN
   UPDATE analytics_days SET changed = false, analysed_at = NULL WHERE day = of_day;
 END $$;
 
--- Second half: all of the day's statistics in place of those there are; how many there are. A day whose windows are gone
--- keeps what it has: 0. The spread is taken about the day's mean, in a second pass over the windows: sums of squares of a
--- large level would lose it.
+-- Second half: all of the day's statistics in place of those there are; how many there are. Windows never lose samples:
+-- a day that has fewer than it was analysed from has lost windows to retention, and keeps what it has: 0. The spread is
+-- taken about the day's mean, in a second pass over the windows: sums of squares of a large level would lose it.
 CREATE FUNCTION analyse_day(of_day date) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   begins timestamptz := of_day::timestamp AT TIME ZONE 'UTC';
   ends timestamptz := (of_day + 1)::timestamp AT TIME ZONE 'UTC';
   series bigint;
 BEGIN
-  IF NOT EXISTS (SELECT FROM stream_analysis_results WHERE window_start >= begins AND window_start < ends) THEN
-    DELETE FROM analytics_days WHERE day = of_day AND NOT changed;
+  UPDATE analytics_days SET analysed_at = now() WHERE day = of_day;
+  IF (SELECT coalesce(sum(sample_count), 0) FROM stream_analysis_results
+      WHERE window_start >= begins AND window_start < ends)
+     < (SELECT coalesce(sum(sample_count), 0) FROM batch_analysis_results WHERE analysis_date = of_day) THEN
     RETURN 0;
   END IF;
   DELETE FROM batch_analysis_results WHERE analysis_date = of_day;
@@ -151,6 +154,5 @@ BEGIN
          sqrt(sum(squares) / sum(samples)), sum(samples), sum(anomalies), sum(late)
   FROM parts GROUP BY gateway_id, device_id, metric_name, avg;
   GET DIAGNOSTICS series = ROW_COUNT;
-  UPDATE analytics_days SET analysed_at = now() WHERE day = of_day;
   RETURN series;
 END $$;

@@ -128,7 +128,7 @@ export const analyticsRoute =
       const gone = new AbortController();
       reply.raw.once("close", () => gone.abort(new Error("whoever asked does not wait for the answer")));
       const series = await analytics.analyseDay(date, gone.signal);
-      if (series === 0) throw new RequestError(404, `there are no windows of ${date}, or none any more`);
+      if (series === 0) throw new RequestError(404, `there are no windows of ${date}, or not all of them any more`);
       return { date, series };
     });
   };
