@@ -190,6 +190,7 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
     outboxBytes: number(said.outboxBytes),
     outboxDropped: number(said.outboxDropped),
     rssBytes: number(said.rssBytes),
+    windowsDropped: number(said.windowsDropped),
   };
 }
 

@@ -65,6 +65,7 @@ export interface GatewayHealth {
   readonly outboxBytes: number | null;
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
+  readonly windowsDropped: number | null;
 }
 
 export interface GatewayItem {

@@ -365,8 +365,9 @@ describe("documentation", () => {
   test("the OpenAPI document lists every route with its answers and names each schema once", async () => {
     const { body } = await get("/docs/json");
     expect(body.openapi).toBe("3.1.0");
+    const routes = ["analytics/days", "analytics/days/{date}", "analytics/windows"];
     expect(Object.keys(body.paths).sort()).toEqual(
-      ["episodes", "gateways", "health", "models", "rounds"].map((name) => `/api/v1/${name}`),
+      [...routes, "episodes", "gateways", "health", "models", "rounds"].map((name) => `/api/v1/${name}`),
     );
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
       const { parameters, responses } = body.paths[`/api/v1/${path}`].get;
@@ -376,6 +377,7 @@ describe("documentation", () => {
     }
     const named = [
       "CohortOverview",
+      "Day",
       "Episode",
       "EventScores",
       "FleetStatistics",
@@ -385,6 +387,7 @@ describe("documentation", () => {
       "Problem",
       "Round",
       "Scores",
+      "Window",
     ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);
     expect(body.components.schemas.Round.properties).toHaveProperty("championHeldOut");
