@@ -11,7 +11,7 @@ const EPISODES_A_REPORT = 200;
 const SHOWN_FACTORS = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
-/** About 1,900 windows of 8 channels: a gateway of 2,000 devices closes 670 in the time between two reports that hold any. */
+/** About 2,100 windows of 8 channels; a gateway of 2,000 devices closes 670 in ten seconds. */
 const SUMMARY_BYTES_A_REPORT = 1024 * 1024;
 /** A backlog leaves no faster than this, however often there is something else to report. */
 const SUMMARIES_MS = 5_000;

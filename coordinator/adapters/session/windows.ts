@@ -7,9 +7,9 @@ import type { Gateway, ProblemKind, SessionDeps } from "./deps.ts";
 import { bounded } from "./held-cohorts.ts";
 
 const MAX_DEVICES_A_REPORT = 2_000;
-/** A row is one channel in one window. 2,000 devices of 8 channels tell 32,000 a minute; the rest is for backlogs. */
+/** A row is one channel in one window. 2,000 devices of 8 channels tell 32,000 a minute; the rest is for an agent's backlog. */
 const MAX_ROWS_A_REPORT = 25_000;
-const MAX_ROWS_A_MINUTE = 250_000;
+const MAX_ROWS_A_MINUTE = 300_000;
 
 type WindowProblem = Extract<ProblemKind, `window_${string}`>;
 
