@@ -24,6 +24,21 @@ const OPTIONS: readonly VariableOption[] = [
   },
   { flags: "--grpc <host:port>", variable: "FLEAD_GRPC_ADDRESS", description: "where gateways connect" },
   { flags: "--http <host:port>", variable: "FLEAD_HTTP_ADDRESS", description: "the page and the REST API" },
+  {
+    flags: "--models-at-hand <n>",
+    variable: "FLEAD_MODELS_AT_HAND",
+    description: "versions a cohort whose weights are not archived",
+  },
+  {
+    flags: "--archive-days <n>",
+    variable: "FLEAD_ARCHIVE_DAYS",
+    description: "how long archived weights are kept; 0: for ever",
+  },
+  {
+    flags: "--archive-bytes <n>",
+    variable: "FLEAD_ARCHIVE_BYTES",
+    description: "how much of them is kept; 0: all",
+  },
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 

@@ -5,6 +5,7 @@ import { packageVersion } from "../runtime/package-root.ts";
 import { agentCommand } from "./agent.ts";
 import { coordinatorCommand } from "./coordinator.ts";
 import { demoCommand } from "./demo/command.ts";
+import { modelCommand } from "./model.ts";
 import { planCommand } from "./plan.ts";
 import { replayCommand } from "./replay.ts";
 import { UsageError } from "./usage.ts";
@@ -14,7 +15,14 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .description("Federated learning for edge anomaly detection.")
     .version(packageVersion)
     .showHelpAfterError("Run the command with --help to see what it takes.");
-  for (const command of [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand(), planCommand()]) {
+  for (const command of [
+    demoCommand(),
+    coordinatorCommand(),
+    agentCommand(),
+    replayCommand(),
+    planCommand(),
+    modelCommand(),
+  ]) {
     program.addCommand(command.exitOverride().showHelpAfterError("Run it with --help to see what it takes."));
   }
   program.exitOverride();

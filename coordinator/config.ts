@@ -11,6 +11,13 @@ const fileList = z.string().transform((text) =>
     .filter((file) => file !== ""),
 );
 
+const wholeNumber = (low: number, high: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${low} to ${high}`)
+    .transform(Number)
+    .refine((value) => value >= low && value <= high, `must be from ${low} to ${high}`);
+
 const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => isLoopback(host), {
   message:
     "must be on loopback (127.0.0.1, ::1, localhost): there is no transport security and no log-in to serve others",
@@ -29,6 +36,11 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  /** So many of a cohort's newest versions keep their weights in the table of models; those of older ones are archived. */
+  FLEAD_MODELS_AT_HAND: wholeNumber(1, 10_000).default(10),
+  /** How long, and how many bytes in all, the archive keeps weights; 0: for ever, and without a limit. */
+  FLEAD_ARCHIVE_DAYS: wholeNumber(0, 36_500).default(0),
+  FLEAD_ARCHIVE_BYTES: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
 });
 

@@ -16,8 +16,12 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAudit } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
+import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
+import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
@@ -26,12 +30,13 @@ import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { Leader } from "./leader.ts";
+import { type Duty, Leader } from "./leader.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+const ARCHIVE_EVERY_MS = 60_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
 
@@ -93,7 +98,8 @@ async function serve(
 
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
-  const leader = new Leader({ directory, store, gateways, openEvaluator, log });
+  const duties = [archiveDuty(database, config, log)];
+  const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -113,13 +119,19 @@ async function serve(
   });
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
-  const queries = postgresQueries(database.kysely);
-  const admin = await startAdmin({ queries, address: config.FLEAD_HTTP_ADDRESS, version: packageVersion, log }).catch(
-    async (error) => {
-      await grpc.close(0);
-      throw error;
-    },
-  );
+  const admin = await startAdmin({
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
+    audit: postgresAudit(database.kysely),
+    notices,
+    address: config.FLEAD_HTTP_ADDRESS,
+    version: packageVersion,
+    log,
+  }).catch(async (error) => {
+    await grpc.close(0);
+    throw error;
+  });
   const stop = new AbortController();
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
@@ -155,6 +167,23 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
   if ([...directory.cohorts].length + leftOut === 0)
     throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
   return directory;
+}
+
+function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
+  const archive = postgresModelArchive(database.kysely);
+  const limits = {
+    atHand: config.FLEAD_MODELS_AT_HAND,
+    days: config.FLEAD_ARCHIVE_DAYS,
+    bytes: config.FLEAD_ARCHIVE_BYTES,
+  };
+  return {
+    name: "archive older weights",
+    everyMs: ARCHIVE_EVERY_MS,
+    run: async (signal) => {
+      const { archived, dropped } = await archive.tidy(limits, signal);
+      if (archived + dropped > 0) log.info({ archived, dropped }, "weights of older versions");
+    },
+  };
 }
 
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
-import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
-import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
+import type { Admin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { adminOver } from "../support/admin.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -48,13 +48,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     if (dataDir) await rm(dataDir, { recursive: true });
   });
 
-  const start = (port = 0) =>
-    startAdmin({
-      queries: postgresQueries(database.kysely),
-      address: { host: "127.0.0.1", port },
-      version: "0.1.0",
-      log,
-    });
+  const start = (port = 0) => adminOver(database, { address: { host: "127.0.0.1", port }, version: "0.1.0" });
 
   interface Opened {
     page: Page;

@@ -13,6 +13,7 @@ const ROUND = { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3
 const FACTS: CohortFacts = {
   planId: "a".repeat(64),
   championVersion: 7,
+  isRolledBack: () => false,
   isKnownBase: (version) => [1, 2, 4, 5, 6, 7].includes(version),
   championsSince: (version) => 7 - version,
   maxStaleness: 3,
