@@ -29,16 +29,6 @@ const OPTIONS: readonly VariableOption[] = [
     variable: "FLEAD_MODELS_AT_HAND",
     description: "versions a cohort whose weights are not archived",
   },
-  {
-    flags: "--archive-days <n>",
-    variable: "FLEAD_ARCHIVE_DAYS",
-    description: "how long archived weights are kept; 0: for ever",
-  },
-  {
-    flags: "--archive-bytes <n>",
-    variable: "FLEAD_ARCHIVE_BYTES",
-    description: "how much of them is kept; 0: all",
-  },
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 

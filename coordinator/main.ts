@@ -16,7 +16,7 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
-import { postgresAudit } from "./adapters/postgres-audit.ts";
+import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
@@ -24,13 +24,15 @@ import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { type Duty, Leader } from "./leader.ts";
+import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
@@ -98,7 +100,8 @@ async function serve(
 
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
-  const duties = [archiveDuty(database, config, log)];
+  const keeper = postgresTableKeeper(database.kysely);
+  const duties = [archiveDuty(database, config, log), maintenanceDuty({ keeper, limits: tableLimits(config), log })];
   const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
@@ -123,7 +126,7 @@ async function serve(
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
-    audit: postgresAudit(database.kysely),
+    audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,
     version: packageVersion,
@@ -171,17 +174,12 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
 
 function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
   const archive = postgresModelArchive(database.kysely);
-  const limits = {
-    atHand: config.FLEAD_MODELS_AT_HAND,
-    days: config.FLEAD_ARCHIVE_DAYS,
-    bytes: config.FLEAD_ARCHIVE_BYTES,
-  };
   return {
     name: "archive older weights",
     everyMs: ARCHIVE_EVERY_MS,
     run: async (signal) => {
-      const { archived, dropped } = await archive.tidy(limits, signal);
-      if (archived + dropped > 0) log.info({ archived, dropped }, "weights of older versions");
+      const versions = await archive.archiveOlder(config.FLEAD_MODELS_AT_HAND, signal);
+      if (versions > 0) log.info({ versions }, "weights of older versions were archived");
     },
   };
 }

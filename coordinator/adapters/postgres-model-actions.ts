@@ -16,7 +16,7 @@ import {
   UnknownModelError,
 } from "../ports/model-actions.ts";
 import { weightsState } from "./model-rows.ts";
-import { postgresAudit } from "./postgres-audit.ts";
+import { postgresAuditLog } from "./postgres-audit.ts";
 import { ArchiveDamagedError, weightsOf } from "./postgres-model-archive.ts";
 import { answered } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
@@ -35,10 +35,10 @@ async function act(trx: Transaction<Tables>, order: ModelOrder): Promise<Standin
     "version" in action
       ? await changeChampion(trx, order, action, before)
       : await changePin(trx, order, action.kind, before);
-  await postgresAudit(trx).record({
+  await postgresAuditLog(trx).record({
     actor,
     action: `model.${action.kind}`,
-    subject: cohort,
+    subject: `cohort/${cohort}/version/${after.championVersion}`,
     detail: { reason, championBefore: before.version, ...action, championAfter: after.championVersion },
   });
   return after;

@@ -5,12 +5,12 @@ import { deflate, inflate } from "node:zlib";
 import { type Kysely, sql } from "kysely";
 import { versionsToArchive } from "../core/model-archive.ts";
 import { ModelError } from "../ports/model-actions.ts";
-import type { ArchiveLimits, ModelArchive } from "../ports/model-archive.ts";
+import type { ModelArchive } from "../ports/model-archive.ts";
 import type { Tables } from "./tables.ts";
 
 const compress = promisify(deflate);
 const decompress = promisify(inflate);
-/** Of one run: a database that an earlier version filled is tidied in several. */
+/** Of one run: a database that an earlier version filled takes several. */
 const MAX_ARCHIVED_A_RUN = 1000;
 /** No plan has more bytes of weights than a bundle can hold; an archive that says otherwise is damaged. */
 const MAX_WEIGHT_BYTES = 64 * 1024 * 1024;
@@ -24,14 +24,14 @@ export class ArchiveDamagedError extends ModelError {
 
 export function postgresModelArchive(db: Kysely<Tables>): ModelArchive {
   return {
-    tidy: async (limits, signal) => {
+    archiveOlder: async (newest, signal) => {
       let archived = 0;
-      for (const { cohort, version } of await toArchive(db, limits.atHand)) {
+      for (const { cohort, version } of await toArchive(db, newest)) {
         if (signal.aborted) break;
         await archive(db, cohort, version);
         archived++;
       }
-      return { archived, dropped: signal.aborted ? 0 : await drop(db, limits) };
+      return archived;
     },
   };
 }
@@ -101,18 +101,4 @@ async function archive(db: Kysely<Tables>, cohort: string, version: number): Pro
       .where("global_version", "=", version)
       .execute();
   });
-}
-
-/** What is too old, and the oldest of what is too much. */
-async function drop(db: Kysely<Tables>, { days, bytes }: ArchiveLimits): Promise<number> {
-  const dropped = await sql`
-    DELETE FROM model_archive a USING (
-      SELECT cohort, global_version, archived_at,
-             sum(octet_length(weights)) OVER (ORDER BY archived_at DESC, global_version DESC, cohort) AS held
-      FROM model_archive
-    ) s
-    WHERE s.cohort = a.cohort AND s.global_version = a.global_version
-      AND ((${days}::int > 0 AND s.archived_at < now() - make_interval(days => ${days}::int))
-        OR (${bytes}::bigint > 0 AND s.held > ${bytes}::bigint))`.execute(db);
-  return Number(dropped.numAffectedRows);
 }

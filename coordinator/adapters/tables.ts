@@ -325,4 +325,14 @@ export interface Tables {
     subject: string;
     detail: JSONColumnType<object>;
   };
+  time_tables: {
+    table_name: string;
+    time_column: string;
+    partition_days: number;
+    hypertable: boolean;
+    parent: string;
+    open_column: string | null;
+    open_values: string[] | null;
+    segment_by: string | null;
+  };
 }

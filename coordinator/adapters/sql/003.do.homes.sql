@@ -99,6 +99,55 @@ BEGIN
   RETURN true;
 END $$;
 
+-- Where partitions would begin for rows that fit into none, a hundred of them at most.
+CREATE FUNCTION missing_partitions(of_table text) RETURNS SETOF timestamptz LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  t time_tables;
+BEGIN
+  SELECT * INTO STRICT t FROM time_tables WHERE table_name = of_table;
+  IF NOT t.hypertable THEN
+    RETURN QUERY EXECUTE format('SELECT DISTINCT partition_start(%I, $1) FROM %I LIMIT 100', t.time_column,
+                                t.parent || '_rest') USING t.partition_days;
+  END IF;
+END $$;
+
+-- Lets TimescaleDB expire and compress a table's chunks, null: never; true: it does expire them. It does neither for
+-- what is no hypertable or by its Apache licence, and never expires a table that has open rows.
+CREATE FUNCTION set_time_policies(of_table text, retention interval, compress_after interval)
+  RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  t time_tables;
+  expires boolean;
+BEGIN
+  SELECT * INTO STRICT t FROM time_tables WHERE table_name = of_table;
+  IF NOT t.hypertable OR current_setting('timescaledb.license', true) IS DISTINCT FROM 'timescale' THEN
+    RETURN false;
+  END IF;
+  expires := retention IS NOT NULL AND t.open_column IS NULL;
+  IF NOT expires OR retention IS DISTINCT FROM (SELECT (config ->> 'drop_after')::interval FROM timescaledb_information.jobs
+       WHERE hypertable_name = of_table AND proc_name = 'policy_retention') THEN
+    PERFORM remove_retention_policy(of_table::regclass, if_exists => true);
+  END IF;
+  IF expires THEN
+    PERFORM add_retention_policy(of_table::regclass, drop_after => retention, if_not_exists => true);
+  END IF;
+  IF t.segment_by IS NULL THEN
+    RETURN expires;
+  END IF;
+  IF NOT (SELECT compression_enabled FROM timescaledb_information.hypertables WHERE hypertable_name = of_table) THEN
+    EXECUTE format('ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = %L,
+                    timescaledb.compress_orderby = %L)', of_table, t.segment_by, quote_ident(t.time_column) || ' DESC');
+  END IF;
+  IF compress_after IS DISTINCT FROM (SELECT (config ->> 'compress_after')::interval FROM timescaledb_information.jobs
+       WHERE hypertable_name = of_table AND proc_name = 'policy_compression') THEN
+    PERFORM remove_compression_policy(of_table::regclass, if_exists => true);
+  END IF;
+  IF compress_after IS NOT NULL THEN
+    PERFORM add_compression_policy(of_table::regclass, compress_after => compress_after, if_not_exists => true);
+  END IF;
+  RETURN expires;
+END $$;
+
 -- Gives a table its home in time, with all it holds. Its unique keys must hold the time column, it has no foreign keys,
 -- and no view reads it. With `open_column`, rows that are open stay apart, small and hot, until an update closes them.
 CREATE FUNCTION partition_by_time(of_table text, time_column text, partition_days integer, segment_by text DEFAULT NULL,
@@ -182,6 +231,18 @@ ALTER TABLE federated_models
   ADD PRIMARY KEY (cohort, global_version, created_at),
   ALTER COLUMN weights SET STORAGE EXTERNAL;
 SELECT partition_by_time('federated_models', 'created_at', 91);
+
+-- Updates that came before are staler than their cohort allows, whenever they come again; null: all may still count.
+CREATE VIEW countable_updates AS
+WITH cohort_of AS MATERIALIZED (
+  SELECT c.cohort, (SELECT m.created_at FROM federated_models m
+                    WHERE m.cohort = c.cohort AND m.plan_id = c.plan_id
+                      AND m.status IN ('champion', 'pinned', 'rolled_back')
+                    ORDER BY m.global_version DESC
+                    OFFSET (c.federation -> 'round' ->> 'maxStaleness')::integer LIMIT 1) AS since
+  FROM cohorts c
+)
+SELECT * FROM cohort_of;
 
 -- The summary is the round's own: it outlives the rows.
 DROP VIEW model_evaluation_summaries;

@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { ulid } from "ulid";
 import { z } from "zod";
 import { gatewayId } from "../../../learning/ids.ts";
-import type { Audit } from "../../ports/audit.ts";
+import type { AuditLog } from "../../ports/audit.ts";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
 import { GATEWAY_ACTIONS, type Notices } from "../../ports/notices.ts";
 import { actorOf } from "../actor.ts";
@@ -13,7 +13,7 @@ import { problems, RequestError } from "../problem.ts";
 export interface GatewayCommandDeps {
   readonly queries: Pick<FleetQueries, "gatewayPresence">;
   readonly notices: Pick<Notices, "tell">;
-  readonly audit: Audit;
+  readonly audit: AuditLog;
 }
 
 export const gatewayCommandsRoute =
@@ -35,7 +35,7 @@ export const gatewayCommandsRoute =
       await audit.record({
         actor: actorOf(request),
         action: "gateway.command",
-        subject: gateway,
+        subject: `gateway/${gateway}`,
         detail: { action, commandId },
       });
       await notices.tell({ kind: "command", gatewayId: gateway, commandId, action });
