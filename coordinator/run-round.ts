@@ -7,7 +7,8 @@ import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
 import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
 import { type Combined, combineUpdates } from "./core/combine-updates.ts";
-import { type Judgement, judge, quality } from "./core/gate.ts";
+import { contributionsOf } from "./core/contributions.ts";
+import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
@@ -29,7 +30,8 @@ export interface RoundOutcome extends Judgement {
 export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<RoundOutcome> {
   const updates = await deps.store.roundUpdates(before);
   const { rule, optimiser, gate } = before.federation;
-  const combined = combineUpdates(rule, updates, (base) => championsSince(before, base));
+  const newer = (base: number) => championsSince(before, base);
+  const combined = combineUpdates(rule, updates, newer);
   const step = serverStep(optimiser, before.server, combined.delta);
   const version = before.lastVersion + 1;
   const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
@@ -41,7 +43,8 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judged = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judgement = underPin(judged, before.pin);
 
   const promoted = judgement.verdict === "promoted";
   const rate = nextRate(before.rate, quality(heldOut), promoted);
@@ -58,7 +61,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,
-    shares: combined.shares,
+    contributions: contributionsOf(updates, combined, newer),
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,
