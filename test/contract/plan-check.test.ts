@@ -8,7 +8,7 @@ import { GRADIENT_TOLERANCE, inspectPlan, STEP_TOLERANCE } from "../../cli/plan-
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
 import type { LossSettings, ModelSettings, PlanSettings } from "../../learning/plan.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
-import { featuresOf, testPlan } from "../support/plan-settings.ts";
+import { featuresOf, forestPlan, testPlan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("plan-check");
@@ -39,6 +39,19 @@ test("a good plan is told what it costs", () => {
   expect(stdout).toMatch(/^a device keeps +26424 bytes$/m);
   expect(stdout).toMatch(/^rows before the first verdict +600$/m);
   expect(stdout).toMatch(/^scoring 1000 rows +\d+\.\d µs$/m);
+});
+
+test("a forest's plan is told what it costs to grow, and that there is no gradient", () => {
+  const { status, stdout, stderr } = check(planFile("forest.yaml", forestPlan));
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  // 20 trees of 63 splits (feature, threshold) and 64 ends.
+  expect(stdout).toMatch(/^parameters +3800$/m);
+  expect(stdout).toMatch(/^an update +15200 bytes$/m);
+  expect(stdout).toMatch(/^gradient +no gradient: a forest is grown, not descended$/m);
+  expect(stdout).toMatch(/^growing from 150 rows +\d+\.\d µs$/m);
+  expect(stdout).toMatch(/^scoring 1000 rows +\d+\.\d µs$/m);
+  expect(stdout).not.toContain("a step of");
+  expect(flead("show", join(folder, "forest.yaml")).stdout).toMatch(/^ {4}kind: pool_trees$/m);
 });
 
 test("a plan that cannot be is refused with the key and what is allowed, and exit code 1", () => {
