@@ -154,7 +154,7 @@ afterAll(() => database?.close());
 
 const stores = () => ({
   store: postgresFederationStore(database.kysely),
-  gateways: postgresGatewayStore(database.kysely),
+  gateways: postgresGatewayStore(database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
 });
 
 fleetStatisticsContract(stores, async () => {

@@ -101,7 +101,6 @@ async function round(champion: number | null, candidate: number | null) {
         evaluate: async (weights) => evaluation(weights === before.champion.weights ? champion : candidate),
         baselines: null,
       },
-      fleet: { announce: () => undefined },
     },
     before,
     new AbortController().signal,
