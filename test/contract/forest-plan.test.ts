@@ -1,5 +1,6 @@
 // A plan whose model is a forest: grown, scored, calibrated on and evaluated by the parts that every plan goes through.
 import { expect, onTestFinished, test } from "vitest";
+import { UnusableModelError } from "../../agent/learner.ts";
 import { type TrainingOptions, trainLocally } from "../../agent/train-locally.ts";
 import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
@@ -97,6 +98,7 @@ test("a model that is no forest is refused as unusable, and the one in force sta
   const { learner, activate } = await openLearner(cohortId("pumps"), forestPlan);
   const forest = aForest(SHAPE, 1);
   expect(await activate(2, true, forest)).toBe(true);
+  await expect(activate(3, true, forest.with(0, 0.5))).rejects.toThrow(UnusableModelError);
   await expect(activate(3, true, forest.with(0, 0.5))).rejects.toThrow(/^tree 0 splits feature 0.5; there are/);
   await expect(activate(3, false, forest.subarray(1))).rejects.toThrow(/weights; the plan has/);
   expect(learner.slot).toMatchObject({ globalVersion: 2, base: forest });

@@ -133,6 +133,12 @@ describe("what is no forest is refused by name", () => {
     expect(() => unpackForest(change(sound), SHAPE)).toThrow(why);
   });
 
+  test("a walk below an end that says another path length", () => {
+    const last = lengths + SPLITS;
+    const other = unsplitForest(SHAPE).with(last, 1 + meanSearchLength(31));
+    expect(() => unpackForest(other, SHAPE)).toThrow("tree 0: what is below place 0 is no end of its rows");
+  });
+
   test("ends whose rows are more or fewer than the tree was grown from", () => {
     const shape = { trees: 1, subsampleRows: 16, features: 1 };
     const stump = (left: number, right: number): Tree => ({

@@ -279,6 +279,15 @@ describe("snapshots", () => {
   });
 });
 
+test("one far channel among eight is hardly seen, all of them far are", () => {
+  const own = normalRows(300, 3, 8);
+  const forest = IsolationForest.train(own, 8);
+  const usual = forest.scoreRows(own).sort();
+  const at = (far: number) => forest.score(Float64Array.from({ length: 8 }, (_, channel) => (channel < far ? 50 : 0)));
+  expect(at(1)).toBeLessThan(Number(usual[297]));
+  expect(at(8)).toBeGreaterThan(0.65);
+});
+
 describe("pooling", () => {
   const forests = [grow(300, 1, 10), grow(40, 2, 20)];
 
