@@ -7,14 +7,14 @@ import { cohortId } from "../../learning/ids.ts";
 import { growsTrees } from "../../learning/models/signature.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
-import { planSettingsSchema } from "../../proto/plan-schema.ts";
+import { describeFaults, namesAllowedKeys, planKeys, planSettingsSchema } from "../../proto/plan-schema.ts";
 
 const belowHalf = z.number().min(0).lt(0.5);
 const clip = z
-  .union([
-    z.strictObject({ medianMultiple: z.number().positive() }),
-    z.strictObject({ maxNorm: z.number().positive() }),
-  ])
+  .union(
+    [z.strictObject({ medianMultiple: z.number().positive() }), z.strictObject({ maxNorm: z.number().positive() })],
+    { error: ({ input }) => `${JSON.stringify(input)} is neither { medianMultiple: … } nor { maxNorm: … }` },
+  )
   .exactOptional();
 
 const ruleSchema = z.discriminatedUnion("kind", [
@@ -49,8 +49,9 @@ const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
 
 /** What the file leaves unsaid of a plan is its preset's. */
 const planOf = z
-  .looseObject({
+  .strictObject({
     preset: z.enum(presetNames).default(DEFAULT_PRESET),
+    ...Object.fromEntries(planKeys.map((key) => [key, z.unknown().exactOptional()])),
     training: z.record(z.string(), z.unknown()).optional(),
   })
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
@@ -79,6 +80,7 @@ const fileSchema = z.strictObject({
 /** A forest's trees are pooled and nothing else is; what is left unsaid is the rule of the plan's model. */
 export const cohortSchema = fileSchema
   .superRefine(({ plan, federation: { rule, optimiser } }, context) => {
+    if (context.issues.length > 0) return;
     const fault = (path: string, message: string) =>
       context.addIssue({ code: "custom", path: ["federation", path, "kind"], message });
     const { kind } = plan.model;
@@ -116,7 +118,7 @@ export async function readCohortFile(file: string): Promise<CohortSettings> {
   } catch (cause) {
     throw fail((cause as Error).message, cause);
   }
-  const parsed = cohortSchema.safeParse(document);
+  const parsed = cohortSchema.safeParse(document, { error: namesAllowedKeys });
   if (parsed.success) return parsed.data;
-  throw fail(parsed.error.issues.map(({ path, message }) => `${path.join(".") || "the file"}: ${message}`).join("; "));
+  throw fail(describeFaults(parsed.error, "the file"));
 }

@@ -98,24 +98,16 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => {
-      const inserted = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "accepted", delta: Buffer.from(update.delta) })
-        .onConflict((conflict) => conflict.column("update_id").doNothing())
-        .executeTakeFirst();
-      return inserted.numInsertedOrUpdatedRows === 1n ? "stored" : "known";
-    },
+    addUpdate: async (update) => ((await insertUpdate(db, update, null)) ? "stored" : "known"),
 
-    addRefusal: async (update, refusal) => {
-      const reason = `${refusal.reason}: ${refusal.message}`;
-      const { status } = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "refused", reason })
-        .onConflict((conflict) => conflict.column("update_id").doUpdateSet({ update_id: update.updateId }))
-        .returning("status")
+    addRefusal: async (update, { reason, message }) => {
+      if (await insertUpdate(db, update, `${reason}: ${message}`)) return "refused";
+      const { refused } = await db
+        .selectFrom("update_ids")
+        .select("refused")
+        .where("update_id", "=", update.updateId)
         .executeTakeFirstOrThrow();
-      return status === "refused" ? "refused" : "known";
+      return refused ? "refused" : "known";
     },
 
     openRound: async (cohort) => {
@@ -261,18 +253,21 @@ function serverState(
   return fits ? { m, v, step: row.server_steps } : initial;
 }
 
-function updateRow(update: NewUpdate) {
-  return {
-    update_id: update.updateId,
-    cohort: update.cohort,
-    plan_id: update.planId,
-    gateway_id: update.gatewayId,
-    model_version: update.localSteps,
-    global_version: update.baseVersion,
-    samples_processed: update.samples,
-    loss: update.loss,
-    encoding: update.encoding,
-  };
+/** The id, which makes it count once, and the update in one statement. False: the id was known, and nothing changed. */
+async function insertUpdate(db: Kysely<Tables>, update: NewUpdate, refusal: string | null): Promise<boolean> {
+  const { updateId, cohort, planId, gatewayId, localSteps, baseVersion, samples, loss, encoding } = update;
+  const refused = refusal !== null;
+  const inserted = await sql`
+    WITH fresh AS (
+      INSERT INTO update_ids (update_id, cohort, refused) VALUES (${updateId}, ${cohort}, ${refused})
+      ON CONFLICT DO NOTHING RETURNING update_id
+    )
+    INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
+                              loss, encoding, status, reason, delta)
+    SELECT update_id, ${cohort}, ${planId}, ${gatewayId}, ${localSteps}, ${baseVersion}, ${samples},
+           ${loss}, ${encoding}, ${refused ? "refused" : "accepted"}, ${refusal}, ${refused ? null : Buffer.from(update.delta)}
+    FROM fresh`.execute(db);
+  return inserted.numAffectedRows === 1n;
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];
@@ -425,13 +420,14 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
+  const { cohort } = record.before;
   const ids = record.updates.map((update) => update.updateId);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
     FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
-    WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
+    WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
-    throw new RoundConflictError(record.before.cohort, "some of its updates were counted before");
+    throw new RoundConflictError(cohort, "some of its updates were counted before");
   }
 }
 
