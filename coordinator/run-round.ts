@@ -1,4 +1,5 @@
-// The main path of the coordinator: a cohort's updates become a candidate, the candidate is judged, the fleet hears of it.
+// The main path of the coordinator: a cohort's updates become a candidate, which is judged and recorded; the record is
+// what every coordinator hears of, and tells its gateways.
 import { applyDelta } from "../learning/aggregation/fedavg.ts";
 import { serverStep } from "../learning/aggregation/server-optimisers.ts";
 import { poolGateways } from "../learning/fleet.ts";
@@ -10,12 +11,10 @@ import { type Judgement, judge, quality } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
-import type { Fleet } from "./ports/fleet.ts";
 
 export interface RoundDeps {
   readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
   readonly evaluator: Pick<Evaluator, "evaluate" | "baselines">;
-  readonly fleet: Fleet;
 }
 
 export interface RoundOutcome extends Judgement {
@@ -66,7 +65,6 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     evaluatedRows: evaluation?.rows ?? [],
     feedback,
   });
-  deps.fleet.announce(after, promoted, feedback);
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
 }
 

@@ -163,6 +163,7 @@ function drawn(count: number, of: number, seed: number): ReadonlySet<number> {
 function newCohort({ bundle, rule }: FleetSettings): CohortState {
   return {
     cohort: cohortId("bench"),
+    revision: 1,
     planId: bundle.planId,
     manifest: bundle.manifest,
     federation: {
@@ -191,10 +192,6 @@ async function closeRound(
     recordRound: async () => {},
   };
   const evaluator = { evaluate: async () => null, baselines: null };
-  const outcome = await runRound(
-    { store, evaluator, fleet: { announce: () => {} } },
-    cohort,
-    new AbortController().signal,
-  );
+  const outcome = await runRound({ store, evaluator }, cohort, new AbortController().signal);
   return outcome.cohort;
 }

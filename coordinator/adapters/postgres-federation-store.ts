@@ -65,56 +65,24 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       }),
 
     loadCohorts: async (leftOut) => {
-      const rows = await db
-        .selectFrom("cohorts as c")
-        .innerJoin("plans as p", "p.plan_id", "c.plan_id")
-        .innerJoin("federated_models as m", (join) =>
-          join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
-        )
-        .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
-        .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-        .select((eb) =>
-          eb
-            .selectFrom("federated_models as f")
-            .whereRef("f.cohort", "=", "c.cohort")
-            .whereRef("f.plan_id", "=", "c.plan_id")
-            .where("f.status", "in", ["champion", "pinned", "rolled_back"])
-            .select(
-              sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"),
-            )
-            .as("champions"),
-        )
-        .execute();
-      return rows.flatMap((row): CohortState[] => {
-        const { federation } = row;
-        const [cohort, planId] = [row.cohort as CohortId, row.plan_id as PlanId];
-        const manifest = manifestOf(row.bundle, planId);
-        if (manifest instanceof PlanBundleError) {
-          leftOut?.(cohort, planId, manifest.message);
-          return [];
-        }
-        const state: CohortState = {
-          cohort,
-          planId,
-          manifest,
-          federation,
-          champion: {
-            version: row.champion_version,
-            weights: decodeWeights(row.weights, weightCount(manifest.weights)),
-            trained: row.rule !== "initial",
-            fleet: {
-              scales: row.scales && Float64Array.from(row.scales),
-              thresholdFactor: row.threshold_factor,
-            },
-          },
-          lastVersion: row.last_version,
-          championVersions: row.champions ?? [],
-          rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
-          server: serverState(federation.optimiser, weightCount(manifest.weights), row),
-        };
-        return [state];
+      const rows = await cohortRows(db).execute();
+      return rows.flatMap((row) => {
+        const state = cohortState(row);
+        if (!(state instanceof PlanBundleError)) return [state];
+        leftOut?.(row.cohort as CohortId, row.plan_id as PlanId, state.message);
+        return [];
       });
+    },
+
+    loadCohort: async (cohort) => {
+      const row = await cohortRows(db).where("c.cohort", "=", cohort).executeTakeFirst();
+      const state = row && cohortState(row);
+      return state === undefined || state instanceof PlanBundleError ? null : state;
+    },
+
+    revisions: async () => {
+      const rows = await db.selectFrom("cohorts").select(["cohort", "revision"]).execute();
+      return new Map(rows.map(({ cohort, revision }) => [cohort as CohortId, revision]));
     },
 
     planBundle: async (plan) => {
@@ -203,6 +171,52 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
     },
 
     recordRound: (record) => db.transaction().execute((trx) => recordRound(trx, record)),
+  };
+}
+
+function cohortRows(db: Kysely<Tables>) {
+  return db
+    .selectFrom("cohorts as c")
+    .innerJoin("plans as p", "p.plan_id", "c.plan_id")
+    .innerJoin("federated_models as m", (join) =>
+      join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
+    )
+    .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
+    .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
+    .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
+    .select((eb) =>
+      eb
+        .selectFrom("federated_models as f")
+        .whereRef("f.cohort", "=", "c.cohort")
+        .whereRef("f.plan_id", "=", "c.plan_id")
+        .where("f.status", "in", ["champion", "pinned", "rolled_back"])
+        .select(sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"))
+        .as("champions"),
+    );
+}
+
+type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
+
+function cohortState(row: CohortRow): CohortState | PlanBundleError {
+  const planId = row.plan_id as PlanId;
+  const manifest = manifestOf(row.bundle, planId);
+  if (manifest instanceof PlanBundleError) return manifest;
+  return {
+    cohort: row.cohort as CohortId,
+    revision: row.revision,
+    planId,
+    manifest,
+    federation: row.federation,
+    champion: {
+      version: row.champion_version,
+      weights: decodeWeights(row.weights, weightCount(manifest.weights)),
+      trained: row.rule !== "initial",
+      fleet: { scales: row.scales && Float64Array.from(row.scales), thresholdFactor: row.threshold_factor },
+    },
+    lastVersion: row.last_version,
+    championVersions: row.champions ?? [],
+    rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+    server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
   };
 }
 
@@ -335,11 +349,10 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       server_steps: after.server.step,
     })
     .where("cohort", "=", before.cohort)
-    .where("plan_id", "=", before.planId)
-    .where("last_version", "=", before.lastVersion)
+    .where("revision", "=", before.revision)
     .executeTakeFirst();
   if (moved.numUpdatedRows !== 1n) {
-    throw new RoundConflictError(before.cohort, `the cohort is no longer at version ${before.lastVersion}`);
+    throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
   }
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);

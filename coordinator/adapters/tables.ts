@@ -20,8 +20,10 @@ export interface Tables {
     server_m: Buffer | null;
     server_v: Buffer | null;
     server_steps: Generated<number>;
+    revision: Generated<Count>;
     created_at: Time;
   };
+  replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
   gateways: {
     gateway_id: string;
     site: string;
@@ -29,6 +31,7 @@ export interface Tables {
     cohorts: JSONColumnType<object[]>;
     health: NullableJson;
     connected: Generated<boolean>;
+    replica_id: string | null;
     last_seen_at: Time;
     created_at: Time;
   };

@@ -17,6 +17,8 @@ export interface GlobalModel {
 
 export interface CohortState {
   readonly cohort: CohortId;
+  /** Rises with every change of what is stored of it. */
+  readonly revision: number;
   readonly planId: PlanId;
   readonly manifest: Manifest;
   readonly federation: FederationSettings;
@@ -57,6 +59,7 @@ export function afterRound(
   const { version } = candidate;
   return {
     ...state,
+    revision: state.revision + 1,
     champion: promoted ? candidate : state.champion,
     lastVersion: version,
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,

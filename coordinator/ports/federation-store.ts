@@ -70,6 +70,10 @@ export interface FederationStore {
    * stored: another plan of it can be defined.
    */
   loadCohorts(leftOut?: (cohort: CohortId, planId: PlanId, why: string) => void): Promise<CohortState[]>;
+  /** Null: there is none, or none whose plan this version can read. */
+  loadCohort(cohort: CohortId): Promise<CohortState | null>;
+  /** Of every cohort; cheap. */
+  revisions(): Promise<ReadonlyMap<CohortId, number>>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
   recordHeldOutStream(
     cohort: CohortId,
@@ -88,6 +92,9 @@ export interface FederationStore {
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
-  /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
+  /**
+   * All of a round or nothing: its updates are counted exactly once, whenever the process dies. Rejects when the cohort
+   * has another revision by now. Every coordinator hears that the cohort moved.
+   */
   recordRound(record: RoundRecord): Promise<void>;
 }

@@ -1,8 +1,13 @@
-// The gateways that are connected right now; who is not gets the same on its next hello.
+// The gateways that have a session with this coordinator right now; who has none gets the same on its next hello.
+import type { GatewayId } from "../../learning/ids.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { GatewayFeedback } from "./federation-store.ts";
+import type { GatewayAction } from "./notices.ts";
 
 export interface Fleet {
-  /** Sends a promoted champion to every connected gateway of the cohort, and to each gateway its own feedback. */
+  /** Sends a promoted champion to every gateway of the cohort, and to each gateway its own feedback. */
   announce(cohort: CohortState, promoted: boolean, feedback: readonly GatewayFeedback[]): void;
+  /** Ends the gateway's session here: it has a newer one elsewhere. */
+  movedAway(gateway: GatewayId): void;
+  command(gateway: GatewayId, commandId: string, action: GatewayAction): void;
 }

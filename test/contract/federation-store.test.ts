@@ -145,7 +145,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
 onEveryHome((home) => {
   const stores = () => ({
     store: postgresFederationStore(home.database.kysely),
-    gateways: postgresGatewayStore(home.database.kysely),
+    gateways: postgresGatewayStore(home.database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
   });
 
   fleetStatisticsContract(stores, async () => {

@@ -11,6 +11,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
   const compiled = compilePlan(testPlan);
   return {
     cohort: cohortId("pumps"),
+    revision: 1,
     planId: encodeBundle(compiled).planId,
     manifest: compiled.manifest,
     federation: {

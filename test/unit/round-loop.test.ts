@@ -18,7 +18,9 @@ function setUp() {
       new Promise((resolve, reject) => {
         asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
       }),
-    loadCohorts: async () => [],
+    loadCohorts: unasked,
+    loadCohort: unasked,
+    revisions: unasked,
     defineCohort: unasked,
     planBundle: unasked,
     recordHeldOutStream: unasked,
@@ -29,8 +31,9 @@ function setUp() {
     recordRound: unasked,
   };
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
-  const deps = { store, evaluator, fleet: { announce: unasked } };
-  return { loop: new RoundLoop(deps, cohortState(), createLogger("test", "silent")), asked };
+  const { cohort, federation } = cohortState();
+  const deps = { store, evaluator, settings: () => federation.round };
+  return { loop: new RoundLoop(deps, cohort, createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

@@ -5,6 +5,7 @@ import type { Problems } from "../../../runtime/problems.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
+import type { Notices } from "../../ports/notices.ts";
 
 export type ProblemKind =
   | "update_refused"
@@ -25,7 +26,9 @@ export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
   readonly cohorts: Cohorts;
+  readonly notices: Pick<Notices, "tell">;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
+  readonly replicaId: string;
   readonly version: string;
 }
