@@ -20,13 +20,15 @@ import { postgresFederationStore } from "./adapters/postgres-federation-store.ts
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { Leader } from "./leader.ts";
+import { maintain } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
@@ -121,10 +123,14 @@ async function serve(
     },
   );
   const stop = new AbortController();
+  const maintenance = { keeper: postgresTableKeeper(database.kysely), limits: tableLimits(config), log };
+  const lead = async (signal: AbortSignal) => {
+    await Promise.all([leader.lead(signal), maintain(maintenance, signal)]);
+  };
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
-    campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
+    campaign({ database, replicaId, lead, log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
   log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");
