@@ -4,9 +4,10 @@ import { poolGateways } from "../learning/fleet.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
 import { growsTrees } from "../learning/models/signature.ts";
-import { afterRound, type CohortState } from "./core/cohort-state.ts";
+import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
 import { type NextModel, nextModel } from "./core/combine-updates.ts";
-import { type Judgement, judge, quality } from "./core/gate.ts";
+import { contributionsOf } from "./core/contributions.ts";
+import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
@@ -39,7 +40,8 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judged = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judgement = underPin(judged, before.pin);
 
   const promoted = judgement.verdict === "promoted";
   // What is grown has no learning rate.
@@ -57,7 +59,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,
-    shares: next.shares,
+    contributions: contributionsOf(updates, next, (base) => championsSince(before, base)),
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,

@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 import type { CompiledPlan } from "../learning/compile-plan.ts";
 import { type ForestShape, forestShape, unpackForest } from "../learning/forest-weights.ts";
 import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
-import { scoreSignature, trainSignature } from "../learning/models/signature.ts";
+import { scoreSignature, trainSignature, WEIGHTS } from "../learning/models/signature.ts";
 import { type Manifest, type PlanGraphs, weightCount } from "../learning/plan.ts";
 import { encodeForest } from "./forest-onnx.ts";
 import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
-import { checkOnnx, encodeOnnx } from "./onnx.ts";
+import { checkOnnx, encodeOnnx, fixInput } from "./onnx.ts";
 import { describeFaults, manifestSchema } from "./plan-schema.ts";
 import { decodeWeights, encodeWeights } from "./weights.ts";
 
@@ -94,4 +94,9 @@ function canonicalJson(value: unknown): string {
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
       : inner,
   );
+}
+
+/** The score graph with the weights in it: it takes rows alone. Throws OnnxError or InvalidTreesError for weights that don't fit. */
+export function standaloneOnnx({ scoreOnnx }: Pick<PlanBundle, "scoreOnnx">, weights: Float32Array): Uint8Array {
+  return typeof scoreOnnx === "function" ? scoreOnnx(weights) : fixInput(scoreOnnx, WEIGHTS, weights);
 }

@@ -174,8 +174,10 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
       gate: { margin: 1 },
     },
     champion: { version: 1, weights: bundle.initialWeights, trained: false, fleet: noFleet },
+    pin: null,
     lastVersion: 1,
     championVersions: [1],
+    rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
   };

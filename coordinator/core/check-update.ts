@@ -20,6 +20,8 @@ export interface CohortFacts {
   readonly championVersion: number;
   /** Versions of this plan that an agent may have trained from, whether they are still champion or not. */
   isKnownBase(version: number): boolean;
+  /** An operator went back behind `version`. */
+  isRolledBack(version: number): boolean;
   /** Champions promoted after `version`. */
   championsSince(version: number): number;
   readonly maxStaleness: number;
@@ -37,6 +39,7 @@ export type Refusal = {
     | "undecodable_delta"
     | "invalid_trees"
     | "stale_base"
+    | "rolled_back_base"
     | "norm_too_large";
   readonly message: string;
 };
@@ -58,6 +61,10 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
     return malformed("bad_samples", `${claim.samples} samples; allowed are 1 to ${MAX_SAMPLES_AN_UPDATE}`);
   }
   if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
+  if (cohort.isRolledBack(claim.baseVersion)) {
+    const message = `base version ${claim.baseVersion} was rolled back; the champion is ${cohort.championVersion}`;
+    return { kind: "refused", reason: "rolled_back_base", message };
+  }
   const staleness = cohort.championsSince(claim.baseVersion);
   if (staleness > cohort.maxStaleness) {
     const message = `base version ${claim.baseVersion} is ${staleness} champions old; allowed are ${cohort.maxStaleness}`;

@@ -111,7 +111,11 @@ async function round(champion: number | null, candidate: number | null) {
 test("the candidate is the pool, whatever the champion was, and a learning rate that means nothing stays", async () => {
   const { before, given, outcome, record } = await round(0.5, 0.6);
   expect(record.candidate.weights).toEqual(poolUpdates(SHAPE, given).weights);
-  expect(record).toMatchObject({ rule: "pool_trees", verdict: "promoted", shares: [0.5, 0.5] });
+  expect(record).toMatchObject({
+    rule: "pool_trees",
+    verdict: "promoted",
+    contributions: [{ share: 0.5 }, { share: 0.5 }],
+  });
   expect(outcome.cohort.champion.weights).toBe(record.candidate.weights);
   expect(outcome.cohort.rate).toEqual(before.rate);
   expect(outcome.cohort.server).toBe(before.server);
