@@ -16,8 +16,9 @@ import {
   type Variant,
 } from "./detection/regimes.ts";
 import { type Dataset, plant, skab } from "./detection/streams.ts";
-import { type Answer, aligned, markdown, type TableRow, tableRows } from "./detection/table.ts";
+import { type Answer, markdown, type TableRow, tableRows } from "./detection/table.ts";
 import { targets } from "./detection/targets.ts";
+import { targetTable } from "./table.ts";
 
 const ROUNDS = 25;
 const PLANT_ROWS = 6000;
@@ -94,22 +95,12 @@ async function measureAll(data: Dataset, seeds: number): Promise<TableRow[]> {
 const describe = ({ regime, rule, codec, liars }: Variant) =>
   [regime, rule.kind, codecName(codec), ...(liars > 0 ? ["liars"] : [])].join(", ");
 
-function printTargets(rows: readonly TableRow[]): void {
-  const lines = targets(rows).map(({ what, wanted, measured, met }) => [
-    what,
-    wanted,
-    measured ?? "not measured",
-    met === null ? "–" : met ? "met" : "not met",
-  ]);
-  console.log(`\n${aligned([["target", "wanted", "measured", ""], ...lines])}`);
-}
-
 if (options.nab !== undefined) {
   const written = await writeNabResults(options.nab, ROUNDS);
   console.log(`${written.length} result files written; NAB's own scorer scores them`);
 } else {
   const rows = await measureAll(await dataset(options), seedCount(options.seeds));
   console.log(markdown(rows));
-  if (rows.some(({ group }) => group === "valve1")) printTargets(rows);
+  if (rows.some(({ group }) => group === "valve1")) console.log(`\n${targetTable(targets(rows))}`);
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(rows, null, 2)}\n`);
 }
