@@ -80,11 +80,12 @@ class Gateway {
       {
         learningRate: training.learningRate,
         trainingNumber: champion.version,
+        gatewaySeed: this.#seed,
         signal,
       },
     );
     if (trained === null) throw new Error("a training ended early");
-    const delta = trained.weights.map((weight, i) => (weight - Number(champion.weights[i])) * (lie ? LIE : 1));
+    const delta = lie ? trained.delta.map((value) => LIE * value) : trained.delta;
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, this.#residual);
     this.#residual = residual;
     const update: RoundUpdate = {

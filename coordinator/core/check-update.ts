@@ -1,5 +1,8 @@
 // Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
+import { forestShape, unpackForest } from "../../learning/forest-weights.ts";
 import type { UpdateId } from "../../learning/ids.ts";
+import { InvalidTreesError } from "../../learning/isolation-trees.ts";
+import type { Manifest } from "../../learning/plan.ts";
 
 /** What an update claims, its delta not yet decoded. */
 export interface UpdateClaim {
@@ -34,6 +37,7 @@ export type Refusal = {
     | "bad_loss"
     | "wrong_encoding"
     | "undecodable_delta"
+    | "invalid_trees"
     | "stale_base"
     | "rolled_back_base"
     | "norm_too_large";
@@ -69,7 +73,20 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   return null;
 }
 
-export function checkDelta(delta: Float32Array): Refusal | null {
+/** A step is bounded by its norm, which says nothing of a forest: its trees must be such as can be grown. */
+export function checkDelta(manifest: Pick<Manifest, "model" | "featureCount">, delta: Float32Array): Refusal | null {
+  const shape = forestShape(manifest);
+  if (shape === null) return checkNorm(delta);
+  try {
+    unpackForest(delta, shape);
+    return null;
+  } catch (error) {
+    if (error instanceof InvalidTreesError) return malformed("invalid_trees", error.message);
+    throw error;
+  }
+}
+
+function checkNorm(delta: Float32Array): Refusal | null {
   let sum = 0;
   for (const value of delta) sum += value * value;
   const norm = Math.sqrt(sum);

@@ -1,6 +1,6 @@
 // What a candidate was made of, small enough to be kept for ever.
 import { stalenessWeight } from "../../learning/aggregation/staleness.ts";
-import type { Combined, GatewayPart, RoundUpdate } from "./combine-updates.ts";
+import type { GatewayPart, NextModel, RoundUpdate } from "./combine-updates.ts";
 
 export interface Contribution {
   readonly updateId: string;
@@ -22,7 +22,7 @@ export interface GatewayContribution extends Pick<Contribution, "gatewayId" | "s
 /** One an update, in the order given. */
 export function contributionsOf(
   updates: readonly RoundUpdate[],
-  { shares, gateways }: Combined,
+  { shares, gateways }: Pick<NextModel, "shares" | "gateways">,
   championsSince: (baseVersion: number) => number,
 ): Contribution[] {
   return updates.map(({ updateId, gatewayId, baseVersion, samples }, index) => ({

@@ -64,8 +64,9 @@ test("an update that is fresh or within the staleness limit counts", () => {
 });
 
 test("a delta beyond the norm bound is refused, one within it counts", () => {
-  expect(checkDelta(Float32Array.of(60, 80))).toBeNull();
-  expect(checkDelta(Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
+  const { manifest } = cohortState();
+  expect(checkDelta(manifest, Float32Array.of(60, 80))).toBeNull();
+  expect(checkDelta(manifest, Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
 });
 
 test("rejected candidates between champions do not make an update staler", () => {
