@@ -68,6 +68,14 @@ function forestGraphs(given: BundleMessage, shape: ForestShape, initialWeights: 
   return { scoreOnnx: (weights) => encodeForest(unpackForest(weights, shape)), trainOnnx: null };
 }
 
+/**
+ * The score graph with `weights` in it, which takes feature rows alone: `x`, and of a forest `z`. Throws OnnxError, and of a
+ * forest what its weights throw, for weights that are not the plan's.
+ */
+export function scoreModel({ scoreOnnx }: Pick<PlanBundle, "scoreOnnx">, weights: Float32Array): Uint8Array {
+  return typeof scoreOnnx === "function" ? scoreOnnx(weights) : fixInput(scoreOnnx, WEIGHTS, weights);
+}
+
 function hashOf(bytes: Uint8Array): PlanId {
   return checkedPlanId(createHash("sha256").update(bytes).digest("hex"));
 }
@@ -94,9 +102,4 @@ function canonicalJson(value: unknown): string {
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
       : inner,
   );
-}
-
-/** The score graph with the weights in it: it takes rows alone. Throws OnnxError or InvalidTreesError for weights that don't fit. */
-export function standaloneOnnx({ scoreOnnx }: Pick<PlanBundle, "scoreOnnx">, weights: Float32Array): Uint8Array {
-  return typeof scoreOnnx === "function" ? scoreOnnx(weights) : fixInput(scoreOnnx, WEIGHTS, weights);
 }
