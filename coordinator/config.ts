@@ -16,6 +16,8 @@ const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => isLoopback
     "must be on loopback (127.0.0.1, ::1, localhost): there is no transport security and no log-in to serve others",
 });
 
+const atLeastOne = z.coerce.number("must be a number").int().min(1);
+
 export const coordinatorConfigSchema = z.object({
   /** Plan files (YAML), one a cohort, comma-separated; none: the cohorts the database already has. */
   FLEAD_PLANS: fileList.default([]),
@@ -29,6 +31,8 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  FLEAD_MAX_SESSIONS: atLeastOne.default(10_000),
+  FLEAD_NEW_SESSIONS_PER_SECOND: atLeastOne.default(500),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
 });
 

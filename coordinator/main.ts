@@ -106,6 +106,7 @@ async function serve(
     gateways,
     cohorts,
     notices,
+    limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
     problems,
     log,
     replicaId,
@@ -137,6 +138,7 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
+      sessions.close();
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },

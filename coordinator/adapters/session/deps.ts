@@ -6,6 +6,7 @@ import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { AdmissionLimits } from "./admission.ts";
 
 export type ProblemKind =
   | "update_refused"
@@ -27,6 +28,7 @@ export interface SessionDeps {
   readonly gateways: GatewayStore;
   readonly cohorts: Cohorts;
   readonly notices: Pick<Notices, "tell">;
+  readonly limits: AdmissionLimits;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
   readonly replicaId: string;
