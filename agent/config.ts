@@ -29,7 +29,12 @@ export const agentConfigSchema = z.object({
     .string()
     .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
     .default("mqtt://127.0.0.1:1883"),
-  FLEAD_COORDINATOR: hostAndPort.default({ host: "127.0.0.1", port: 7443 }),
+  /** Of one coordinator or of several over one database, comma-separated. */
+  FLEAD_COORDINATOR: z
+    .string()
+    .default("127.0.0.1:7443")
+    .transform((text) => text.split(",").map((address) => address.trim()))
+    .pipe(z.array(hostAndPort).min(1).max(16)),
   FLEAD_DATA_DIR: z.string().default(".flead/agent"),
   /** Cohort = device pattern, `;` between rules, the first match wins. */
   FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),

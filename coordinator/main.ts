@@ -125,7 +125,7 @@ async function serve(
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
-    campaign(database, (signal) => leader.lead(signal), stop.signal, log),
+    campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
   log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");

@@ -13,20 +13,25 @@ const LEASE_MS = 10_000;
 /** A leader whose server does not answer for so long steps down before its lease is over. */
 const ANSWER_MS = 5_000;
 
+export interface Candidate {
+  readonly database: Pick<Database, "connect">;
+  /** Part of its connection's name, so that the server's views say who leads. */
+  readonly replicaId: string;
+  /** One term, until its signal aborts. */
+  readonly lead: (signal: AbortSignal) => Promise<void>;
+  readonly log: Logger;
+}
+
 /**
  * Runs `lead` whenever this process holds the lock, until `signal` aborts. Its own signal aborts when the lock is lost;
  * the lock is let go after `lead` has resolved. Two may lead for as long as a frozen one has not noticed: what a leader
  * writes is conditional on the cohort's revision. Never rejects.
  */
-export async function campaign(
-  database: Pick<Database, "connect">,
-  lead: (signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-  log: Logger,
-): Promise<void> {
+export async function campaign(candidate: Candidate, signal: AbortSignal): Promise<void> {
+  const { log } = candidate;
   while (!signal.aborted) {
     try {
-      await oneTerm(database, lead, signal, log);
+      await oneTerm(candidate, signal);
     } catch (error) {
       if (!signal.aborted) log.warn({ err: error }, "the connection that leads, or would, was lost");
     }
@@ -35,13 +40,8 @@ export async function campaign(
 }
 
 /** Waits for the lock, leads until it is lost or `signal` aborts. */
-async function oneTerm(
-  database: Pick<Database, "connect">,
-  lead: (signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-  log: Logger,
-): Promise<void> {
-  const client = await database.connect("flead-leader");
+async function oneTerm({ database, replicaId, lead, log }: Candidate, signal: AbortSignal): Promise<void> {
+  const client = await database.connect(`flead-leader ${replicaId}`);
   const lost = new AbortController();
   const lose = (error?: Error) => lost.abort(error ?? new Error("the server closed the connection"));
   client.on("error", lose);
