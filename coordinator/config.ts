@@ -31,6 +31,13 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  /** Updates that wait to be committed, in all. */
+  FLEAD_MAX_WAITING_UPDATES: atLeastOne.default(4_096),
+  FLEAD_MAX_WAITING_MB: atLeastOne.default(32),
+  /** Updates of a cohort that are stored and that no round has counted yet. */
+  FLEAD_MAX_OPEN_UPDATES: atLeastOne.default(100_000),
+  FLEAD_MAX_OPEN_MB: atLeastOne.default(4_096),
+  FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY: atLeastOne.default(1_000),
   FLEAD_MAX_SESSIONS: atLeastOne.default(10_000),
   FLEAD_NEW_SESSIONS_PER_SECOND: atLeastOne.default(500),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),

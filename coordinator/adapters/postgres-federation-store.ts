@@ -14,7 +14,7 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
-import type { FederationStore, NewUpdate, RoundRecord } from "../ports/federation-store.ts";
+import type { FederationStore, RoundRecord } from "../ports/federation-store.ts";
 import type { Tables } from "./tables.ts";
 
 /** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
@@ -31,7 +31,10 @@ export class RoundConflictError extends Error {
   }
 }
 
-export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
+export function postgresFederationStore(
+  db: Kysely<Tables>,
+  intake: Pick<FederationStore, "addUpdate" | "addRefusal">,
+): FederationStore {
   return {
     defineCohort: (cohort, plan, federation) =>
       db.transaction().execute(async (trx) => {
@@ -98,25 +101,8 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => {
-      const inserted = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "accepted", delta: Buffer.from(update.delta) })
-        .onConflict((conflict) => conflict.column("update_id").doNothing())
-        .executeTakeFirst();
-      return inserted.numInsertedOrUpdatedRows === 1n ? "stored" : "known";
-    },
-
-    addRefusal: async (update, refusal) => {
-      const reason = `${refusal.reason}: ${refusal.message}`;
-      const { status } = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "refused", reason })
-        .onConflict((conflict) => conflict.column("update_id").doUpdateSet({ update_id: update.updateId }))
-        .returning("status")
-        .executeTakeFirstOrThrow();
-      return status === "refused" ? "refused" : "known";
-    },
+    addUpdate: intake.addUpdate,
+    addRefusal: intake.addRefusal,
 
     openRound: async (cohort) => {
       const row = await db
@@ -259,20 +245,6 @@ function serverState(
   const [m, v] = [row.server_m, row.server_v].map((bytes) => decodeWeights(bytes, bytes.byteLength / 4));
   const fits = m?.length === initial.m.length && v?.length === initial.v.length;
   return fits ? { m, v, step: row.server_steps } : initial;
-}
-
-function updateRow(update: NewUpdate) {
-  return {
-    update_id: update.updateId,
-    cohort: update.cohort,
-    plan_id: update.planId,
-    gateway_id: update.gatewayId,
-    model_version: update.localSteps,
-    global_version: update.baseVersion,
-    samples_processed: update.samples,
-    loss: update.loss,
-    encoding: update.encoding,
-  };
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];

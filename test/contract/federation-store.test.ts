@@ -5,6 +5,7 @@ import { type Database, openDatabase } from "../../coordinator/adapters/database
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "../../coordinator/adapters/postgres-gateway-store.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
+import { openIntake } from "../../coordinator/adapters/update-intake.ts";
 import { afterRound, type CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import type { GatewayStore, ReportedStatistics } from "../../coordinator/ports/gateway-store.ts";
@@ -18,6 +19,7 @@ import { createLogger } from "../../runtime/log.ts";
 import { cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const PUMPS = cohortId("pumps");
@@ -153,7 +155,7 @@ beforeAll(async () => {
 afterAll(() => database?.close());
 
 const stores = () => ({
-  store: postgresFederationStore(database.kysely),
+  store: postgresFederationStore(database.kysely, openIntake(database, roomyIntake)),
   gateways: postgresGatewayStore(database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
 });
 

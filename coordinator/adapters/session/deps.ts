@@ -6,6 +6,7 @@ import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { UpdateIntake } from "../update-intake.ts";
 import type { AdmissionLimits } from "./admission.ts";
 
 export type ProblemKind =
@@ -14,6 +15,7 @@ export type ProblemKind =
   | "statistics_refused"
   | "session_refused"
   | "slow_reader"
+  | "overload"
   | "plan_request"
   | "database";
 
@@ -28,6 +30,7 @@ export interface SessionDeps {
   readonly gateways: GatewayStore;
   readonly cohorts: Cohorts;
   readonly notices: Pick<Notices, "tell">;
+  readonly intake: Pick<UpdateIntake, "whenCalm">;
   readonly limits: AdmissionLimits;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;

@@ -26,7 +26,7 @@ const HELLO_TIMEOUT_MS = 10_000;
 /** Heartbeats come every 15 s; three missed ones end the session. */
 const SILENCE_TIMEOUT_MS = 45_000;
 /** Updates of one session that wait to be durable; further ones stay at the gateway. */
-const MAX_UNANSWERED = 1;
+const MAX_UNANSWERED = 8;
 const UNREAD_LIMITS = { maxBytes: 32 * 1024 * 1024, patience: 30, hurry: 2, maxMessages: 256 };
 const UNREAD_CHECK_MS = 1_000;
 const DRAIN_RECONNECT_MS = 1_000;
@@ -84,6 +84,7 @@ export function openSessions(deps: SessionDeps): Sessions {
           clearTimeout(silence);
           silence = hangUpAfter(SILENCE_TIMEOUT_MS);
         }
+        await deps.intake.whenCalm();
         next();
       }
       call.end();

@@ -6,7 +6,7 @@ import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
 import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
-import type { NewUpdate } from "../../ports/federation-store.ts";
+import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { respond } from "./messages.ts";
 
@@ -47,13 +47,10 @@ export const pushUpdate =
       if (stored === "stored") deps.cohorts.updateStored(message.cohort);
       return answer(stored === "stored" ? UpdateStatus.ACCEPTED : UpdateStatus.KNOWN);
     } catch (error) {
+      const { retryAfterMs = RETRY_AFTER_MS, reason = "database" } = error instanceof NotStoredError ? error : {};
       const why = (error as Error).message;
-      deps.problems.report(
-        "database",
-        `update ${update.updateId}`,
-        `it could not be stored and will be sent again: ${why}`,
-      );
-      return answer(UpdateStatus.RETRY, "it could not be stored", RETRY_AFTER_MS);
+      deps.problems.report(reason === "database" ? "database" : "overload", `update ${update.updateId}`, why);
+      return answer(UpdateStatus.RETRY, why, retryAfterMs);
     }
   };
 
