@@ -14,12 +14,14 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import { roundCapacity } from "../core/round-decision.ts";
 import type { FederationStore, RoundRecord } from "../ports/federation-store.ts";
 import type { Tables } from "./tables.ts";
 
-/** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
-const MAX_UPDATES_A_ROUND = 1000;
+/** So that one gateway cannot crowd out the others of a round. */
 const MAX_UPDATES_A_GATEWAY = 50;
+/** Of decoded deltas that are read in one go. */
+const READ_BYTES = 4 * 1024 * 1024;
 const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
@@ -116,32 +118,14 @@ export function postgresFederationStore(
       return { updates: row.updates, gateways: row.gateways, openedAtMs };
     },
 
-    roundUpdates: async ({ cohort, manifest }) => {
-      const rows = await db
-        .with("open", (cte) =>
-          cte
-            .selectFrom("local_models")
-            .selectAll()
-            .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
-            .where("cohort", "=", cohort)
-            .where("status", "in", ["accepted", "clipped"]),
-        )
-        .selectFrom("open")
-        .selectAll()
-        .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
-        .orderBy("id")
-        .limit(MAX_UPDATES_A_ROUND)
-        .execute();
-      return rows.map(
-        (row): RoundUpdate => ({
-          updateId: row.update_id,
-          gatewayId: row.gateway_id,
-          baseVersion: row.global_version,
-          samples: row.samples_processed,
-          receivedAtMs: new Date(row.created_at).getTime(),
-          delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
-        }),
-      );
+    roundUpdates: async (state) => {
+      const updates: RoundUpdate[] = [];
+      const ids = await idsOfRound(db, state);
+      const atOnce = Math.max(1, Math.floor(READ_BYTES / (4 * weightCount(state.manifest.weights))));
+      for (let from = 0; from < ids.length; from += atOnce) {
+        updates.push(...(await readUpdates(db, state, ids.slice(from, from + atOnce))));
+      }
+      return updates;
     },
 
     gatewayStatistics: async ({ cohort, planId }) => {
@@ -212,6 +196,50 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
     rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
     server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
   };
+}
+
+/** First every gateway's oldest, then every gateway's second and so on, as many as a round takes; in the order stored. */
+async function idsOfRound(db: Kysely<Tables>, { cohort, manifest, federation }: CohortState): Promise<number[]> {
+  const rows = await db
+    .with("open", (cte) =>
+      cte
+        .selectFrom("local_models")
+        .select("id")
+        .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
+        .where("cohort", "=", cohort)
+        .where("status", "in", ["accepted", "clipped"]),
+    )
+    .selectFrom("open")
+    .select("id")
+    .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
+    .orderBy("nth_of_gateway")
+    .orderBy("id")
+    .limit(roundCapacity(federation.round, weightCount(manifest.weights)))
+    .execute();
+  return rows.map(({ id }) => id).toSorted((a, b) => a - b);
+}
+
+/** Those of the ids that are still open. */
+async function readUpdates(
+  db: Kysely<Tables>,
+  { manifest }: CohortState,
+  ids: readonly number[],
+): Promise<RoundUpdate[]> {
+  const rows = await db
+    .selectFrom("local_models")
+    .select(["update_id", "gateway_id", "global_version", "samples_processed", "created_at", "delta"])
+    .where("id", "=", sql<number>`ANY(${ids}::bigint[])`)
+    .where("status", "in", ["accepted", "clipped"])
+    .orderBy("id")
+    .execute();
+  return rows.map((row) => ({
+    updateId: row.update_id,
+    gatewayId: row.gateway_id,
+    baseVersion: row.global_version,
+    samples: row.samples_processed,
+    receivedAtMs: new Date(row.created_at).getTime(),
+    delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
+  }));
 }
 
 /** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */

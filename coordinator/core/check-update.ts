@@ -29,6 +29,7 @@ export type Refusal = {
     | "unknown_plan"
     | "unknown_base"
     | "bad_samples"
+    | "bad_steps"
     | "bad_loss"
     | "wrong_encoding"
     | "undecodable_delta"
@@ -53,6 +54,9 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   if (!Number.isSafeInteger(claim.samples) || claim.samples < 1 || claim.samples > MAX_SAMPLES_AN_UPDATE) {
     return malformed("bad_samples", `${claim.samples} samples; allowed are 1 to ${MAX_SAMPLES_AN_UPDATE}`);
   }
+  if (!Number.isSafeInteger(claim.localSteps) || claim.localSteps < 0) {
+    return malformed("bad_steps", `${claim.localSteps} local steps; allowed are 0 to ${Number.MAX_SAFE_INTEGER}`);
+  }
   if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
   const staleness = cohort.championsSince(claim.baseVersion);
   if (staleness > cohort.maxStaleness) {
@@ -62,10 +66,8 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   return null;
 }
 
-export function checkDelta(delta: Float32Array): Refusal | null {
-  let sum = 0;
-  for (const value of delta) sum += value * value;
-  const norm = Math.sqrt(sum);
+/** `norm`: the delta's 2-norm. */
+export function checkNorm(norm: number): Refusal | null {
   if (norm <= MAX_DELTA_NORM) return null;
   return { kind: "refused", reason: "norm_too_large", message: `delta norm ${norm}; allowed is ${MAX_DELTA_NORM}` };
 }

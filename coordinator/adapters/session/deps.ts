@@ -19,6 +19,9 @@ export type ProblemKind =
   | "plan_request"
   | "database";
 
+/** A database that does not answer by then does not hold up the session's next messages. */
+export const DATABASE_ANSWER_MS = 10_000;
+
 export interface Gateway {
   readonly gatewayId: GatewayId;
   /** Those of its hello that exist here; it may speak of no other. */

@@ -1,10 +1,11 @@
 // A gateway says hello: it gets where its cohorts stand, so that a gateway that was away and a new one go the same way.
 import { gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { within } from "../../../runtime/retry.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
 import type { GatewayFeedback } from "../../ports/federation-store.ts";
 import type { GatewayHello, HeldCohort } from "../../ports/gateway-store.ts";
-import type { Gateway, SessionDeps } from "./deps.ts";
+import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { feedbackMessage, planChanged, respond } from "./messages.ts";
 import { encoded } from "./stream.ts";
@@ -41,22 +42,21 @@ export const championSubject = ({ cohort }: CohortState) => `champion of ${cohor
 /** Throws StandingUnknownError, or another error with a message for the gateway when the hello is not acceptable. */
 export const greet =
   (deps: SessionDeps, championOf: (cohort: CohortState) => Buffer) =>
-  async (hello: Hello): Promise<Greeting> => {
-    const id = gatewayId(hello.gatewayId);
-    const held = heldCohorts(hello.cohorts);
-    const { site, agentVersion } = hello;
-    const feedback = await register(deps, {
-      gatewayId: id,
-      site: bounded(site),
-      agentVersion: bounded(agentVersion),
+  async (message: Hello): Promise<Greeting> => {
+    const held = heldCohorts(message.cohorts);
+    const hello = {
+      gatewayId: gatewayId(message.gatewayId),
+      site: bounded(message.site),
+      agentVersion: bounded(message.agentVersion),
       cohorts: held,
-    }).catch((cause) => {
+    };
+    const feedback = await within(DATABASE_ANSWER_MS, register(deps, hello)).catch((cause) => {
       throw new StandingUnknownError(RETRY_MS * (1 + Math.random()), cause);
     });
     const cohorts = new Set(held.map(({ cohort }) => cohort).filter((cohort) => deps.cohorts.get(cohort)));
     const unknown = held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort));
     return {
-      gateway: { gatewayId: id, cohorts },
+      gateway: { gatewayId: hello.gatewayId, cohorts },
       responses: () => [
         { message: encoded(welcome(deps, unknown)) },
         ...feedback

@@ -2,14 +2,16 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { cohortId, gatewayId } from "../../../learning/ids.ts";
 import type { SessionRequest, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { within } from "../../../runtime/retry.ts";
 import type { Fleet } from "../../ports/fleet.ts";
 import type { GatewayAction } from "../../ports/notices.ts";
 import type { Service } from "../grpc-server.ts";
 import { Admission, NotAdmittedError } from "./admission.ts";
-import type { Gateway, SessionDeps } from "./deps.ts";
+import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { championSubject, type Greeting, greet, StandingUnknownError } from "./hello.ts";
 import { feedbackMessage, globalModel, respond } from "./messages.ts";
 import { type Outlet, Outlets } from "./outlets.ts";
+import { Presence } from "./presence.ts";
 import { addReport } from "./report.ts";
 import { type Call, encoded, encodedOnce, oneAtATime, sessionDefinition, type Taken } from "./stream.ts";
 import { pushUpdate } from "./update.ts";
@@ -29,6 +31,7 @@ const SILENCE_TIMEOUT_MS = 45_000;
 const MAX_UNANSWERED = 8;
 const UNREAD_LIMITS = { maxBytes: 32 * 1024 * 1024, patience: 30, hurry: 2, maxMessages: 256 };
 const UNREAD_CHECK_MS = 1_000;
+const TELL_PRESENCE_MS = 5_000;
 const DRAIN_RECONNECT_MS = 1_000;
 
 export interface Sessions extends Fleet {
@@ -46,7 +49,9 @@ export function openSessions(deps: SessionDeps): Sessions {
   const checks = setInterval(() => outlets.check(), UNREAD_CHECK_MS).unref();
   const championOf = encodedOnce(globalModel);
   const hello = greet(deps, championOf);
-  const handle = handlers(deps);
+  const presence = new Presence(deps.gateways);
+  const telling = setInterval(() => presence.tell().catch(unstored(deps, "presence")), TELL_PRESENCE_MS).unref();
+  const handle = handlers(deps, presence);
 
   const send = ({ outlet }: Session, response: SessionResponse) => outlet.send(encoded(response));
 
@@ -75,13 +80,13 @@ export function openSessions(deps: SessionDeps): Sessions {
       for await (const { request, next } of requests) {
         const { message } = request; // undefined: a newer agent's
         if (session !== null) {
-          silence.refresh();
           if (message !== undefined) await take(session, message);
+          silence.refresh();
         } else if (message !== undefined) {
           if (message.$case !== "hello") return fail(call, status.FAILED_PRECONDITION, "a session begins with hello");
           admission.greet(gatewayId(message.value.gatewayId));
-          session = open(call, await hello(message.value));
           clearTimeout(silence);
+          session = open(call, await hello(message.value));
           silence = hangUpAfter(SILENCE_TIMEOUT_MS);
         }
         await deps.intake.whenCalm();
@@ -135,6 +140,7 @@ export function openSessions(deps: SessionDeps): Sessions {
     const { gatewayId } = session.gateway;
     if (sessions.get(gatewayId) !== session) return; // a newer session of the gateway took over
     sessions.delete(gatewayId);
+    presence.left(gatewayId);
     deps.log.info({ gateway: gatewayId, sessions: sessions.size }, "gateway disconnected");
     await deps.gateways.disconnected(gatewayId).catch(unstored(deps, `departure of ${gatewayId}`));
   };
@@ -173,7 +179,10 @@ export function openSessions(deps: SessionDeps): Sessions {
     drain: () => {
       for (const session of sessions.values()) send(session, command("", "reconnect"));
     },
-    close: () => clearInterval(checks),
+    close: () => {
+      clearInterval(checks);
+      clearInterval(telling);
+    },
   };
 }
 
@@ -197,7 +206,7 @@ const unstored = (deps: SessionDeps, what: string) => (error: Error) =>
 type Incoming = NonNullable<SessionRequest["message"]>;
 
 /** One handler a message; what changes state is durable before its answer. */
-function handlers(deps: SessionDeps) {
+function handlers(deps: SessionDeps, presence: Presence) {
   const update = pushUpdate(deps);
   const report = addReport(deps);
   return async ({ gateway }: Session, message: Incoming): Promise<SessionResponse | null> => {
@@ -209,13 +218,14 @@ function handlers(deps: SessionDeps) {
       case "feedbackAcknowledgement": {
         const { cohort, globalVersion } = message.value;
         // Not stored means not acknowledged: the feedback comes again on the next hello.
-        await deps.gateways
-          .acknowledgeFeedback(gateway.gatewayId, cohortId(cohort), Number(globalVersion))
-          .catch(unstored(deps, `acknowledgement of ${gateway.gatewayId}`));
+        await within(
+          DATABASE_ANSWER_MS,
+          deps.gateways.acknowledgeFeedback(gateway.gatewayId, cohortId(cohort), Number(globalVersion)),
+        ).catch(unstored(deps, `acknowledgement of ${gateway.gatewayId}`));
         return null;
       }
       case "heartbeat":
-        await deps.gateways.seen(gateway.gatewayId).catch(unstored(deps, `heartbeat of ${gateway.gatewayId}`));
+        presence.heard(gateway.gatewayId);
         return respond({ $case: "heartbeat", value: message.value });
       case "hello":
         return null; // said once; a second one changes nothing

@@ -1,10 +1,10 @@
 // An update arrives: it is checked, committed, and only then answered.
-import { decodeDelta } from "../../../learning/codecs/codec.ts";
+import { deltaNorm } from "../../../learning/codecs/codec.ts";
 import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
 import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
-import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
+import { checkClaim, checkNorm, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
 import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
@@ -76,10 +76,10 @@ function check(
       const detail = `encoding ${message.encoding}; the plan's is ${codec.kind} (${DELTA_ENCODING[codec.kind]})`;
       return { kind: "malformed", reason: "wrong_encoding", message: detail };
     }
-    const delta = decodeDelta(codec, message.delta, cohort.manifest.weights);
+    const norm = deltaNorm(codec, message.delta, cohort.manifest.weights);
     const { gatewayId } = gateway;
     const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };
-    return { update, refusal: refusal ?? checkDelta(delta) };
+    return { update, refusal: refusal ?? checkNorm(norm) };
   } catch (error) {
     const reason = error instanceof UndecodableDeltaError ? "undecodable_delta" : "unknown_plan";
     return { kind: "malformed", reason, message: (error as Error).message };
