@@ -189,6 +189,9 @@ export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine(
   for (const { key, message } of faults) context.addIssue({ code: "custom", path: key.split("."), message });
 });
 
+/** Of a plan. */
+export const planKeys = settings.keyof().options;
+
 interface Fault {
   /** Dots between its parts. */
   readonly key: string;
@@ -303,7 +306,14 @@ function contiguous(weights: Manifest["weights"]): boolean {
   return weights.every(({ offset }, at) => offset === weightCount(weights.slice(0, at)));
 }
 
+/** To parse with what a person wrote: an unknown key is answered with the keys that are allowed where it stands. */
+export const namesAllowedKeys: z.core.$ZodErrorMap = (issue) => {
+  if (issue.code !== "unrecognized_keys" || !(issue.inst instanceof z.ZodObject)) return undefined;
+  const unknown = issue.keys.map((key) => JSON.stringify(key)).join(", ");
+  return `unknown key ${unknown}; allowed are ${Object.keys(issue.inst.shape).join(", ")}`;
+};
+
 /** What is wrong, in one line: each fault with its key. */
-export function describeFaults(error: z.ZodError): string {
-  return error.issues.map(({ path, message }) => `${path.join(".") || "the plan"}: ${message}`).join("; ");
+export function describeFaults(error: z.ZodError, whole = "the plan"): string {
+  return error.issues.map(({ path, message }) => `${path.join(".") || whole}: ${message}`).join("; ");
 }

@@ -161,6 +161,13 @@ export class Device {
     this.#operatorFactor = bounded(factor);
   }
 
+  /** What the champion's threshold is with such an operator factor; null: there is none yet. */
+  thresholdWith(operatorFactor: number): number | null {
+    const ruleThreshold = this.#monitor?.threshold ?? null;
+    if (ruleThreshold === null || this.#manifest === null) return null;
+    return afterOperators(ruleThreshold, bounded(operatorFactor), this.#manifest);
+  }
+
   /** From here on the device's good rows are kept for a forest. */
   growForest(): void {
     this.#growsForest = true;
@@ -229,7 +236,7 @@ export class Device {
     if (monitor === null || observed === null || ruleThreshold === null || this.#manifest === null) {
       throw new Error(`${this.deviceId} is judged by a model that does not serve it`);
     }
-    const threshold = this.#afterOperators(ruleThreshold, this.#manifest);
+    const threshold = afterOperators(ruleThreshold, this.#operatorFactor, this.#manifest);
     const score = monitor.smooth(modelScore);
     const { over, active, learnable } = monitor.judge({ row, observed, score, threshold, atMs });
     const shown = over || active;
@@ -304,11 +311,6 @@ export class Device {
     };
   }
 
-  #afterOperators(ruleThreshold: number, manifest: Manifest): number {
-    const moved = ruleThreshold * this.#operatorFactor;
-    return takesLabels(manifest) ? Math.min(moved, Math.max(ruleThreshold, HIGHEST_PROBABILITY)) : moved;
-  }
-
   get #calibrated(): boolean {
     return (this.#monitor?.threshold ?? null) !== null;
   }
@@ -363,6 +365,11 @@ export class Device {
     this.#forest?.resetAlarm();
     this.#coldAlarm = initialAlarm;
   }
+}
+
+function afterOperators(ruleThreshold: number, factor: number, manifest: Manifest): number {
+  const moved = ruleThreshold * factor;
+  return takesLabels(manifest) ? Math.min(moved, Math.max(ruleThreshold, HIGHEST_PROBABILITY)) : moved;
 }
 
 function bounded(factor: number): number {

@@ -5,14 +5,14 @@ import { z } from "zod";
 import { cohortId } from "../../learning/ids.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
-import { planSettingsSchema } from "../../proto/plan-schema.ts";
+import { describeFaults, namesAllowedKeys, planKeys, planSettingsSchema } from "../../proto/plan-schema.ts";
 
 const belowHalf = z.number().min(0).lt(0.5);
 const clip = z
-  .union([
-    z.strictObject({ medianMultiple: z.number().positive() }),
-    z.strictObject({ maxNorm: z.number().positive() }),
-  ])
+  .union(
+    [z.strictObject({ medianMultiple: z.number().positive() }), z.strictObject({ maxNorm: z.number().positive() })],
+    { error: ({ input }) => `${JSON.stringify(input)} is neither { medianMultiple: … } nor { maxNorm: … }` },
+  )
   .exactOptional();
 
 const ruleSchema = z.discriminatedUnion("kind", [
@@ -43,8 +43,9 @@ const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
 
 /** What the file leaves unsaid of a plan is its preset's. */
 const planOf = z
-  .looseObject({
+  .strictObject({
     preset: z.enum(presetNames).default(DEFAULT_PRESET),
+    ...Object.fromEntries(planKeys.map((key) => [key, z.unknown().exactOptional()])),
     training: z.record(z.string(), z.unknown()).optional(),
   })
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
@@ -90,7 +91,7 @@ export async function readCohortFile(file: string): Promise<CohortSettings> {
   } catch (cause) {
     throw fail((cause as Error).message, cause);
   }
-  const parsed = cohortSchema.safeParse(document);
+  const parsed = cohortSchema.safeParse(document, { error: namesAllowedKeys });
   if (parsed.success) return parsed.data;
-  throw fail(parsed.error.issues.map(({ path, message }) => `${path.join(".") || "the file"}: ${message}`).join("; "));
+  throw fail(describeFaults(parsed.error, "the file"));
 }

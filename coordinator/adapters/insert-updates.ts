@@ -12,15 +12,24 @@ export interface ArrivedUpdate {
 /** "known": it was durable before, and is what it was then. One that was refused before and is again is "refused". */
 export type InsertOutcome = "stored" | "refused" | "known";
 
+/** The ids, which make updates count once, and the updates. */
 const INSERT = `
+  WITH arrived AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                         $8::float8[], $9::text[], $10::text[], $11::text[], $12::bytea[])
+      AS a (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed, loss, encoding,
+            status, reason, delta)
+  ), fresh AS (
+    INSERT INTO update_ids (update_id, cohort, refused)
+    SELECT update_id, cohort, status = 'refused' FROM arrived
+    ON CONFLICT DO NOTHING RETURNING update_id
+  )
   INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
                             loss, encoding, status, reason, delta)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                       $8::float8[], $9::text[], $10::text[], $11::text[], $12::bytea[])
-  ON CONFLICT (update_id) DO NOTHING
+  SELECT arrived.* FROM arrived JOIN fresh USING (update_id)
   RETURNING update_id`;
 
-const STATUSES = "SELECT update_id, status FROM local_models WHERE update_id = ANY($1::text[])";
+const REFUSED = "SELECT update_id FROM update_ids WHERE refused AND update_id = ANY($1::text[])";
 
 /** The outcome of each, in order. An update that comes twice in `arrived` is stored once, as it came first. */
 export async function insertUpdates(
@@ -31,7 +40,7 @@ export async function insertUpdates(
   const firsts = new Map<string, ArrivedUpdate>();
   for (const each of arrived) if (!firsts.has(each.update.updateId)) firsts.set(each.update.updateId, each);
   const values = columns([...firsts.values()]);
-  const { rows } = await run(client, "insert-updates", INSERT, values, timeoutMs);
+  const { rows } = await run(client, INSERT, values, timeoutMs);
   const inserted = new Set(rows.map(([updateId]) => updateId));
   const isNew = (each: ArrivedUpdate) =>
     firsts.get(each.update.updateId) === each && inserted.has(each.update.updateId);
@@ -51,19 +60,17 @@ async function refusedAmong(
 ): Promise<ReadonlySet<string | undefined>> {
   if (refused.length === 0) return new Set();
   const ids = refused.map(({ update }) => update.updateId);
-  const { rows } = await run(client, "update-statuses", STATUSES, [ids], timeoutMs);
-  return new Set(rows.filter(([, status]) => status === "refused").map(([updateId]) => updateId));
+  const { rows } = await run(client, REFUSED, [ids], timeoutMs);
+  return new Set(rows.map(([updateId]) => updateId));
 }
 
-/** Prepared once a connection. */
 function run(
   client: pg.ClientBase,
-  name: string,
   text: string,
   values: unknown[],
   timeoutMs: number,
 ): Promise<pg.QueryArrayResult<string[]>> {
-  const query = { name, text, values, rowMode: "array" as const, query_timeout: timeoutMs };
+  const query = { text, values, rowMode: "array" as const, query_timeout: timeoutMs };
   return client.query<string[]>(query);
 }
 

@@ -425,13 +425,14 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
+  const { cohort } = record.before;
   const ids = record.updates.map((update) => update.updateId);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
     FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
-    WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
+    WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
-    throw new RoundConflictError(record.before.cohort, "some of its updates were counted before");
+    throw new RoundConflictError(cohort, "some of its updates were counted before");
   }
 }
 

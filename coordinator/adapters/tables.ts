@@ -73,6 +73,7 @@ export interface Tables {
     weight: number | null;
     created_at: Time;
   };
+  update_ids: { update_id: string; cohort: string; refused: boolean; created_at: Time };
   federated_models: {
     cohort: string;
     global_version: Count;
@@ -162,5 +163,166 @@ export interface Tables {
     started_at: ColumnType<Date, Date, Date>;
     updated_at: ColumnType<Date, Date, Date>;
     received_at: Time;
+  };
+  stream_analysis_results: {
+    cohort: string;
+    gateway_id: string;
+    device_id: string;
+    metric_name: string;
+    window_start: ColumnType<Date, Date, never>;
+    window_end: ColumnType<Date, Date, Date>;
+    raw_value: number | null;
+    moving_avg_30s: number | null;
+    moving_avg_5m: number | null;
+    stddev: number | null;
+    z_score: number | null;
+    is_anomaly: boolean | null;
+    anomaly_confidence: number | null;
+    sample_count: number;
+    created_at: Time;
+  };
+  batch_analysis_results: {
+    cohort: string;
+    gateway_id: string;
+    device_id: string;
+    metric_name: string;
+    /** A date comes as midnight of the process's own zone: ask for it as text. */
+    analysis_date: ColumnType<Date, string, string>;
+    avg: number | null;
+    min: number | null;
+    max: number | null;
+    stddev: number | null;
+    sample_count: Count;
+    anomaly_count: Count;
+    analysis_timestamp: Time;
+  };
+  dashboard_metrics: {
+    metric_name: string;
+    metric_value: number;
+    metric_unit: string;
+    cohort: string | null;
+    recorded_at: Time;
+  };
+  ml_models: {
+    id: Generated<Count>;
+    device_id: string;
+    metric_name: string;
+    model_type: "isolation_forest";
+    status: "active" | "retired";
+    settings: JSONColumnType<object>;
+    model: Buffer;
+    model_sha256: string;
+    threshold: number;
+    sample_count: number;
+    trained_at: Time;
+    retired_at: Date | null;
+    last_used_at: Date | null;
+    created_at: Time;
+  };
+  anomaly_detections: {
+    id: Generated<Count>;
+    model_id: Count;
+    device_id: string;
+    metric_name: string;
+    value: number;
+    anomaly_score: number;
+    is_anomaly: boolean;
+    confidence: number;
+    timestamp: Time;
+    metadata: Generated<JSONColumnType<object>>;
+  };
+  labels: {
+    id: Generated<Count>;
+    gateway_id: string;
+    device_id: string;
+    alert_id: string | null;
+    from_at: ColumnType<Date, Date, Date>;
+    to_at: ColumnType<Date, Date, Date>;
+    label: number;
+    author: string;
+    note: string | null;
+    created_at: Time;
+  };
+  rules: {
+    rule_id: Generated<Count>;
+    name: string;
+    enabled: Generated<boolean>;
+    matches: JSONColumnType<object>;
+    target: JSONColumnType<object>;
+    created_at: Time;
+    updated_at: Time;
+  };
+  deliveries: {
+    id: Generated<Count>;
+    rule_id: Count;
+    alert_id: string;
+    transition: "raised" | "updated" | "cleared" | "acked";
+    status: Generated<"waiting" | "delivered" | "failed">;
+    attempts: Generated<number>;
+    last_error: string | null;
+    next_attempt_at: Time;
+    delivered_at: Date | null;
+    created_at: Time;
+  };
+  join_tokens: {
+    token_id: Generated<Count>;
+    token_sha256: Buffer;
+    note: Generated<string>;
+    max_uses: Generated<number>;
+    uses: Generated<number>;
+    created_by: string;
+    expires_at: ColumnType<Date, Date, Date>;
+    revoked_at: Date | null;
+    created_at: Time;
+  };
+  certificates: {
+    serial: string;
+    gateway_id: string;
+    sha256: string;
+    pem: string;
+    token_id: Count | null;
+    not_before: ColumnType<Date, Date, never>;
+    not_after: ColumnType<Date, Date, never>;
+    revoked_at: Date | null;
+    revoked_reason: string | null;
+    created_at: Time;
+  };
+  users: {
+    user_id: Generated<Count>;
+    name: string;
+    role: "admin" | "operator" | "developer" | "viewer";
+    password_hash: string | null;
+    disabled_at: Date | null;
+    last_login_at: Date | null;
+    created_at: Time;
+  };
+  api_tokens: {
+    token_id: Generated<Count>;
+    user_id: Count;
+    name: string;
+    token_sha256: Buffer;
+    scopes: string[];
+    expires_at: Date | null;
+    revoked_at: Date | null;
+    last_used_at: Date | null;
+    created_at: Time;
+  };
+  audit_log: {
+    id: Generated<Count>;
+    at: Time;
+    actor: string;
+    action: string;
+    subject: string;
+    detail: JSONColumnType<object>;
+  };
+  time_tables: {
+    table_name: string;
+    time_column: string;
+    partition_days: number;
+    hypertable: boolean;
+    parent: string;
+    open_column: string | null;
+    open_values: string[] | null;
+    segment_by: string | null;
   };
 }
