@@ -16,6 +16,7 @@ import { cohortState } from "../support/cohort-state.ts";
 import { onEveryHome } from "../support/homes.ts";
 import { testPlan } from "../support/plan-settings.ts";
 import { readTables } from "../support/read-tables.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const PUMPS = cohortId("pumps");
 const compiled = compilePlan(testPlan);
@@ -94,7 +95,7 @@ async function earlierDatabase(client: pg.Client): Promise<void> {
 
 onEveryHome((home) => {
   const db = () => home.database.kysely;
-  const store = () => postgresFederationStore(db());
+  const store = () => postgresFederationStore(db(), roomyIntake(home.database));
 
   test("nothing is lost or changed", async () => {
     const after = await readTables(async (text) => sql.raw<unknown>(text).execute(db()));
@@ -140,7 +141,12 @@ onEveryHome((home) => {
       verdict: "promoted",
       reason: "",
       updates,
-      shares: [0.4, 0.3, 0.3],
+      contributions: updates.map((update, index) => ({
+        ...update,
+        stalenessWeight: 1,
+        share: [0.4, 0.3, 0.3][index] ?? 0,
+        part: "counted",
+      })),
       heldOut: null,
       championHeldOut: null,
       baselines: null,
