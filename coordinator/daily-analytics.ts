@@ -1,16 +1,24 @@
 // One of the leader's duties: the statistics of days that are over, and of days that changed since theirs were made.
 import type { Logger } from "../runtime/log.ts";
-import { pause } from "../runtime/retry.ts";
 import { daysDue } from "./core/days-due.ts";
+import type { Duty } from "./leader.ts";
 import { AnalysisRunningError, type AnalyticsStore } from "./ports/analytics-store.ts";
 
-const LOOK_EVERY_MS = 300_000;
+const EVERY_MS = 300_000;
 
 export interface DailyAnalyticsDeps {
   readonly analytics: Pick<AnalyticsStore, "changedDays" | "analyseDay">;
   readonly nowMs: () => number;
   readonly log: Logger;
 }
+
+export const dailyAnalyticsDuty = (deps: DailyAnalyticsDeps): Duty => ({
+  name: "make the statistics of days",
+  everyMs: EVERY_MS,
+  run: async (signal) => {
+    await runDailyAnalytics(deps, signal);
+  },
+});
 
 /** Makes the statistics of each day that is due, and resolves with those days; what is left when `signal` aborts stays due. */
 export async function runDailyAnalytics(deps: DailyAnalyticsDeps, signal: AbortSignal): Promise<string[]> {
@@ -28,14 +36,4 @@ export async function runDailyAnalytics(deps: DailyAnalyticsDeps, signal: AbortS
     }
   }
   return done;
-}
-
-/** Looks for days that are due until `signal` aborts. Never rejects. */
-export async function keepDailyAnalytics(deps: DailyAnalyticsDeps, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await runDailyAnalytics(deps, signal).catch((error: Error) => {
-      if (!signal.aborted) deps.log.error({ err: error }, "daily statistics could not be made; they are tried again");
-    });
-    await pause(LOOK_EVERY_MS, signal);
-  }
 }

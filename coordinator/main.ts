@@ -18,23 +18,31 @@ import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
+import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
+import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
+import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
+import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { keepDailyAnalytics } from "./daily-analytics.ts";
-import { Leader } from "./leader.ts";
+import { dailyAnalyticsDuty } from "./daily-analytics.ts";
+import { type Duty, Leader } from "./leader.ts";
+import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+const ARCHIVE_EVERY_MS = 60_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
 
@@ -52,7 +60,8 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
-    const store = postgresFederationStore(database.kysely);
+    const intake = openIntake(database, intakeLimits(config));
+    const store = postgresFederationStore(database.kysely, intake);
     for (const { cohort, plan, federation } of definitions) {
       const compiled = compilePlan(plan);
       const { planId, bytes } = encodeBundle(compiled);
@@ -64,7 +73,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
       };
       await store.defineCohort(cohortId(cohort), definition, federation);
     }
-    return await serve(config, log, database, store);
+    return await serve(config, log, database, store, intake);
   } catch (error) {
     await database.close();
     throw error;
@@ -82,6 +91,7 @@ async function serve(
   log: Logger,
   database: Database,
   store: FederationStore,
+  intake: UpdateIntake,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -96,7 +106,14 @@ async function serve(
 
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
-  const leader = new Leader({ directory, store, gateways, openEvaluator, log });
+  const keeper = postgresTableKeeper(database.kysely);
+  const analytics = postgresAnalytics(database.kysely);
+  const duties = [
+    archiveDuty(database, config, log),
+    maintenanceDuty({ keeper, limits: tableLimits(config), log }),
+    dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
+  ];
+  const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -104,7 +121,6 @@ async function serve(
       if (!leader.check(cohort)) updatesStored(cohort);
     },
   };
-  const analytics = postgresAnalytics(database.kysely);
   const sessions = openSessions({
     store,
     gateways,
@@ -112,6 +128,8 @@ async function serve(
     windowsKeptMs: windowsKeptMs(config),
     cohorts,
     notices,
+    intake,
+    limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
     problems,
     log,
     replicaId,
@@ -119,10 +137,13 @@ async function serve(
   });
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
-  const queries = postgresQueries(database.kysely);
   const admin = await startAdmin({
-    queries,
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    audit: postgresAuditLog(database.kysely),
+    notices,
     address: config.FLEAD_HTTP_ADDRESS,
     version: packageVersion,
     log,
@@ -130,14 +151,11 @@ async function serve(
     await grpc.close(0);
     throw error;
   });
-  const lead = async (term: AbortSignal) => {
-    await Promise.all([leader.lead(term), keepDailyAnalytics({ analytics, nowMs: Date.now, log }, term)]);
-  };
   const stop = new AbortController();
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
-    campaign({ database, replicaId, lead, log }, stop.signal),
+    campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
   log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");
@@ -150,6 +168,8 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
+      sessions.close();
+      await intake.close();
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },
@@ -160,6 +180,18 @@ async function serve(
 function windowsKeptMs(config: CoordinatorConfig): number {
   const { retentionDays } = tableLimits(config).stream_analysis_results;
   return (retentionDays ?? Number.POSITIVE_INFINITY) * 86_400_000;
+}
+
+const BYTES_A_MB = 1024 * 1024;
+
+function intakeLimits(config: CoordinatorConfig): IntakeLimits {
+  return {
+    maxWaitingUpdates: config.FLEAD_MAX_WAITING_UPDATES,
+    maxWaitingBytes: config.FLEAD_MAX_WAITING_MB * BYTES_A_MB,
+    maxOpenUpdates: config.FLEAD_MAX_OPEN_UPDATES,
+    maxOpenBytes: config.FLEAD_MAX_OPEN_MB * BYTES_A_MB,
+    maxOpenUpdatesOfAGateway: config.FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY,
+  };
 }
 
 async function openDirectory(store: FederationStore, log: Logger): Promise<CohortDirectory> {
@@ -174,6 +206,18 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
   if ([...directory.cohorts].length + leftOut === 0)
     throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
   return directory;
+}
+
+function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
+  const archive = postgresModelArchive(database.kysely);
+  return {
+    name: "archive older weights",
+    everyMs: ARCHIVE_EVERY_MS,
+    run: async (signal) => {
+      const versions = await archive.archiveOlder(config.FLEAD_MODELS_AT_HAND, signal);
+      if (versions > 0) log.info({ versions }, "weights of older versions were archived");
+    },
+  };
 }
 
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */

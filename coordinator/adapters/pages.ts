@@ -1,6 +1,7 @@
 // How a page of rows is asked for in SQL: after a key, and told apart from a database that does not answer.
 import { type SqlBool, sql } from "kysely";
 import { FleetUnavailableError, type Page } from "../ports/fleet-queries.ts";
+import { ModelError } from "../ports/model-actions.ts";
 
 export const ALL = sql<SqlBool>`true`;
 
@@ -35,6 +36,7 @@ const UNAVAILABLE = /^(08|53|57)/;
 
 export async function answered<Result>(query: Promise<Result>): Promise<Result> {
   return query.catch((error: { code?: unknown; severity?: unknown }) => {
+    if (error instanceof ModelError) throw error;
     if (error.severity === undefined || UNAVAILABLE.test(String(error.code))) throw new FleetUnavailableError(error);
     throw error;
   });

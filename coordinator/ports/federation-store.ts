@@ -7,7 +7,9 @@ import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/pl
 import type { Refusal } from "../core/check-update.ts";
 import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { Contribution } from "../core/contributions.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
+import type { Judgement } from "../core/gate.ts";
 import type { Trend } from "../core/learning-rate.ts";
 import type { OpenRound } from "../core/round-decision.ts";
 
@@ -51,15 +53,28 @@ export interface RoundRecord {
   readonly after: CohortState;
   readonly candidate: GlobalModel;
   readonly rule: string;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: Judgement["verdict"];
   readonly reason: string;
   readonly updates: readonly RoundUpdate[];
-  readonly shares: readonly number[];
+  /** One an update, in the same order; kept for ever. */
+  readonly contributions: readonly Contribution[];
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
+}
+
+/** The update may or may not be durable: sent again after `retryAfterMs`, it is "stored" or "known". */
+export class NotStoredError extends Error {
+  readonly reason: "database" | "busy" | "open_updates";
+  readonly retryAfterMs: number;
+  constructor(reason: NotStoredError["reason"], message: string, retryAfterMs: number, cause?: unknown) {
+    super(message, { cause });
+    this.name = "NotStoredError";
+    this.reason = reason;
+    this.retryAfterMs = Math.ceil(retryAfterMs);
+  }
 }
 
 export interface FederationStore {
@@ -80,11 +95,11 @@ export interface FederationStore {
     stream: { name: string; sha256: string; rows: number; anomalies: number },
   ): Promise<void>;
 
-  /** A second call with the same updateId changes nothing and says so. */
+  /** A second call with the same updateId changes nothing and says so. Rejects with NotStoredError. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;
   /**
    * Keeps that a well-formed update was refused, and why; its delta is not kept. One that was stored when it came first
-   * is "known" and stays what it was: a resend does not get staler than its first sending.
+   * is "known" and stays what it was: a resend does not get staler than its first sending. Rejects with NotStoredError.
    */
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
   openRound(cohort: CohortId): Promise<OpenRound>;

@@ -16,6 +16,7 @@ import { cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
 import { onEveryHome } from "../support/homes.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const PUMPS = cohortId("pumps");
 const { federation } = cohortState();
@@ -111,7 +112,12 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       verdict: promoted ? "promoted" : "rejected",
       reason: "",
       updates: await store.roundUpdates(before),
-      shares: [1],
+      contributions: (await store.roundUpdates(before)).map((counted) => ({
+        ...counted,
+        stalenessWeight: 1,
+        share: 1,
+        part: "counted",
+      })),
       heldOut: null,
       championHeldOut: null,
       baselines: null,
@@ -144,7 +150,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
 
 onEveryHome((home) => {
   const stores = () => ({
-    store: postgresFederationStore(home.database.kysely),
+    store: postgresFederationStore(home.database.kysely, roomyIntake(home.database)),
     gateways: postgresGatewayStore(home.database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
   });
 

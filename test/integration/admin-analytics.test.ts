@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
-import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
-import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
+import type { Admin } from "../../coordinator/admin/server.ts";
 import { deviceId, gatewayId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { adminOver } from "../support/admin.ts";
 import { analyticsOf, windowsOf } from "../support/analytics.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -27,13 +27,7 @@ beforeAll(async () => {
     await analytics.analyseDay(day, new AbortController().signal);
   }
   await analytics.addWindows(gatewayId("gw-2"), windowsOf([{ atMs: noonMs("2026-11-22"), value: 7 }]));
-  admin = await startAdmin({
-    queries: postgresQueries(database.kysely),
-    analytics,
-    address: { host: "127.0.0.1", port: 0 },
-    version: "1",
-    log,
-  });
+  admin = await adminOver(database);
 });
 afterAll(async () => {
   await admin?.close();

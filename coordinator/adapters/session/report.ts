@@ -1,8 +1,9 @@
 // A report arrives: episodes, health, statistics and windows, checked and committed before it is answered.
 import { deviceId } from "../../../learning/ids.ts";
 import type { Episode, Report, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { within } from "../../../runtime/retry.ts";
 import type { ReportedEpisode } from "../../ports/gateway-store.ts";
-import type { Gateway, SessionDeps } from "./deps.ts";
+import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 import { reportedStatistics } from "./statistics.ts";
@@ -39,8 +40,10 @@ export const addReport = (deps: SessionDeps) => {
     const windows = readWindows(gateway, report.summaries, Date.now());
     try {
       const cohorts = heldCohorts(report.cohorts);
-      await deps.gateways.addReport(gateway.gatewayId, { episodes, cohorts, statistics, health: health ?? null });
-      await deps.analytics.addWindows(gateway.gatewayId, windows);
+      const kept = { episodes, cohorts, statistics, health: health ?? null };
+      const { gatewayId } = gateway;
+      await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gatewayId, kept));
+      await within(DATABASE_ANSWER_MS, deps.analytics.addWindows(gatewayId, windows));
     } catch (error) {
       deps.problems.report(
         "database",

@@ -3,10 +3,9 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { isChannelName } from "../../../learning/channels.ts";
-import { deviceId } from "../../../learning/ids.ts";
 import type { AnalyticsQueries } from "../../ports/analytics-queries.ts";
 import type { AnalyticsStore } from "../../ports/analytics-store.ts";
-import { cursorOf, idQuery, pageAnswer, pageSchema, pageSize } from "../paging.ts";
+import { cursorOf, deviceName, pageAnswer, pageSchema, pageSize } from "../paging.ts";
 import { problems, RequestError } from "../problem.ts";
 import { apiSchemas, time } from "../schemas.ts";
 
@@ -17,7 +16,6 @@ const windowCursor = cursorOf(
 );
 const dayCursor = cursorOf(z.strictObject({ date: z.iso.date(), deviceId: name, metricName: name, gatewayId: name }));
 
-const device = idQuery(deviceId, "a device's name");
 const metric = z.string().refine(isChannelName, "must be a channel's name").describe("A channel's name");
 const instant = z.iso
   .datetime({ offset: true })
@@ -62,7 +60,7 @@ const daySchema = z
   .register(apiSchemas, { id: "Day" });
 
 const windowsQuery = z.strictObject({
-  device_id: device,
+  device_id: deviceName,
   metric_name: metric.optional(),
   from: instant.optional().describe("Windows that begin then or later; ISO 8601 with a zone"),
   to: instant.optional().describe("Windows that begin before"),
@@ -71,7 +69,7 @@ const windowsQuery = z.strictObject({
 });
 
 const daysQuery = z.strictObject({
-  device_id: device.optional(),
+  device_id: deviceName.optional(),
   metric_name: metric.optional(),
   from: z.iso.date().optional().describe("First day"),
   to: z.iso.date().optional().describe("Last day"),
