@@ -23,6 +23,7 @@ const compiled = compilePlan(testPlan);
 const { planId, bytes } = encodeBundle(compiled);
 const WEIGHTS = Buffer.from(encodeWeights(compiled.initialWeights));
 const DELTA = Buffer.from(encodeWeights(compiled.initialWeights.map(() => 0.5)));
+const SHARES = [0.4, 0.3, 0.3];
 const ulid = (n: number) => `01K${String(n).padStart(23, "0")}`;
 
 let before: Awaited<ReturnType<typeof readTables>>;
@@ -141,10 +142,17 @@ onEveryHome((home) => {
       verdict: "promoted",
       reason: "",
       updates,
+<<<<<<< HEAD
       contributions: updates.map((update, index) => ({
         ...update,
         stalenessWeight: 1,
         share: [0.4, 0.3, 0.3][index] ?? 0,
+=======
+      contributions: updates.map((counted, index) => ({
+        ...counted,
+        stalenessWeight: 1,
+        share: SHARES[index] ?? 0,
+>>>>>>> homes
         part: "counted",
       })),
       heldOut: null,
@@ -156,7 +164,7 @@ onEveryHome((home) => {
     expect(await store().roundUpdates(cohort)).toEqual([]);
     const counted = db().selectFrom("local_models").select(["update_id", "weight", "delta"]).where("round_id", "=", 3);
     expect(await counted.orderBy("id").execute()).toEqual(
-      [7, 8, 9].map((n, index) => ({ update_id: ulid(n), weight: [0.4, 0.3, 0.3][index], delta: null })),
+      [7, 8, 9].map((n, index) => ({ update_id: ulid(n), weight: SHARES[index], delta: null })),
     );
   });
 }, earlierDatabase);
