@@ -142,17 +142,10 @@ onEveryHome((home) => {
       verdict: "promoted",
       reason: "",
       updates,
-<<<<<<< HEAD
-      contributions: updates.map((update, index) => ({
-        ...update,
-        stalenessWeight: 1,
-        share: [0.4, 0.3, 0.3][index] ?? 0,
-=======
       contributions: updates.map((counted, index) => ({
         ...counted,
         stalenessWeight: 1,
         share: SHARES[index] ?? 0,
->>>>>>> homes
         part: "counted",
       })),
       heldOut: null,
