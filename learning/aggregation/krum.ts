@@ -10,20 +10,26 @@ export interface KrumChoice {
 /**
  * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the unweighted mean of the n − f
  * lowest) of `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its
- * squared distances to its n − f − 2 nearest others. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate
+ * squared distances to its n − f − 2 nearest others, over its voice (`voices`: n, above 0, alike by default), and the mean
+ * weighs by voices. So a delta that is taken has at most 1 / (weakest voice) times the score that the source bounds. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate
  * median is given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then
  * the first smaller coordinate, so that the order given does not matter.
  * Throws EmptyRoundError for none, RangeError for a share outside [0, 0.5). Blanchard et al. 2017.
  */
-export function krum(deltas: readonly Float32Array[], faultyShare: number, keep: "one" | "most"): KrumChoice {
+export function krum(
+  deltas: readonly Float32Array[],
+  faultyShare: number,
+  keep: "one" | "most",
+  voices: readonly number[] = deltas.map(() => 1),
+): KrumChoice {
   if (!(faultyShare >= 0 && faultyShare < 0.5)) {
     throw new RangeError(`a share of ${faultyShare} cannot be faulty: it must be in [0, 0.5)`);
   }
   const faulty = countOf(faultyShare, deltas.length);
-  if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas), excluded: [] };
-  const best = ranked(deltas, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
+  if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas, voices), excluded: [] };
+  const best = ranked(deltas, voices, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
   return {
-    delta: mean(best.map(({ delta }) => delta)),
+    delta: mean(best),
     excluded: [...deltas.keys()].filter((index) => !best.some((kept) => kept.index === index)),
   };
 }
@@ -31,17 +37,20 @@ export function krum(deltas: readonly Float32Array[], faultyShare: number, keep:
 interface Candidate {
   readonly index: number;
   readonly delta: Float32Array;
+  readonly voice: number;
   readonly score: number;
   readonly squaredNorm: number;
 }
 
 /** `deltas`, the one closest to its `neighbours` nearest others first. */
-function ranked(deltas: readonly Float32Array[], neighbours: number): Candidate[] {
+function ranked(deltas: readonly Float32Array[], voices: readonly number[], neighbours: number): Candidate[] {
   const distances = deltas.map((a) => deltas.map((b) => squaredDistance(a, b)));
   const candidates = deltas.map((delta, index) => ({
     index,
     delta,
-    score: sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours),
+    voice: Number(voices[index]),
+    score:
+      sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours) / Number(voices[index]),
     squaredNorm: squaredDistance(delta, new Float32Array(delta.length)),
   }));
   return candidates.sort(
@@ -68,10 +77,11 @@ function firstDifference(a: Float32Array, b: Float32Array): number {
   return at < 0 ? 0 : Number(a[at]) - Number(b[at]);
 }
 
-function mean(deltas: readonly Float32Array[]): Float32Array {
-  const sums = new Float64Array(deltas[0]?.length ?? 0);
-  for (const delta of deltas) {
-    for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + Number(delta[i]);
+function mean(kept: readonly Candidate[]): Float32Array {
+  const sums = new Float64Array(kept[0]?.delta.length ?? 0);
+  for (const { delta, voice } of kept) {
+    for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + voice * Number(delta[i]);
   }
-  return Float32Array.from(sums, (sum) => sum / deltas.length);
+  const heard = kept.reduce((sum, { voice }) => sum + voice, 0);
+  return Float32Array.from(sums, (sum) => sum / heard);
 }
