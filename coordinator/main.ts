@@ -16,8 +16,11 @@ import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresInvitations } from "./adapters/postgres-invitations.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresStandings } from "./adapters/postgres-standings.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
+import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { startAdmin } from "./admin/server.ts";
 import type { CoordinatorConfig } from "./config.ts";
@@ -89,23 +92,39 @@ async function serve(
     updateStored: (cohort: string) => rounds.get(cohort)?.check(),
   };
   const gateways = postgresGatewayStore(database.kysely);
-  const sessions = openSessions({ store, gateways, cohorts, problems, log, version: packageVersion });
+  const invitations = postgresInvitations(database.kysely);
+  const standings = postgresStandings(database.kysely);
+  const budgets = new SampleBudgets(Date.now);
+  const sessions = openSessions({
+    store,
+    gateways,
+    invitations,
+    cohorts,
+    budgets,
+    problems,
+    log,
+    version: packageVersion,
+  });
   const evaluators: Evaluator[] = [];
   for (const state of states) {
     const evaluator = await evaluatorOf(state, config, store, log);
     evaluators.push(evaluator);
-    rounds.set(state.cohort, new RoundLoop({ store, evaluator, fleet: sessions }, state, log));
+    rounds.set(state.cohort, new RoundLoop({ store, standings, invitations, evaluator, fleet: sessions }, state, log));
   }
   await gateways.forgetPresence();
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
   const queries = postgresQueries(database.kysely);
-  const admin = await startAdmin({ queries, address: config.FLEAD_HTTP_ADDRESS, version: packageVersion, log }).catch(
-    async (error) => {
-      await grpc.close(0);
-      throw error;
-    },
-  );
+  const admin = await startAdmin({
+    queries,
+    standings,
+    address: config.FLEAD_HTTP_ADDRESS,
+    version: packageVersion,
+    log,
+  }).catch(async (error) => {
+    await grpc.close(0);
+    throw error;
+  });
   for (const round of rounds.values()) round.check(); // what an earlier process left open
   log.info({ grpc: grpc.address, url: admin.url, cohorts: [...rounds.keys()] }, "coordinator is ready");
 

@@ -1,13 +1,17 @@
-// Runs the rounds of one cohort: closes the open one when it is due and takes the next from there.
+// Runs the rounds of one cohort: does what the round machine says, and tells it what came of that.
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { decideRound } from "./core/round-decision.ts";
+import { beginRounds, type RoundEffect, type RoundEvent, type RoundState, stepRound } from "./core/round-machine.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
+import type { Fleet } from "./ports/fleet.ts";
+import type { Invitations } from "./ports/invitations.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
 interface RoundLoopDeps extends RoundDeps {
   readonly store: FederationStore;
+  readonly invitations: Omit<Invitations, "open">;
+  readonly fleet: Fleet;
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
@@ -20,6 +24,8 @@ export class RoundLoop {
   readonly #deps: RoundLoopDeps;
   readonly #log: Logger;
   #state: CohortState;
+  /** Null: to begin from what the database says. */
+  #machine: RoundState | null = null;
   #running: Promise<void> | null = null;
   #askedAgain = false;
   #timer: NodeJS.Timeout | null = null;
@@ -43,7 +49,7 @@ export class RoundLoop {
       this.#askedAgain = true;
       return;
     }
-    this.#running = this.#closeWhatIsDue().finally(() => {
+    this.#running = this.#look().finally(() => {
       this.#running = null;
       if (!this.#askedAgain) return;
       this.#askedAgain = false;
@@ -58,36 +64,79 @@ export class RoundLoop {
     await this.#running;
   }
 
-  async #closeWhatIsDue(): Promise<void> {
+  async #look(): Promise<void> {
     try {
-      while (!this.#stop.signal.aborted) {
-        const open = await this.#deps.store.openRound(this.#state.cohort);
-        const decision = decideRound(open, this.#state.federation.round, Date.now());
-        if (decision.do === "wait") {
-          this.#failures = 0;
-          if (decision.untilMs !== null) this.#checkAfter(decision.untilMs - Date.now());
-          return;
-        }
-        const outcome = await runRound(this.#deps, this.#state, this.#stop.signal);
-        this.#state = outcome.cohort;
-        this.#logRound(outcome);
-      }
+      await this.#step();
+      this.#failures = 0;
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
       this.#log.error({ err: error, cohort: this.#state.cohort, waitMs }, "a round failed; it is tried again");
+      this.#machine = null;
       this.#checkAfter(waitMs);
       await this.#readBack().catch(() => undefined);
+    }
+  }
+
+  /** One event into the machine, and what follows from it until there is nothing to do but wait. */
+  async #step(): Promise<void> {
+    const open = await this.#deps.store.openRound(this.#state.cohort);
+    const nowMs = Date.now();
+    let [machine, effects] =
+      this.#machine === null
+        ? beginRounds({ ...roundFacts(this.#state), open }, nowMs)
+        : stepRound(this.#machine, { kind: "counted", nowMs, open });
+    this.#machine = machine;
+    for (let effect = effects[0]; effect !== undefined; effect = effects[0]) {
+      if (this.#stop.signal.aborted) return;
+      const event = await this.#carryOut(effect);
+      [machine, effects] = event === null ? [machine, effects.slice(1)] : stepRound(machine, event);
+      this.#machine = machine;
+    }
+  }
+
+  /** Null: the machine learns nothing from it. */
+  async #carryOut(effect: RoundEffect): Promise<RoundEvent | null> {
+    const { invitations, fleet, store } = this.#deps;
+    const cohort = this.#state;
+    switch (effect.do) {
+      case "wait":
+        if (effect.untilMs !== null) this.#checkAfter(effect.untilMs - Date.now());
+        return null;
+      case "look": {
+        const gateways = await invitations.ready(cohort);
+        return { kind: "ready", nowMs: Date.now(), gateways, seed: cohort.lastVersion };
+      }
+      case "invite":
+      case "giveUp": {
+        const invitation =
+          effect.do === "invite" ? await invitations.invite(cohort, effect.gateways, effect.wanted) : null;
+        if (invitation === null) await invitations.end(cohort);
+        this.#state = { ...cohort, invitation };
+        return { kind: "invited", nowMs: Date.now(), invitation };
+      }
+      case "tell":
+        fleet.invite(effect.invitation, effect.invitation.gateways);
+        return null;
+      case "close": {
+        const outcome = await runRound(this.#deps, cohort, this.#stop.signal);
+        this.#state = outcome.cohort;
+        this.#logRound(outcome);
+        const { version } = outcome.cohort.champion;
+        const open = await store.openRound(cohort.cohort);
+        return { kind: "recorded", nowMs: Date.now(), championVersion: version, open };
+      }
     }
   }
 
   /** A connection that broke at the commit leaves open whether the round counts: the database knows. */
   async #readBack(): Promise<void> {
     const stored = (await this.#deps.store.loadCohorts()).find(({ cohort }) => cohort === this.#state.cohort);
-    if (stored === undefined || stored.lastVersion === this.#state.lastVersion) return;
-    const promoted = stored.champion.version !== this.#state.champion.version;
+    if (stored === undefined) return;
+    const before = this.#state;
     this.#state = stored;
-    this.#deps.fleet.announce(stored, promoted, []);
+    if (stored.lastVersion === before.lastVersion) return;
+    this.#deps.fleet.announce(stored, stored.champion.version !== before.champion.version, []);
   }
 
   #checkAfter(ms: number): void {
@@ -108,3 +157,9 @@ export class RoundLoop {
     this.#log.info({ ...fields, learningRateFactor: rate.factor }, `candidate ${verdict}`);
   }
 }
+
+const roundFacts = ({ federation, champion, invitation }: CohortState) => ({
+  settings: federation.round,
+  championVersion: champion.version,
+  invitation,
+});

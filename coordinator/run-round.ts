@@ -8,14 +8,17 @@ import { afterRound, type CohortState, championsSince } from "./core/cohort-stat
 import { type Combined, combineUpdates } from "./core/combine-updates.ts";
 import { type Judgement, judge, quality } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
+import { FULL_STANDING, nextStanding, type Standing } from "./core/standing.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
-import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
+import type { FederationStore, GatewayFeedback, StandingChange } from "./ports/federation-store.ts";
 import type { Fleet } from "./ports/fleet.ts";
+import type { Standings } from "./ports/standings.ts";
 
 export interface RoundDeps {
   readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
+  readonly standings: Pick<Standings, "of">;
   readonly evaluator: Pick<Evaluator, "evaluate" | "baselines">;
-  readonly fleet: Fleet;
+  readonly fleet: Pick<Fleet, "announce">;
 }
 
 export interface RoundOutcome extends Judgement {
@@ -30,7 +33,12 @@ export interface RoundOutcome extends Judgement {
 export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<RoundOutcome> {
   const updates = await deps.store.roundUpdates(before);
   const { rule, optimiser, gate } = before.federation;
-  const combined = combineUpdates(rule, updates, (base) => championsSince(before, base));
+  const standings = await deps.standings.of(
+    before.cohort,
+    updates.map(({ gatewayId }) => gatewayId),
+  );
+  const staleness = (base: number) => championsSince(before, base);
+  const combined = combineUpdates(rule, updates, staleness, (gateway) => standings.get(gateway)?.value ?? 1);
   const step = serverStep(optimiser, before.server, combined.delta);
   const version = before.lastVersion + 1;
   const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
@@ -47,10 +55,9 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   const promoted = judgement.verdict === "promoted";
   const rate = nextRate(before.rate, quality(heldOut), promoted);
   const after = afterRound(before, candidate, promoted, rate, step.state);
-  const feedback = feedbackFor(after, version, judgement, combined, {
-    before: championHeldOut,
-    after: heldOut,
-  });
+  const changes = standingChanges(combined, standings, promoted);
+  const losses = { before: championHeldOut?.loss ?? null, after: heldOut?.loss ?? null };
+  const feedback = feedbackFor(after, judgement, combined, changes, losses);
 
   await deps.store.recordRound({
     before,
@@ -65,30 +72,55 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     baselines: deps.evaluator.baselines,
     evaluatedRows: evaluation?.rows ?? [],
     feedback,
+    standings: [...changes.values()],
   });
   deps.fleet.announce(after, promoted, feedback);
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
 }
 
+/** Of the gateways whose standing moved. */
+function standingChanges(
+  { gateways }: Combined,
+  standings: ReadonlyMap<string, Standing>,
+  promoted: boolean,
+): Map<string, StandingChange> {
+  const changes = [...gateways].map(([gateway, part]): [string, StandingChange] => {
+    const before = standings.get(gateway) ?? FULL_STANDING;
+    return [gateway, { gatewayId: gateway as GatewayId, before, after: nextStanding(before, part, promoted) }];
+  });
+  return new Map(
+    changes.filter(([, { before, after }]) => after.value !== before.value || after.roundsApart !== before.roundsApart),
+  );
+}
+
 function feedbackFor(
-  cohort: CohortState,
-  version: number,
-  judgement: Judgement,
-  combined: Combined,
-  scores: { before: Scores | null; after: Scores | null },
+  { cohort, lastVersion, rate }: CohortState,
+  { verdict, reason }: Judgement,
+  { gateways }: Combined,
+  changes: ReadonlyMap<string, StandingChange>,
+  losses: { readonly before: number | null; readonly after: number | null },
 ): GatewayFeedback[] {
-  const lossBefore = scores.before?.loss ?? null;
-  const lossAfter = scores.after?.loss ?? null;
-  return [...combined.gateways].map(([gatewayId, { agreement, part }]) => ({
-    cohort: cohort.cohort,
-    gatewayId: gatewayId as GatewayId,
-    version,
-    promoted: judgement.verdict === "promoted",
-    factor: cohort.rate.factor,
-    lossBefore,
-    lossAfter,
-    trend: lossTrend(lossBefore, lossAfter),
-    agreement,
-    reason: part === "counted" ? judgement.reason : `${judgement.reason}; this gateway's pull was ${part}`,
-  }));
+  return [...gateways].map(([gateway, { agreement, part }]) => {
+    const itsPart = part === "counted" ? null : `this gateway's pull was ${part}`;
+    return {
+      cohort,
+      gatewayId: gateway as GatewayId,
+      version: lastVersion,
+      promoted: verdict === "promoted",
+      factor: rate.factor,
+      lossBefore: losses.before,
+      lossAfter: losses.after,
+      trend: lossTrend(losses.before, losses.after),
+      agreement,
+      reason: [reason, itsPart, standingWord(changes.get(gateway))].filter((word) => word !== null).join("; "),
+    };
+  });
+}
+
+/** Null: nothing to say of it. */
+function standingWord(change: StandingChange | undefined): string | null {
+  if (change === undefined || change.before.value === change.after.value) return null;
+  const { before, after } = change;
+  const word = `its voice counts ${after.value.toFixed(2)} from now on, after ${before.value.toFixed(2)}`;
+  return after.value < before.value ? `${word}: ${after.reason}` : word;
 }

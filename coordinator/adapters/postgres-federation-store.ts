@@ -14,7 +14,15 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
-import type { FederationStore, NewUpdate, RoundRecord } from "../ports/federation-store.ts";
+import {
+  type FederationStore,
+  type NewUpdate,
+  RoundConflictError,
+  type RoundRecord,
+} from "../ports/federation-store.ts";
+import { postgresAudit } from "./postgres-audit.ts";
+import { endInvitation, readInvitation } from "./postgres-invitations.ts";
+import { recordStandings } from "./postgres-standings.ts";
 import type { Tables } from "./tables.ts";
 
 /** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
@@ -24,13 +32,6 @@ const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
 
-export class RoundConflictError extends Error {
-  constructor(cohort: string, detail: string) {
-    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
-    this.name = "RoundConflictError";
-  }
-}
-
 export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
   return {
     defineCohort: (cohort, plan, federation) =>
@@ -38,7 +39,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         await insertPlan(trx, plan);
         const known = await trx
           .selectFrom("cohorts")
-          .select(["plan_id", "last_version"])
+          .select(["plan_id", "last_version", "learning_rate_factor"])
           .where("cohort", "=", cohort)
           .forUpdate()
           .executeTakeFirst();
@@ -56,6 +57,10 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           await insertInitialModel(trx, cohort, plan, 1, null);
         } else if (known.plan_id !== plan.planId) {
           await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
+          if (known.learning_rate_factor !== 1) {
+            const before = { cohort, lastVersion: known.last_version, rate: { factor: known.learning_rate_factor } };
+            await auditFactor(trx, before, 1, "the cohort begins anew by another plan");
+          }
         }
         await trx
           .updateTable("cohorts")
@@ -86,6 +91,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
             .as("champions"),
         )
         .execute();
+      const invitations = await db.selectFrom("invitations").selectAll().execute();
       return rows.flatMap((row): CohortState[] => {
         const { federation } = row;
         const [cohort, planId] = [row.cohort as CohortId, row.plan_id as PlanId];
@@ -112,6 +118,7 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           championVersions: row.champions ?? [],
           rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
           server: serverState(federation.optimiser, weightCount(manifest.weights), row),
+          invitation: invitations.map(readInvitation).find((invitation) => invitation.cohort === cohort) ?? null,
         };
         return [state];
       });
@@ -304,6 +311,7 @@ async function changePlan(
   parent: number,
 ): Promise<void> {
   await insertInitialModel(trx, cohort, plan, version, parent);
+  await trx.deleteFrom("invitations").where("cohort", "=", cohort).execute();
   await trx
     .updateTable("cohorts")
     .set({
@@ -327,7 +335,7 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, updates } = record;
+  const { before, after, updates, candidate } = record;
   const moved = await trx
     .updateTable("cohorts")
     .set({
@@ -346,13 +354,27 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   if (moved.numUpdatedRows !== 1n) {
     throw new RoundConflictError(before.cohort, `the cohort is no longer at version ${before.lastVersion}`);
   }
+  await endInvitation(trx, before);
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);
   await countUpdates(trx, record, roundId);
   await insertEvaluation(trx, record);
   if (record.feedback.length > 0) await insertFeedback(trx, record);
+  await recordStandings(trx, before.cohort, candidate.version, record.standings);
+  if (after.rate.factor !== before.rate.factor) await auditFactor(trx, before, after.rate.factor, record.reason);
   if (updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
 }
+
+async function auditFactor(trx: Transaction<Tables>, before: FactorOf, to: number, reason: string): Promise<void> {
+  await postgresAudit(trx).record({
+    actor: "coordinator",
+    action: "learning_rate_factor.change",
+    subject: `cohort ${before.cohort}`,
+    detail: { from: before.rate.factor, to, globalVersion: before.lastVersion + 1, reason },
+  });
+}
+
+type FactorOf = Pick<CohortState, "cohort" | "lastVersion"> & { readonly rate: Pick<CohortState["rate"], "factor"> };
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
 const gatewaysOf = (record: RoundRecord) => new Set(record.updates.map((update) => update.gatewayId)).size;
@@ -362,6 +384,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   const { round_id } = await trx
     .insertInto("rounds")
     .values({
+      ...(record.before.invitation && { round_id: record.before.invitation.roundId }),
       cohort: record.before.cohort,
       base_version: record.before.champion.version,
       global_version: record.candidate.version,

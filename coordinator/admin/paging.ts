@@ -34,7 +34,7 @@ function parseJson(text: string): unknown {
 
 export const timeKey = z.strictObject({ atUs: z.int().min(0), id: z.string().max(128) });
 
-const cohortName = z.string().refine((text) => {
+export const cohortName = z.string().refine((text) => {
   try {
     return cohortId(text) === text;
   } catch {

@@ -8,6 +8,7 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { Standings } from "../ports/standings.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { episodesRoute } from "./routes/episodes.ts";
@@ -15,10 +16,12 @@ import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
 import { modelsRoute } from "./routes/models.ts";
 import { roundsRoute } from "./routes/rounds.ts";
+import { standingRoute } from "./routes/standing.ts";
 import { secure } from "./security.ts";
 
 export interface AdminSettings {
   readonly queries: FleetQueries;
+  readonly standings: Pick<Standings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -45,13 +48,14 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, version }: AdminSettings, outages: Problems<"database">) {
+function api({ queries, standings, version }: AdminSettings, outages: Problems<"database">) {
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
     });
     await app.register(healthRoute(queries, version, outages));
     await app.register(gatewaysRoute(queries));
+    await app.register(standingRoute(standings));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
     await app.register(episodesRoute(queries));

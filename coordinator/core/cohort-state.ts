@@ -4,6 +4,7 @@ import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
+import type { Invitation } from "./invitation.ts";
 import type { RateState } from "./learning-rate.ts";
 
 export interface GlobalModel {
@@ -27,6 +28,8 @@ export interface CohortState {
   readonly championVersions: readonly number[];
   readonly rate: RateState;
   readonly server: ServerState;
+  /** Of the synchronous round that is open; null: none is. */
+  readonly invitation: Invitation | null;
 }
 
 export function championsSince(state: CohortState, version: number): number {
@@ -46,7 +49,10 @@ export function cohortFacts(state: CohortState): CohortFacts {
   };
 }
 
-/** A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. */
+/**
+ * A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. A round's
+ * invitation ends with it.
+ */
 export function afterRound(
   state: CohortState,
   candidate: GlobalModel,
@@ -62,5 +68,6 @@ export function afterRound(
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,
     rate,
     server: promoted ? server : state.server,
+    invitation: null,
   };
 }

@@ -9,7 +9,8 @@ import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
 import type { Trend } from "../core/learning-rate.ts";
-import type { OpenRound } from "../core/round-decision.ts";
+import type { OpenRound } from "../core/round-machine.ts";
+import type { Standing } from "../core/standing.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -45,8 +46,22 @@ export interface GatewayFeedback {
   readonly reason: string;
 }
 
+export interface StandingChange {
+  readonly gatewayId: GatewayId;
+  readonly before: Standing;
+  readonly after: Standing;
+}
+
+/** Somebody else moved the cohort meanwhile, another leader or an operator: nothing was written. */
+export class RoundConflictError extends Error {
+  constructor(cohort: string, detail: string) {
+    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
+    this.name = "RoundConflictError";
+  }
+}
+
 export interface RoundRecord {
-  /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
+  /** The cohort before and after; the round has the number of the invitation before, if there is one, and ends it. */
   readonly before: CohortState;
   readonly after: CohortState;
   readonly candidate: GlobalModel;
@@ -60,6 +75,8 @@ export interface RoundRecord {
   readonly baselines: Baselines | null;
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
+  /** One that was reset meanwhile stays as it was reset. */
+  readonly standings: readonly StandingChange[];
 }
 
 export interface FederationStore {
@@ -88,6 +105,9 @@ export interface FederationStore {
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
-  /** All of a round or nothing: its updates are counted exactly once, whenever the process dies. */
+  /**
+   * All of a round or nothing: its updates are counted exactly once, whenever the process dies, and each change of the
+   * learning-rate factor and of a standing is in the audit log. Throws RoundConflictError.
+   */
   recordRound(record: RoundRecord): Promise<void>;
 }

@@ -120,6 +120,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       baselines: null,
       evaluatedRows: [],
       feedback: [],
+      standings: [],
     });
     await reopen();
     return cohort();

@@ -6,6 +6,7 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
+import { postgresStandings } from "../../coordinator/adapters/postgres-standings.ts";
 import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
 import {
@@ -22,6 +23,11 @@ import {
 
 const log = createLogger("test", "silent");
 const address = { host: "127.0.0.1", port: 0 };
+
+const storesOf = (kysely: Database["kysely"]) => ({
+  queries: postgresQueries(kysely),
+  standings: postgresStandings(kysely),
+});
 
 let dataDir: string;
 let database: Database;
@@ -75,7 +81,7 @@ beforeAll(async () => {
   for (let n = 0; n < 7; n++)
     await addEpisode(kysely, { alertId: `A${n}`, cohort: n === 6 ? "fans" : "pumps", receivedAt: minutes(n >> 1) });
   for (let n = 0; n < 12; n++) await addOpenUpdate(kysely, "pumps", `gw-${1 + (n % 2)}`, n);
-  admin = await startAdmin({ queries: postgresQueries(kysely), address, version: "1.2.3", log });
+  admin = await startAdmin({ ...storesOf(kysely), address, version: "1.2.3", log });
 }, 60_000);
 
 afterAll(async () => {
@@ -189,7 +195,15 @@ describe("what the endpoints say", () => {
     const of = (id: string) => body.items.find((gateway: Json) => gateway.gatewayId === id);
     expect(of("gw-1").health).toMatchObject({ rows: 5000, outboxBytes: 2048, rssBytes: null });
     expect(of("gw-1").cohorts).toEqual([
-      { cohort: "pumps", planId: PLAN_ID, globalVersion: 7, devices: ["pump-1", "pump-2"] },
+      {
+        cohort: "pumps",
+        planId: PLAN_ID,
+        globalVersion: 7,
+        devices: ["pump-1", "pump-2"],
+        standing: 1,
+        standingReason: null,
+        standingChangedAt: null,
+      },
     ]);
     expect(of("gw-2").health).toBeNull();
   });
@@ -314,7 +328,7 @@ describe("problem details", () => {
   test("without its database the lists answer 503 and health says what is down", async () => {
     const folder = await mkdtemp(join(tmpdir(), "flead-admin-"));
     const other = await openDatabase({ dataDir: folder, log });
-    const lonely = await startAdmin({ queries: postgresQueries(other.kysely), address, version: "1.2.3", log });
+    const lonely = await startAdmin({ ...storesOf(other.kysely), address, version: "1.2.3", log });
     try {
       await other.close();
       const health = await fetch(`${lonely.url}/api/v1/health`);
@@ -334,11 +348,63 @@ describe("problem details", () => {
 
   test("what goes wrong inside is a 500 that gives nothing of it away", async () => {
     const queries = { ...postgresQueries(database.kysely), rounds: () => Promise.reject(new Error("secret detail")) };
-    const faulty = await startAdmin({ queries, address, version: "1.2.3", log });
+    const faulty = await startAdmin({ ...storesOf(database.kysely), queries, address, version: "1.2.3", log });
     const response = await fetch(`${faulty.url}/api/v1/rounds`);
     await faulty.close();
     expect(response.status).toBe(500);
     expect(await response.text()).not.toContain("secret");
+  });
+});
+
+describe("a gateway's standing", () => {
+  const reset = (gateway: string, body: string, type = "application/json") =>
+    fetch(`${admin.url}/api/v1/gateways/${gateway}/standing/reset`, {
+      method: "POST",
+      headers: { "content-type": type },
+      body,
+    });
+  const audited = () =>
+    database.kysely.selectFrom("audit_log").select(["actor", "action", "subject", "detail"]).execute();
+  const pumps = JSON.stringify({ cohort: "pumps" });
+
+  test("is shown with its reason, counts whole after a reset, and that is in the audit log once", async () => {
+    await sql`INSERT INTO gateway_standings (gateway_id, cohort, standing, rounds_apart, reason, changed_at)
+      VALUES ('gw-2', 'pumps', 0.64, 2, 'it pulled against the others', ${minutes(5)})`.execute(database.kysely);
+    const shown = async () =>
+      (await get("/api/v1/gateways?cohort=pumps")).body.items.find((item: Json) => item.gatewayId === "gw-2").cohorts;
+    expect(await shown()).toMatchObject([
+      {
+        standing: 0.64,
+        standingReason: "it pulled against the others",
+        standingChangedAt: minutes(5).toISOString(),
+      },
+    ]);
+    for (let time = 0; time < 2; time++) {
+      const response = await reset("gw-2", pumps);
+      expect([response.status, await response.json()]).toEqual([200, { standing: 1 }]);
+    }
+    expect(await shown()).toMatchObject([{ standing: 1, standingReason: null }]);
+    expect(await audited()).toEqual([
+      {
+        actor: "operator",
+        action: "standing.reset",
+        subject: "gateway gw-2 in cohort pumps",
+        detail: { from: 0.64, to: 1 },
+      },
+    ]);
+  });
+
+  test.each([
+    ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
+    ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
+    ["no cohort", "gw-2", "{}", "application/json", 400],
+    ["a form of another site's page", "gw-2", pumps, "text/plain", 400],
+  ])("%s is a problem and changes nothing", async (_, gateway, body, type, status) => {
+    const before = await audited();
+    const response = await reset(gateway, body, type);
+    expect(response.status).toBe(status);
+    expect(response.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+    expect(await audited()).toEqual(before);
   });
 });
 
@@ -347,7 +413,9 @@ describe("documentation", () => {
     const { body } = await get("/docs/json");
     expect(body.openapi).toBe("3.1.0");
     expect(Object.keys(body.paths).sort()).toEqual(
-      ["episodes", "gateways", "health", "models", "rounds"].map((name) => `/api/v1/${name}`),
+      ["episodes", "gateways", "gateways/{gatewayId}/standing/reset", "health", "models", "rounds"].map(
+        (name) => `/api/v1/${name}`,
+      ),
     );
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
       const { parameters, responses } = body.paths[`/api/v1/${path}`].get;
@@ -384,7 +452,7 @@ describe("who may ask", () => {
     "listening on %s is refused: there is no log-in",
     async (host) => {
       const starting = startAdmin({
-        queries: postgresQueries(database.kysely),
+        ...storesOf(database.kysely),
         address: { host, port: 0 },
         version: "1",
         log,

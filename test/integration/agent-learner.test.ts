@@ -34,6 +34,7 @@ const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
   weights: PLAN.initialWeights,
   trained: false,
   learningRateFactor: null,
+  trainWhenInvited: false,
   fleet: noFleet,
   ...change,
 });

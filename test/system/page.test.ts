@@ -6,6 +6,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
+import { postgresStandings } from "../../coordinator/adapters/postgres-standings.ts";
 import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
@@ -51,6 +52,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
   const start = (port = 0) =>
     startAdmin({
       queries: postgresQueries(database.kysely),
+      standings: postgresStandings(database.kysely),
       address: { host: "127.0.0.1", port },
       version: "0.1.0",
       log,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { OpenRound } from "../../coordinator/core/round-decision.ts";
+import type { OpenRound } from "../../coordinator/core/round-machine.ts";
 import type { Evaluator } from "../../coordinator/ports/evaluator.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
@@ -29,7 +29,14 @@ function setUp() {
     recordRound: unasked,
   };
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
-  const deps = { store, evaluator, fleet: { announce: unasked } };
+  const invitations = { ready: unasked, invite: unasked, end: unasked };
+  const deps = {
+    store,
+    standings: { of: unasked },
+    invitations,
+    evaluator,
+    fleet: { announce: unasked, invite: unasked },
+  };
   return { loop: new RoundLoop(deps, cohortState(), createLogger("test", "silent")), asked };
 }
 

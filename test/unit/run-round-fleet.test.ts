@@ -37,6 +37,7 @@ test("the candidate is judged and kept under what the gateways told by then, the
           records.push(record);
         },
       },
+      standings: { of: async () => new Map() },
       evaluator: {
         evaluate: async (weights, fleet) => {
           evaluated.push([weights, fleet]);
@@ -63,6 +64,7 @@ test("a round without updates is no round: nothing is evaluated, recorded or ann
   const unasked = () => expect.unreachable("the round went on");
   const deps: RoundDeps = {
     store: { roundUpdates: async () => [], gatewayStatistics: async () => [], recordRound: unasked },
+    standings: { of: async () => new Map() },
     evaluator: { evaluate: unasked, baselines: null },
     fleet: { announce: unasked },
   };

@@ -5,6 +5,8 @@ import type { Problems } from "../../../runtime/problems.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
+import type { Invitations } from "../../ports/invitations.ts";
+import type { SampleBudgets } from "./sample-budgets.ts";
 
 export type ProblemKind =
   | "update_refused"
@@ -24,7 +26,9 @@ export interface Gateway {
 export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
+  readonly invitations: Pick<Invitations, "open">;
   readonly cohorts: Cohorts;
+  readonly budgets: SampleBudgets;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
   readonly version: string;

@@ -1,11 +1,11 @@
 // A gateway says hello: it gets where its cohorts stand, so that a gateway that was away and a new one go the same way.
-import { gatewayId } from "../../../learning/ids.ts";
+import { type GatewayId, gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
 import type { HeldCohort } from "../../ports/gateway-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
-import { feedbackMessage, globalModel, planChanged, respond } from "./messages.ts";
+import { feedbackMessage, globalModel, invitationMessage, planChanged, respond } from "./messages.ts";
 
 export interface Greeting {
   readonly gateway: Gateway;
@@ -38,7 +38,7 @@ export const greet =
           held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort)),
         ),
         ...feedback.filter(({ cohort }) => cohorts.has(cohort)).map(feedbackMessage),
-        ...held.flatMap((member) => standing(member, deps.cohorts.get(member.cohort))),
+        ...held.flatMap((member) => whatItLacks(id, member, deps.cohorts.get(member.cohort))),
       ],
     };
   };
@@ -50,8 +50,14 @@ function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
   });
 }
 
-/** The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. */
-function standing(member: HeldCohort, cohort: CohortState | undefined): SessionResponse[] {
+/**
+ * The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. An
+ * invitation comes again in case it was not heard.
+ */
+function whatItLacks(gateway: GatewayId, member: HeldCohort, cohort: CohortState | undefined): SessionResponse[] {
   if (cohort === undefined) return [];
-  return member.planId === cohort.planId ? [globalModel(cohort)] : [planChanged(cohort), globalModel(cohort)];
+  if (member.planId !== cohort.planId) return [planChanged(cohort), globalModel(cohort)];
+  const { invitation } = cohort;
+  const invited = invitation?.gateways.includes(gateway) ? [invitationMessage(invitation, Date.now())] : [];
+  return [globalModel(cohort), ...invited];
 }

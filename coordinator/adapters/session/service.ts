@@ -11,7 +11,7 @@ import type { Fleet } from "../../ports/fleet.ts";
 import type { Service } from "../grpc-server.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { type Greeting, greet } from "./hello.ts";
-import { feedbackMessage, globalModel, respond } from "./messages.ts";
+import { feedbackMessage, globalModel, invitationMessage, respond } from "./messages.ts";
 import { addReport } from "./report.ts";
 import { pushUpdate } from "./update.ts";
 
@@ -125,6 +125,12 @@ export function openSessions(deps: SessionDeps): Sessions {
       for (const entry of feedback) {
         const session = sessions.get(entry.gatewayId);
         if (session) send(session, feedbackMessage(entry));
+      }
+    },
+    invite: (invitation, gateways) => {
+      for (const gateway of gateways) {
+        const session = sessions.get(gateway);
+        if (session) send(session, invitationMessage(invitation, Date.now()));
       }
     },
     drain: () => {
