@@ -23,8 +23,8 @@ export interface ReadyGateway {
 }
 
 /**
- * At most `count` of `ready`, those whose last invitation is longest ago first; `seed` decides between equals. So of
- * gateways that stay ready none is invited twice before another is invited once.
+ * At most `count` of `ready`, those whose last invitation is longest ago first; `seed` decides between equals. So a
+ * gateway that stays ready is invited in at least every ⌈ready / count⌉-th round.
  */
 export function chooseInvited(ready: readonly ReadyGateway[], count: number, seed: number): GatewayId[] {
   const random = seededRandom(seed);

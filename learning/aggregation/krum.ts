@@ -1,5 +1,6 @@
 // Krum and Multi-Krum: combine only the deltas that lie closest to their neighbours.
 import { coordinateMedian, countOf } from "./coordinate-rules.ts";
+import { EmptyRoundError } from "./fedavg.ts";
 
 export interface KrumChoice {
   readonly delta: Float32Array;
@@ -8,12 +9,12 @@ export interface KrumChoice {
 }
 
 /**
- * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the unweighted mean of the n − f
- * lowest) of `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its
- * squared distances to its n − f − 2 nearest others, over its voice (`voices`: n, above 0, alike by default), and the mean
- * weighs by voices. So a delta that is taken has at most 1 / (weakest voice) times the score that the source bounds. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate
- * median is given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then
- * the first smaller coordinate, so that the order given does not matter.
+ * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the mean of the n − f lowest) of
+ * `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its squared
+ * distances to its n − f − 2 nearest others. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate median is
+ * given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then the first
+ * smaller coordinate, so that the order given does not matter. `voices` (n, above 0, alike by default) have no part in
+ * the choice, so the guarantee stands: the mean weighs by them, and the one is shortened by its voice over the strongest.
  * Throws EmptyRoundError for none, RangeError for a share outside [0, 0.5). Blanchard et al. 2017.
  */
 export function krum(
@@ -27,9 +28,9 @@ export function krum(
   }
   const faulty = countOf(faultyShare, deltas.length);
   if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas, voices), excluded: [] };
-  const best = ranked(deltas, voices, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
+  const best = ranked(deltas, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
   return {
-    delta: mean(best),
+    delta: keep === "one" ? shortened(best, voices) : mean(best, voices),
     excluded: [...deltas.keys()].filter((index) => !best.some((kept) => kept.index === index)),
   };
 }
@@ -37,20 +38,17 @@ export function krum(
 interface Candidate {
   readonly index: number;
   readonly delta: Float32Array;
-  readonly voice: number;
   readonly score: number;
   readonly squaredNorm: number;
 }
 
 /** `deltas`, the one closest to its `neighbours` nearest others first. */
-function ranked(deltas: readonly Float32Array[], voices: readonly number[], neighbours: number): Candidate[] {
+function ranked(deltas: readonly Float32Array[], neighbours: number): Candidate[] {
   const distances = deltas.map((a) => deltas.map((b) => squaredDistance(a, b)));
   const candidates = deltas.map((delta, index) => ({
     index,
     delta,
-    voice: Number(voices[index]),
-    score:
-      sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours) / Number(voices[index]),
+    score: sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours),
     squaredNorm: squaredDistance(delta, new Float32Array(delta.length)),
   }));
   return candidates.sort(
@@ -77,11 +75,19 @@ function firstDifference(a: Float32Array, b: Float32Array): number {
   return at < 0 ? 0 : Number(a[at]) - Number(b[at]);
 }
 
-function mean(kept: readonly Candidate[]): Float32Array {
+function shortened([one]: readonly Candidate[], voices: readonly number[]): Float32Array {
+  if (one === undefined) throw new EmptyRoundError();
+  const heard = Number(voices[one.index]) / Math.max(...voices);
+  return one.delta.map((value) => value * heard);
+}
+
+function mean(kept: readonly Candidate[], voices: readonly number[]): Float32Array {
   const sums = new Float64Array(kept[0]?.delta.length ?? 0);
-  for (const { delta, voice } of kept) {
+  let heard = 0;
+  for (const { delta, index } of kept) {
+    const voice = Number(voices[index]);
+    heard += voice;
     for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + voice * Number(delta[i]);
   }
-  const heard = kept.reduce((sum, { voice }) => sum + voice, 0);
   return Float32Array.from(sums, (sum) => sum / heard);
 }

@@ -15,7 +15,7 @@ CREATE TABLE gateway_standings (
   gateway_id         text NOT NULL,
   cohort             text NOT NULL REFERENCES cohorts,
   standing           double precision NOT NULL DEFAULT 1 CHECK (standing > 0 AND standing <= 1),
-  rounds_apart       integer NOT NULL DEFAULT 0,      -- in a row in which its pull was clipped or excluded
+  rounds_apart       integer NOT NULL DEFAULT 0,      -- in a row in which its pull was left out and did not go with the others
   reason             text,                            -- why it is below 1; null: nothing lowered it
   changed_at         timestamptz,                     -- null: never
   last_invited_round bigint,                          -- null: never
