@@ -335,7 +335,8 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, updates, candidate } = record;
+  const { before, after, candidate } = record;
+  if (record.updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
   const moved = await trx
     .updateTable("cohorts")
     .set({
@@ -362,7 +363,6 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   if (record.feedback.length > 0) await insertFeedback(trx, record);
   await recordStandings(trx, before.cohort, candidate.version, record.standings);
   if (after.rate.factor !== before.rate.factor) await auditFactor(trx, before, after.rate.factor, record.reason);
-  if (updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
 }
 
 async function auditFactor(trx: Transaction<Tables>, before: FactorOf, to: number, reason: string): Promise<void> {
