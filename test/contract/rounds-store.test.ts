@@ -245,6 +245,43 @@ test("a standing that an operator reset while the round ran stays reset", async 
   expect(await stores().standings.reset(cohort, gatewayId("nobody"), "operator")).toBe(false);
 });
 
+test("feedback stays open until it is acknowledged, however late, and a late word on an older one closes no newer", async () => {
+  const cohort = await newCohort("feedback");
+  const gateway = gatewayId("gw-1");
+  const tell = async (version: number) => {
+    await stores().store.addUpdate(newUpdate(cohort, gateway));
+    const feedback = {
+      cohort,
+      gatewayId: gateway,
+      version,
+      promoted: true,
+      factor: 1 + version / 10,
+      lossBefore: null,
+      lossAfter: 0.5,
+      trend: null,
+      agreement: -0.25,
+      reason: `why ${version}`,
+    };
+    await stores().store.recordRound(await recordOf(await stateOf(cohort), { feedback: [feedback] }));
+    return feedback;
+  };
+  const open = async () => (await stores().gateways.openFeedback(gateway)).filter((each) => each.cohort === cohort);
+  const acknowledge = (version: number) => stores().gateways.acknowledgeFeedback(gateway, cohort, version);
+  const [, third] = [await tell(2), await tell(3)];
+  expect(await open()).toEqual([third]);
+  await acknowledge(2);
+  expect(await open()).toEqual([third]);
+  await database.close();
+  database = await openDatabase(settings);
+  expect(await open()).toEqual([third]);
+  await acknowledge(3);
+  await acknowledge(3);
+  await acknowledge(2);
+  expect(await open()).toEqual([]);
+  const fourth = await tell(4);
+  expect(await open()).toEqual([fourth]);
+});
+
 test("another plan ends the invitation, and its factor of 1 is in the audit log", async () => {
   const cohort = cohortId("standings");
   await stores().invitations.invite(await stateOf(cohort), GATEWAYS, 2);
