@@ -11,7 +11,7 @@ import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts
 import { cohortOf } from "./core/cohorts.ts";
 import { type Reading, readTelemetry } from "./core/default-mapping.ts";
 import { hash } from "./core/hash.ts";
-import { readAlertWord, readRowLabels } from "./core/labels.ts";
+import { type AlertWord, readAlertWord, readRowLabels } from "./core/labels.ts";
 import type { SensorMessage } from "./core/message.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "./core/refusal.ts";
 import { Episodes } from "./episodes.ts";
@@ -118,6 +118,7 @@ export class Agent {
     this.#labels = new Labels({
       cohorts: [...this.#cohorts.values()],
       episodes: this.#episodes,
+      devices: store.learning,
       refuse: (where, refusal) => this.#refuseWord(where, refusal),
     });
     this.#follower = new CoordinatorFollower({
@@ -175,8 +176,7 @@ export class Agent {
   receive(message: SensorMessage): void {
     const { topic } = message;
     if (topic.endsWith("/label")) this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
-    else if (topic.endsWith("/ack"))
-      this.#hear(topic, readAlertWord(message), (said) => this.#labels.acknowledge(said));
+    else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
     else this.#read(topic, readTelemetry(message));
   }
 
@@ -210,6 +210,11 @@ export class Agent {
     }
     if (reading.labelRefusal !== undefined) this.#refuseWord(topic, reading.labelRefusal);
     this.#enqueue(reading);
+  }
+
+  #acknowledge(said: AlertWord): void {
+    this.#labels.acknowledge(said);
+    this.#tellStatus();
   }
 
   /** A word on rows is heard after the rows that came before it. */

@@ -27,7 +27,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     version,
     log,
     store,
-    link: new GrpcLink(config.FLEAD_COORDINATOR, nowMs),
+    link: new GrpcLink(config.FLEAD_COORDINATOR, nowMs, Math.random),
     openBroker: (handlers) =>
       new MqttBroker(
         {

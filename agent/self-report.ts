@@ -7,6 +7,8 @@ import type { AgentStore, UnreportedEpisode } from "./ports/agent-store.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
+/** Of the devices whose thresholds operators moved, the status names as many, the largest factors first. */
+const SHOWN_FACTORS = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
 
@@ -48,6 +50,7 @@ export class SelfReport {
           const { planId, globalVersion, devices } = cohort.held();
           return { cohort: cohort.cohort, plan_id: planId, global_version: globalVersion, devices: devices.length };
         }),
+        moved_thresholds: this.#movedThresholds(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts },
         clock: "unknown",
       },
@@ -73,6 +76,16 @@ export class SelfReport {
   /** A round that closes soon should know of another champion's statistics, or of more devices'. */
   statisticsDue(): boolean {
     return this.#statistics(false).length > 0;
+  }
+
+  /** What operators made of devices' thresholds, where it is not 1. */
+  #movedThresholds(): { readonly devices: number; readonly factors: Readonly<Record<string, number>> } {
+    const moved = Array.from(this.#deps.cohorts, ({ devices }) => [...devices.values()])
+      .flat()
+      .filter(({ operatorFactor }) => operatorFactor !== 1)
+      .sort((a, b) => b.operatorFactor - a.operatorFactor);
+    const shown = moved.slice(0, SHOWN_FACTORS).map(({ deviceId, operatorFactor }) => [deviceId, operatorFactor]);
+    return { devices: moved.length, factors: Object.fromEntries(shown) };
   }
 
   #statistics(asked: boolean): CohortStatistics[] {

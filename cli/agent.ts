@@ -12,7 +12,7 @@ const OPTIONS: readonly VariableOption[] = [
   {
     flags: "--coordinator <host:port>",
     variable: "FLEAD_COORDINATOR",
-    description: "where the coordinator takes sessions",
+    description: "where the coordinator takes sessions; several addresses with commas",
   },
   {
     flags: "--data-dir <folder>",

@@ -1,4 +1,4 @@
-// `flead replay`: publishes labelled recordings as devices' rows over MQTT; a label never leaves the file.
+// `flead replay`: publishes labelled recordings as devices' rows over MQTT; labels stay in the file unless asked for.
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
@@ -15,6 +15,7 @@ interface ReplayOptions {
   readonly device?: string;
   readonly speed: number;
   readonly rows?: number;
+  readonly labels?: boolean;
 }
 
 interface Recording {
@@ -30,8 +31,8 @@ export function replayCommand(): Command {
   return new Command("replay")
     .description(
       "Publish labelled CSV recordings over MQTT, each as one device's rows (device name = file name).\n" +
-        "Columns: a time (datetime, timestamp or time, optional), channels, and what is never published: a label\n" +
-        "(anomaly, label or is_anomaly), changepoint, fault.",
+        "Columns: a time (datetime, timestamp or time, optional), channels, a label (anomaly, label or is_anomaly;\n" +
+        "published with --labels only), and what never is: changepoint, fault.",
     )
     .argument("<csv...>", "recordings; with several, all are played at once, each as its own device")
     .option("--mqtt <url>", "the broker", process.env.FLEAD_MQTT_URL ?? "mqtt://127.0.0.1:1883")
@@ -39,6 +40,11 @@ export function replayCommand(): Command {
     .option("--device <id>", "device name, for a single recording")
     .option("--speed <factor>", "times the recorded speed, or max", speed, 1)
     .option("--rows <n>", "only the first n rows", wholeNumber(1, 1e9))
+    .option(
+      "--labels",
+      "publish each row's label with it. Warning: agents see it then, and a plan that learns from labels trains on it;\n" +
+        "not for recordings that are to judge a model",
+    )
     .action(replay);
 }
 
@@ -90,13 +96,18 @@ async function readRecording(file: string, options: ReplayOptions): Promise<Reco
     const csv = parseLabelledCsv(await readFile(file, "utf8"));
     const rows = csv.rows.slice(0, options.rows);
     if (rows.length === 0) throw new Error("it holds no row");
-    return { device: deviceId(options.device ?? basename(file).replace(/\.csv$/i, "")), csv: { ...csv, rows } };
+    if (options.labels && csv.labels === null) throw new Error("it has no column anomaly, label or is_anomaly");
+    const labels = options.labels ? csv.labels : null;
+    return { device: deviceId(options.device ?? basename(file).replace(/\.csv$/i, "")), csv: { ...csv, rows, labels } };
   } catch (cause) {
     throw new Error(`recording ${file}`, { cause });
   }
 }
 
-/** Publishes with QoS 1, one row after the other, so that the broker's pace is the limit; resolves to the rows published. */
+/**
+ * Publishes with QoS 1, one row after the other, so that the broker's pace is the limit; with each row its label, unless
+ * there are none. Resolves to the rows published.
+ */
 async function play(
   client: MqttClient,
   topic: string,
@@ -114,7 +125,9 @@ async function play(
     if (stop.aborted) break;
     const telemetry = Object.fromEntries(csv.channels.map((channel, column) => [channel, { value: row[column] }]));
     const timestamp = new Date(baseMs + at(published)).toISOString();
-    await client.publishAsync(topic, JSON.stringify({ timestamp, telemetry }), { qos: 1 });
+    const said =
+      csv.labels === null ? { timestamp, telemetry } : { timestamp, telemetry, label: csv.labels[published] };
+    await client.publishAsync(topic, JSON.stringify(said), { qos: 1 });
     published++;
   }
   return published;

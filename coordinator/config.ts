@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type HostAndPort, hostAndPort, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import { isLoopback } from "./core/loopback.ts";
+import { type LimitedTable, type Limits, TABLE_LIMITS } from "./core/maintenance.ts";
 
 const fileList = z.string().transform((text) =>
   text
@@ -15,6 +16,28 @@ const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => isLoopback
   message:
     "must be on loopback (127.0.0.1, ::1, localhost): there is no transport security and no log-in to serve others",
 });
+
+/** `table=value,table=value`: of tables that TABLE_LIMITS names, in place of their defaults; a value of 0 is no limit. */
+const perTable = (value: RegExp, allowed: string, parse: (text: string) => number) =>
+  z
+    .string()
+    .default("")
+    .transform((text, context) => {
+      const given: [string, number | null][] = [];
+      for (const part of text.split(",").filter((each) => each.trim() !== "")) {
+        const [table = "", limit = ""] = part.split("=").map((word) => word.trim());
+        if (!Object.hasOwn(TABLE_LIMITS, table) || !value.test(limit)) {
+          const tables = Object.keys(TABLE_LIMITS).join(", ");
+          context.addIssue({ code: "custom", message: `must be <table>=<${allowed}>,…; tables: ${tables}` });
+          return z.NEVER;
+        }
+        given.push([table, parse(limit) || null]);
+      }
+      return Object.fromEntries(given) as Partial<Record<LimitedTable, number | null>>;
+    });
+
+const BYTE_UNITS: Readonly<Record<string, number>> = { MB: 2 ** 20, GB: 2 ** 30, TB: 2 ** 40 };
+const bytes = (text: string) => Number(text.replace(/[MGT]B$/, "")) * (BYTE_UNITS[text.slice(-2)] ?? 1);
 
 export const coordinatorConfigSchema = z.object({
   /** Plan files (YAML), one a cohort, comma-separated; none: the cohorts the database already has. */
@@ -29,6 +52,16 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  /** So many of a cohort's newest versions keep their weights in the table of models; those of older ones are archived. */
+  FLEAD_MODELS_AT_HAND: z
+    .string()
+    .regex(/^[1-9]\d{0,3}$/, "must be a whole number from 1 to 9999")
+    .transform(Number)
+    .prefault("10"),
+  /** Days that a table's rows are kept. */
+  FLEAD_RETENTION_DAYS: perTable(/^\d{1,5}$/, "days, 0 for ever", Number),
+  /** What a table may take of the disk. */
+  FLEAD_TABLE_BYTES: perTable(/^\d{1,7}([MGT]B)?$/, "bytes, MB, GB or TB, 0 without limit", bytes),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
 });
 
@@ -36,4 +69,17 @@ export type CoordinatorConfig = Readonly<z.output<typeof coordinatorConfigSchema
 
 export function readCoordinatorConfig(env: Readonly<Record<string, string | undefined>>): CoordinatorConfig {
   return readConfig(coordinatorConfigSchema, env);
+}
+
+export function tableLimits(config: CoordinatorConfig): Limits {
+  const { FLEAD_RETENTION_DAYS: days, FLEAD_TABLE_BYTES: sizes } = config;
+  const limitsOf = (table: LimitedTable) => {
+    const { retentionDays, maxBytes } = { ...TABLE_LIMITS[table] };
+    return {
+      retentionDays: days[table] === undefined ? retentionDays : days[table],
+      maxBytes: sizes[table] === undefined ? maxBytes : sizes[table],
+    };
+  };
+  const tables = Object.keys(TABLE_LIMITS) as LimitedTable[];
+  return Object.fromEntries(tables.map((table) => [table, limitsOf(table)])) as Limits;
 }

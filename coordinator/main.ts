@@ -1,6 +1,7 @@
 // Wires the coordinator: database, cohorts with their rounds, sessions for gateways, the admin endpoint for people.
 
 import { stat } from "node:fs/promises";
+import { ulid } from "ulid";
 import { compilePlan } from "../learning/compile-plan.ts";
 import { cohortId } from "../learning/ids.ts";
 import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
@@ -13,23 +14,36 @@ import { type Database, openDatabase } from "./adapters/database.ts";
 import { startGrpcServer } from "./adapters/grpc-server.ts";
 import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
+import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
+import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresInvitations } from "./adapters/postgres-invitations.ts";
+import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
+import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
+import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
+import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
-import { postgresStandings } from "./adapters/postgres-standings.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { startAdmin } from "./admin/server.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { CohortDirectory } from "./cohort-directory.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
+import { type Duty, Leader } from "./leader.ts";
+import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
-import { RoundLoop } from "./round-loop.ts";
+import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+const ARCHIVE_EVERY_MS = 60_000;
+/** Updates come by the thousand a second; the leader needs to hear of them now and then. */
+const UPDATES_NOTICE_MS = 100;
 
 export interface Coordinator {
   readonly grpcAddress: HostAndPort;
@@ -77,47 +91,51 @@ async function serve(
   store: FederationStore,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
-  let leftOut = 0;
-  const states = await store.loadCohorts((cohort, planId, why) => {
-    leftOut++;
-    const advice = "start with --plan and its file again";
-    log.error({ cohort, why }, `cohort ${cohort}: its plan ${planId} is of another version of FLEAD: ${advice}`);
+  const directory = await openDirectory(store, log);
+  const replicaId = ulid();
+  const gateways = postgresGatewayStore(database.kysely, {
+    replicaId,
+    version: packageVersion,
+    alone: database.exclusive,
   });
-  if (states.length + leftOut === 0)
-    throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
+  await gateways.showReplica();
+  await gateways.forgetGoneReplicas();
 
-  const rounds = new Map<string, RoundLoop>();
-  const cohorts = {
-    get: (cohort: string) => rounds.get(cohort)?.state,
-    updateStored: (cohort: string) => rounds.get(cohort)?.check(),
-  };
-  const gateways = postgresGatewayStore(database.kysely);
+  const notices = postgresNotices(database, log);
+  const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
+  const keeper = postgresTableKeeper(database.kysely);
+  const duties = [archiveDuty(database, config, log), maintenanceDuty({ keeper, limits: tableLimits(config), log })];
   const invitations = postgresInvitations(database.kysely);
-  const standings = postgresStandings(database.kysely);
-  const budgets = new SampleBudgets(Date.now);
+  const standings = postgresGatewayStandings(database.kysely);
+  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
+  const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
+  const cohorts = {
+    get: (cohort: string) => directory.get(cohort),
+    updateStored: (cohort: string) => {
+      if (!leader.check(cohort)) updatesStored(cohort);
+    },
+  };
   const sessions = openSessions({
     store,
     gateways,
     invitations,
     cohorts,
-    budgets,
+    budgets: new SampleBudgets(Date.now),
+    notices,
     problems,
     log,
+    replicaId,
     version: packageVersion,
   });
-  const evaluators: Evaluator[] = [];
-  for (const state of states) {
-    const evaluator = await evaluatorOf(state, config, store, log);
-    evaluators.push(evaluator);
-    rounds.set(state.cohort, new RoundLoop({ store, standings, invitations, evaluator, fleet: sessions }, state, log));
-  }
-  await gateways.forgetPresence();
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
-  const queries = postgresQueries(database.kysely);
   const admin = await startAdmin({
-    queries,
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
     standings,
+    audit: postgresAuditLog(database.kysely),
+    notices,
     address: config.FLEAD_HTTP_ADDRESS,
     version: packageVersion,
     log,
@@ -125,19 +143,71 @@ async function serve(
     await grpc.close(0);
     throw error;
   });
-  for (const round of rounds.values()) round.check(); // what an earlier process left open
-  log.info({ grpc: grpc.address, url: admin.url, cohorts: [...rounds.keys()] }, "coordinator is ready");
+  const stop = new AbortController();
+  const checkRound = (cohort: string) => void leader.check(cohort);
+  const running = Promise.all([
+    runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
+    campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
+  ]);
+  const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
+  log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");
 
   return {
     grpcAddress: grpc.address,
     url: admin.url,
     close: async () => {
       sessions.drain();
-      await Promise.all([...rounds.values()].map((round) => round.stop()));
+      stop.abort(new Error("the coordinator is closed"));
+      await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
-      for (const evaluator of evaluators) await evaluator.close();
+      await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },
+  };
+}
+
+async function openDirectory(store: FederationStore, log: Logger): Promise<CohortDirectory> {
+  const directory = new CohortDirectory(store);
+  await directory.refreshAll();
+  let leftOut = 0;
+  await store.loadCohorts((cohort, planId, why) => {
+    leftOut++;
+    const advice = "start with --plan and its file again";
+    log.error({ cohort, why }, `cohort ${cohort}: its plan ${planId} is of another version of FLEAD: ${advice}`);
+  });
+  if ([...directory.cohorts].length + leftOut === 0)
+    throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
+  return directory;
+}
+
+function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
+  const archive = postgresModelArchive(database.kysely);
+  return {
+    name: "archive older weights",
+    everyMs: ARCHIVE_EVERY_MS,
+    run: async (signal) => {
+      const versions = await archive.archiveOlder(config.FLEAD_MODELS_AT_HAND, signal);
+      if (versions > 0) log.info({ versions }, "weights of older versions were archived");
+    },
+  };
+}
+
+/** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */
+function tellAtMostEvery(ms: number, tell: (cohort: string) => Promise<void>): (cohort: string) => void {
+  const quiet = new Map<string, { again: boolean }>();
+  const say = (cohort: string) => {
+    const waiting = { again: false };
+    quiet.set(cohort, waiting);
+    void tell(cohort).catch(() => undefined); // the leader looks by itself, too
+    setTimeout(() => {
+      quiet.delete(cohort);
+      if (waiting.again) say(cohort);
+    }, ms).unref();
+  };
+  return (cohort) => {
+    const waiting = quiet.get(cohort);
+    if (waiting === undefined) say(cohort);
+    else waiting.again = true;
   };
 }
 

@@ -1,45 +1,37 @@
 // Runs the rounds of one cohort: does what the round machine says, and tells it what came of that.
+import type { CohortId } from "../learning/ids.ts";
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { beginRounds, type RoundEffect, type RoundEvent, type RoundState, stepRound } from "./core/round-machine.ts";
+import { beginRounds, type OpenRound, type RoundEffect, type RoundEvent, stepRound } from "./core/round-machine.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
-import type { Fleet } from "./ports/fleet.ts";
 import type { Invitations } from "./ports/invitations.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
 interface RoundLoopDeps extends RoundDeps {
   readonly store: FederationStore;
   readonly invitations: Omit<Invitations, "open">;
-  readonly fleet: Fleet;
+  /** The cohort as it is known here; it may have moved since. */
+  readonly known: () => CohortState;
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
 
-/**
- * At most one round of the cohort runs at a time, and `state` moves only after a round is recorded: whoever reads it
- * sees a champion that is durable.
- */
+/** At most one round of the cohort runs at a time, each from what the database says by then. */
 export class RoundLoop {
   readonly #deps: RoundLoopDeps;
+  readonly #cohort: CohortId;
   readonly #log: Logger;
-  #state: CohortState;
-  /** Null: to begin from what the database says. */
-  #machine: RoundState | null = null;
   #running: Promise<void> | null = null;
   #askedAgain = false;
   #timer: NodeJS.Timeout | null = null;
   #failures = 0;
   readonly #stop = new AbortController();
 
-  constructor(deps: RoundLoopDeps, state: CohortState, log: Logger) {
+  constructor(deps: RoundLoopDeps, cohort: CohortId, log: Logger) {
     this.#deps = deps;
-    this.#state = state;
+    this.#cohort = cohort;
     this.#log = log;
-  }
-
-  get state(): CohortState {
-    return this.#state;
   }
 
   /** Looks whether the open round is due; cheap to call after every stored update. */
@@ -71,72 +63,55 @@ export class RoundLoop {
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
-      this.#log.error({ err: error, cohort: this.#state.cohort, waitMs }, "a round failed; it is tried again");
-      this.#machine = null;
+      this.#log.error({ err: error, cohort: this.#cohort, waitMs }, "a round failed; it is tried again");
       this.#checkAfter(waitMs);
-      await this.#readBack().catch(() => undefined);
     }
   }
 
-  /** One event into the machine, and what follows from it until there is nothing to do but wait. */
+  /** What is known here is enough to wait; for anything else the database says how the cohort is. */
   async #step(): Promise<void> {
-    const open = await this.#deps.store.openRound(this.#state.cohort);
-    const nowMs = Date.now();
-    let [machine, effects] =
-      this.#machine === null
-        ? beginRounds({ ...roundFacts(this.#state), open }, nowMs)
-        : stepRound(this.#machine, { kind: "counted", nowMs, open });
-    this.#machine = machine;
-    for (let effect = effects[0]; effect !== undefined; effect = effects[0]) {
+    const open = await this.#deps.store.openRound(this.#cohort);
+    const [, known] = begin(this.#deps.known(), open);
+    if (known.do === "wait") return this.#wait(known.untilMs);
+    let cohort = await this.#deps.store.loadCohort(this.#cohort);
+    if (cohort === null) return;
+    let [machine, effect] = begin(cohort, open);
+    while (effect.do !== "wait") {
       if (this.#stop.signal.aborted) return;
-      const event = await this.#carryOut(effect);
-      [machine, effects] = event === null ? [machine, effects.slice(1)] : stepRound(machine, event);
-      this.#machine = machine;
+      const done: Done = await this.#carryOut(effect, cohort);
+      cohort = done.cohort;
+      [machine, effect] = stepRound(machine, done.event);
     }
+    this.#wait(effect.untilMs);
   }
 
-  /** Null: the machine learns nothing from it. */
-  async #carryOut(effect: RoundEffect): Promise<RoundEvent | null> {
-    const { invitations, fleet, store } = this.#deps;
-    const cohort = this.#state;
+  async #carryOut(effect: Exclude<RoundEffect, { do: "wait" }>, cohort: CohortState): Promise<Done> {
+    const { invitations, store } = this.#deps;
     switch (effect.do) {
-      case "wait":
-        if (effect.untilMs !== null) this.#checkAfter(effect.untilMs - Date.now());
-        return null;
       case "look": {
         const gateways = await invitations.ready(cohort);
-        return { kind: "ready", nowMs: Date.now(), gateways, seed: cohort.lastVersion };
+        return { cohort, event: { kind: "ready", nowMs: Date.now(), gateways, seed: cohort.lastVersion } };
       }
-      case "invite":
+      case "invite": {
+        const after = await invitations.invite(cohort, effect.gateways, effect.wanted);
+        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: after.invitation } };
+      }
       case "giveUp": {
-        const invitation =
-          effect.do === "invite" ? await invitations.invite(cohort, effect.gateways, effect.wanted) : null;
-        if (invitation === null) await invitations.end(cohort);
-        this.#state = { ...cohort, invitation };
-        return { kind: "invited", nowMs: Date.now(), invitation };
+        const after = await invitations.end(cohort);
+        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: null } };
       }
-      case "tell":
-        fleet.invite(effect.invitation, effect.invitation.gateways);
-        return null;
       case "close": {
         const outcome = await runRound(this.#deps, cohort, this.#stop.signal);
-        this.#state = outcome.cohort;
         this.#logRound(outcome);
-        const { version } = outcome.cohort.champion;
-        const open = await store.openRound(cohort.cohort);
-        return { kind: "recorded", nowMs: Date.now(), championVersion: version, open };
+        const championVersion = outcome.cohort.champion.version;
+        const open = await store.openRound(this.#cohort);
+        return { cohort: outcome.cohort, event: { kind: "recorded", nowMs: Date.now(), championVersion, open } };
       }
     }
   }
 
-  /** A connection that broke at the commit leaves open whether the round counts: the database knows. */
-  async #readBack(): Promise<void> {
-    const stored = (await this.#deps.store.loadCohorts()).find(({ cohort }) => cohort === this.#state.cohort);
-    if (stored === undefined) return;
-    const before = this.#state;
-    this.#state = stored;
-    if (stored.lastVersion === before.lastVersion) return;
-    this.#deps.fleet.announce(stored, stored.champion.version !== before.champion.version, []);
+  #wait(untilMs: number | null): void {
+    if (untilMs !== null) this.#checkAfter(untilMs - Date.now());
   }
 
   #checkAfter(ms: number): void {
@@ -158,8 +133,11 @@ export class RoundLoop {
   }
 }
 
-const roundFacts = ({ federation, champion, invitation }: CohortState) => ({
-  settings: federation.round,
-  championVersion: champion.version,
-  invitation,
-});
+/** The cohort as an effect leaves it, and what the machine is to hear of it. */
+interface Done {
+  readonly cohort: CohortState;
+  readonly event: RoundEvent;
+}
+
+const begin = ({ federation, champion, invitation }: CohortState, open: OpenRound) =>
+  beginRounds({ settings: federation.round, championVersion: champion.version, invitation, open }, Date.now());

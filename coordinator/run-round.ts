@@ -1,24 +1,23 @@
-// The main path of the coordinator: a cohort's updates become a candidate, the candidate is judged, the fleet hears of it.
-import { applyDelta } from "../learning/aggregation/fedavg.ts";
-import { serverStep } from "../learning/aggregation/server-optimisers.ts";
+// The main path of the coordinator: a cohort's updates become a candidate, which is judged and recorded; the record is
+// what every coordinator hears of, and tells its gateways.
 import { poolGateways } from "../learning/fleet.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
+import { growsTrees } from "../learning/models/signature.ts";
 import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
-import { type Combined, combineUpdates } from "./core/combine-updates.ts";
-import { type Judgement, judge, quality } from "./core/gate.ts";
+import { type NextModel, nextModel } from "./core/combine-updates.ts";
+import { contributionsOf } from "./core/contributions.ts";
+import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
+import { FULL_STANDING, type GatewayStanding, nextStanding } from "./core/gateway-standing.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
-import { FULL_STANDING, nextStanding, type Standing } from "./core/standing.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore, GatewayFeedback, StandingChange } from "./ports/federation-store.ts";
-import type { Fleet } from "./ports/fleet.ts";
-import type { Standings } from "./ports/standings.ts";
+import type { GatewayStandings } from "./ports/gateway-standings.ts";
 
 export interface RoundDeps {
   readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
-  readonly standings: Pick<Standings, "of">;
+  readonly standings: Pick<GatewayStandings, "of">;
   readonly evaluator: Pick<Evaluator, "evaluate" | "baselines">;
-  readonly fleet: Pick<Fleet, "announce">;
 }
 
 export interface RoundOutcome extends Judgement {
@@ -37,12 +36,10 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     before.cohort,
     updates.map(({ gatewayId }) => gatewayId),
   );
-  const staleness = (base: number) => championsSince(before, base);
-  const combined = combineUpdates(rule, updates, staleness, (gateway) => standings.get(gateway)?.value ?? 1);
-  const step = serverStep(optimiser, before.server, combined.delta);
+  const next = nextModel(before, updates, (gateway) => standings.get(gateway)?.value ?? 1);
   const version = before.lastVersion + 1;
   const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
-  const candidate = { version, weights: applyDelta(before.champion.weights, step.delta), trained: true, fleet };
+  const candidate = { version, weights: next.weights, trained: true, fleet };
 
   const [evaluation, championEvaluation] = [
     await deps.evaluator.evaluate(candidate.weights, fleet, signal),
@@ -50,14 +47,16 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judged = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judgement = underPin(judged, before.pin);
 
   const promoted = judgement.verdict === "promoted";
-  const rate = nextRate(before.rate, quality(heldOut), promoted);
-  const after = afterRound(before, candidate, promoted, rate, step.state);
-  const changes = standingChanges(combined, standings, promoted);
+  // What is grown has no learning rate.
+  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
+  const after = afterRound(before, candidate, promoted, rate, next.server);
+  const changes = standingChanges(next, standings, promoted);
   const losses = { before: championHeldOut?.loss ?? null, after: heldOut?.loss ?? null };
-  const feedback = feedbackFor(after, judgement, combined, changes, losses);
+  const feedback = feedbackFor(after, judgement, next, changes, losses);
 
   await deps.store.recordRound({
     before,
@@ -66,7 +65,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,
-    shares: combined.shares,
+    contributions: contributionsOf(updates, next, (base) => championsSince(before, base)),
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,
@@ -74,14 +73,15 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     feedback,
     standings: [...changes.values()],
   });
-  deps.fleet.announce(after, promoted, feedback);
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
 }
 
+type Parts = Pick<NextModel, "gateways">;
+
 /** Of the gateways whose standing moved. */
 function standingChanges(
-  { gateways }: Combined,
-  standings: ReadonlyMap<string, Standing>,
+  { gateways }: Parts,
+  standings: ReadonlyMap<string, GatewayStanding>,
   promoted: boolean,
 ): Map<string, StandingChange> {
   const changes = [...gateways].map(([gateway, part]): [string, StandingChange] => {
@@ -96,7 +96,7 @@ function standingChanges(
 function feedbackFor(
   { cohort, lastVersion, rate }: CohortState,
   { verdict, reason }: Judgement,
-  { gateways }: Combined,
+  { gateways }: Parts,
   changes: ReadonlyMap<string, StandingChange>,
   losses: { readonly before: number | null; readonly after: number | null },
 ): GatewayFeedback[] {

@@ -1,4 +1,4 @@
-// The coordinator over gRPC: one channel, one bidirectional stream a session, plans in checked chunks.
+// The coordinator over gRPC: a channel an address, one bidirectional stream a session, plans in checked chunks.
 import { once } from "node:events";
 import { type ChannelOptions, type ClientDuplexStream, credentials } from "@grpc/grpc-js";
 import type { PlanId } from "../../learning/ids.ts";
@@ -35,22 +35,38 @@ const CHANNEL: ChannelOptions = {
   "grpc.max_reconnect_backoff_ms": 30_000,
 };
 
-export class GrpcLink implements CoordinatorLink {
-  readonly #federation: FederationServiceClient;
-  readonly #plans: PlanServiceClient;
-  readonly #nowMs: () => number;
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
 
-  constructor({ host, port }: { readonly host: string; readonly port: number }, nowMs: () => number) {
-    const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-    this.#federation = new FederationServiceClient(address, credentials.createInsecure(), CHANNEL);
-    this.#plans = new PlanServiceClient(address, credentials.createInsecure(), {
-      channelOverride: this.#federation.getChannel(),
-    });
+interface Clients {
+  readonly federation: FederationServiceClient;
+  readonly plans: PlanServiceClient;
+}
+
+/**
+ * Of several addresses one is used at a time, and the next one after each session, be it that it ended or that it never
+ * began: any coordinator of the fleet's serves as well as another.
+ */
+export class GrpcLink implements CoordinatorLink {
+  readonly #coordinators: readonly Clients[];
+  readonly #nowMs: () => number;
+  #current: number;
+
+  /**
+   * At least one address; `random` chooses which comes first, so that a fleet spreads over them. `channel` adds to the
+   * agent's own options: a process that stands for many gateways needs a connection for each.
+   */
+  constructor(addresses: readonly Address[], nowMs: () => number, random: () => number, channel: ChannelOptions = {}) {
+    this.#coordinators = addresses.map((address) => clientsOf(address, { ...CHANNEL, ...channel }));
     this.#nowMs = nowMs;
+    this.#current = Math.floor(random() * addresses.length);
   }
 
   async connect(hello: Hello, signal: AbortSignal): Promise<Session> {
-    const stream = this.#federation.session();
+    this.#current = (this.#current + 1) % this.#coordinators.length;
+    const stream = this.#clients.federation.session();
     stream.on("error", () => undefined); // the iterator throws it; a stream that nobody reads any more must not
     const cancel = () => stream.cancel();
     signal.addEventListener("abort", cancel, { once: true });
@@ -72,7 +88,7 @@ export class GrpcLink implements CoordinatorLink {
   }
 
   async fetchPlan(planId: PlanId, signal: AbortSignal): Promise<Plan> {
-    const chunks = this.#plans.getPlan({ planId }, { deadline: this.#nowMs() + FETCH_MS });
+    const chunks = this.#clients.plans.getPlan({ planId }, { deadline: this.#nowMs() + FETCH_MS });
     chunks.on("error", () => undefined);
     const cancel = () => chunks.cancel();
     signal.addEventListener("abort", cancel, { once: true });
@@ -87,8 +103,20 @@ export class GrpcLink implements CoordinatorLink {
   }
 
   close(): void {
-    this.#federation.close();
+    for (const { federation } of this.#coordinators) federation.close();
   }
+
+  get #clients(): Clients {
+    return this.#coordinators[this.#current] as Clients;
+  }
+}
+
+/** The channel connects when it is first used. */
+function clientsOf({ host, port }: Address, channel: ChannelOptions): Clients {
+  const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  const federation = new FederationServiceClient(address, credentials.createInsecure(), channel);
+  const channelOverride = federation.getChannel();
+  return { federation, plans: new PlanServiceClient(address, credentials.createInsecure(), { channelOverride }) };
 }
 
 class GrpcSession implements Session {

@@ -3,7 +3,7 @@ import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "../../le
 import { contributors } from "../../learning/contributors.ts";
 import { mayLackChannels } from "../../learning/front-end.ts";
 import type { DeviceId } from "../../learning/ids.ts";
-import { takesLabels } from "../../learning/models/signature.ts";
+import { growsTrees, takesLabels } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type DeviceSnapshot, type Observed } from "../../learning/monitor.ts";
 import type { Channel, Manifest } from "../../learning/plan.ts";
 import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
@@ -17,8 +17,10 @@ import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts"
 import { SeenRows } from "./seen-rows.ts";
 
 const SHOWN_CONTRIBUTORS = 5;
-/** A probability above it is over whatever operators said: no word of theirs silences a device. */
+/** What is above it is over whatever operators said: no word of theirs silences a device. */
 const HIGHEST_PROBABILITY = 0.99;
+/** Of a forest: rows that are in every feature beyond all that its trees saw score 0.67 to 0.8. */
+const HIGHEST_ISOLATION = 0.65;
 
 /** Structured-clonable. */
 export interface DeviceRecord {
@@ -161,6 +163,13 @@ export class Device {
     this.#operatorFactor = bounded(factor);
   }
 
+  /** What the champion's threshold is with such an operator factor; null: there is none yet. */
+  thresholdWith(operatorFactor: number): number | null {
+    const ruleThreshold = this.#monitor?.threshold ?? null;
+    if (ruleThreshold === null || this.#manifest === null) return null;
+    return afterOperators(ruleThreshold, bounded(operatorFactor), this.#manifest);
+  }
+
   /** From here on the device's good rows are kept for a forest. */
   growForest(): void {
     this.#growsForest = true;
@@ -229,7 +238,7 @@ export class Device {
     if (monitor === null || observed === null || ruleThreshold === null || this.#manifest === null) {
       throw new Error(`${this.deviceId} is judged by a model that does not serve it`);
     }
-    const threshold = this.#afterOperators(ruleThreshold, this.#manifest);
+    const threshold = afterOperators(ruleThreshold, this.#operatorFactor, this.#manifest);
     const score = monitor.smooth(modelScore);
     const { over, active, learnable } = monitor.judge({ row, observed, score, threshold, atMs });
     const shown = over || active;
@@ -304,11 +313,6 @@ export class Device {
     };
   }
 
-  #afterOperators(ruleThreshold: number, manifest: Manifest): number {
-    const moved = ruleThreshold * this.#operatorFactor;
-    return takesLabels(manifest) ? Math.min(moved, Math.max(ruleThreshold, HIGHEST_PROBABILITY)) : moved;
-  }
-
   get #calibrated(): boolean {
     return (this.#monitor?.threshold ?? null) !== null;
   }
@@ -363,6 +367,12 @@ export class Device {
     this.#forest?.resetAlarm();
     this.#coldAlarm = initialAlarm;
   }
+}
+
+function afterOperators(ruleThreshold: number, factor: number, manifest: Manifest): number {
+  const moved = ruleThreshold * factor;
+  const highest = takesLabels(manifest) ? HIGHEST_PROBABILITY : growsTrees(manifest) ? HIGHEST_ISOLATION : null;
+  return highest === null ? moved : Math.min(moved, Math.max(ruleThreshold, highest));
 }
 
 function bounded(factor: number): number {

@@ -5,13 +5,14 @@ import { isRecent } from "./recent.ts";
 export type ModelKind = "federated" | "isolation_forest" | "z_score";
 export type Severity = "minor" | "major" | "critical";
 export type EpisodeEvent = "raised" | "updated" | "cleared" | "acked";
-export type AckAction = "confirm" | "false_alarm";
+export const ACK_ACTIONS = ["confirm", "false_alarm", "reset_threshold"] as const;
+export type AckAction = (typeof ACK_ACTIONS)[number];
 
 /** What an operator said of an episode, last. */
 export interface Ack {
   readonly action: AckAction;
   readonly atMs: number;
-  /** The episode has moved its device's threshold, which it does once. */
+  /** The episode has moved its device's threshold, which it does once, unless the threshold was put back since. */
   readonly movedThreshold: boolean;
 }
 
@@ -35,8 +36,9 @@ export interface Episode {
   readonly localSteps: number;
   readonly state: "active" | "cleared";
   readonly severity: Severity;
-  /** The highest score so far, with its threshold, confidence and contributors. */
+  /** The highest score so far, with its confidence and contributors. */
   readonly score: number;
+  /** Of that score, or what an operator's word made of it since. */
   readonly threshold: number;
   /** The threshold without what operators made of it; null: they can't move it. */
   readonly ruleThreshold: number | null;

@@ -1,7 +1,7 @@
 // What people and other systems say of rows that were judged already: labels by time, and acknowledged alerts.
 import type { DeviceId } from "../../learning/ids.ts";
 import type { Origin } from "./alert.ts";
-import { type AckAction, isModelKind, type ModelKind } from "./episode.ts";
+import { ACK_ACTIONS, type AckAction, isModelKind, type ModelKind } from "./episode.ts";
 import { deviceOf, labelOf, readBody, type SensorMessage, show, timeOf } from "./message.ts";
 import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 
@@ -47,6 +47,8 @@ export function readRowLabels(message: SensorMessage): RowLabels | Refusal {
   return { deviceId: id, label, fromMs, toMs };
 }
 
+const isAckAction = (given: unknown): given is AckAction => ACK_ACTIONS.some((action) => action === given);
+
 /** Never throws, whatever the bytes are. */
 export function readAlertWord(message: SensorMessage): AlertWord | Refusal {
   const id = deviceOf(message.topic, 3);
@@ -56,8 +58,12 @@ export function readAlertWord(message: SensorMessage): AlertWord | Refusal {
   const body = readBody(message);
   if (isRefusal(body)) return body;
   const { action, alert_id: alertId = null } = body.json;
-  if (action !== "confirm" && action !== "false_alarm") {
-    return refusal("unknown_action", `action ${show(action)}; allowed are "confirm" and "false_alarm"`);
+  if (!isAckAction(action)) {
+    const allowed = ACK_ACTIONS.map((name) => JSON.stringify(name)).join(", ");
+    return refusal("unknown_action", `action ${show(action)}; allowed are ${allowed}`);
+  }
+  if (action === "reset_threshold" && kind !== "federated") {
+    return refusal("unknown_action", `the threshold of ${kind} is never moved, so it can't be reset; federated's can`);
   }
   const isId = typeof alertId === "string" && alertId.length > 0 && alertId.length <= MAX_ALERT_ID_CHARACTERS;
   if (alertId !== null && !isId) {

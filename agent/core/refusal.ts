@@ -19,6 +19,7 @@ export type RefusalKind =
   | "unlabelled_plan"
   | "future_label"
   | "late_label"
+  | "trained_label"
   | "unknown_action"
   | "unknown_alert";
 

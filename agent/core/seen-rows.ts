@@ -6,9 +6,19 @@ import type { PendingRow } from "./pending-rows.ts";
 const MAX_ROWS = 600;
 /** With the times and the marks about 10 KiB more: at 8 channels and the built-in plan's 32 features 86 KB a device. */
 const MAX_BYTES = 256 * 1024;
+const NEVER = Number.NEGATIVE_INFINITY;
 
 /** Makes a row wait to be learned. */
 export type LearnLabelled = (features: Float32Array, label: 0 | 1) => PendingRow;
+
+export interface Labelled {
+  /** Rows that have this label when they are learned. */
+  readonly rows: number;
+  /** Some rows were learned with the other label, or will be and can't be labelled anew. */
+  readonly trained: boolean;
+  /** Some rows are gone, and were never labelled. */
+  readonly late: boolean;
+}
 
 /** The last 600 rows, or as many as fit into 256 KiB. */
 export class SeenRows {
@@ -17,8 +27,10 @@ export class SeenRows {
   readonly #atMs: Float64Array;
   /** Rows that were labelled, once waiting to be learned. */
   readonly #marks: (PendingRow | null)[];
-  /** The newest time of a row that can't be labelled any more; null: there is none. */
-  #goneAtMs: number | null;
+  /** The newest time of a row that is gone without a label. */
+  #goneAtMs: number;
+  /** The same of rows that are gone with the label 0, and with 1. */
+  readonly #goneLabelledAtMs = { 0: NEVER, 1: NEVER };
   #lastAtMs: number | null;
 
   /** `lastAtMs`: of the rows before, which are gone; null: none were. */
@@ -28,7 +40,7 @@ export class SeenRows {
     this.#features = new RowRing(new Float32Array(rows * featureCount), featureCount);
     this.#atMs = new Float64Array(rows);
     this.#marks = new Array<PendingRow | null>(rows).fill(null);
-    this.#goneAtMs = lastAtMs;
+    this.#goneAtMs = lastAtMs ?? NEVER;
     this.#lastAtMs = lastAtMs;
   }
 
@@ -46,31 +58,39 @@ export class SeenRows {
       return;
     }
     const place = ring.nextOffset / ring.columns;
-    if (ring.count === ring.capacity) this.#goneAtMs = Math.max(this.#goneAtMs ?? 0, this.#atMs[place] ?? 0);
+    if (ring.count === ring.capacity) this.#forget(place);
     this.#atMs[place] = atMs;
     this.#marks[place] = null;
     ring.enter(features);
   }
 
-  /**
-   * Labels the rows held in the time given: each is learned once, with the label it had last when it was. `late`: the time
-   * reaches back to rows that are not held any more.
-   */
-  label(said: Omit<RowLabels, "deviceId">, learn: LearnLabelled): { readonly rows: number; readonly late: boolean } {
+  /** Labels the rows held in the time given: each is learned once, with the label it had last when it was. */
+  label(said: Omit<RowLabels, "deviceId">, learn: LearnLabelled): Labelled {
     const { fromMs, toMs, label } = said;
     const ring = this.#features;
     let rows = 0;
+    let trained = fromMs <= this.#goneLabelledAtMs[label === 0 ? 1 : 0];
     for (let age = ring.count - 1; age >= 0; age--) {
       const at = ring.offset(age);
       const place = at / ring.columns;
       const atMs = Number(this.#atMs[place]);
       if (atMs < fromMs || atMs > toMs) continue;
       const mark = this.#marks[place] ?? null;
-      if (mark?.left) continue;
+      if (mark?.left) {
+        trained ||= mark.label !== label;
+        continue;
+      }
       if (mark === null) this.#marks[place] = learn(ring.values.slice(at, at + ring.columns), label);
       else mark.label = label;
       rows++;
     }
-    return { rows, late: this.#goneAtMs !== null && fromMs <= this.#goneAtMs };
+    return { rows, trained, late: fromMs <= this.#goneAtMs };
+  }
+
+  #forget(place: number): void {
+    const atMs = Number(this.#atMs[place]);
+    const label = this.#marks[place]?.label ?? null;
+    if (label === null) this.#goneAtMs = Math.max(this.#goneAtMs, atMs);
+    else this.#goneLabelledAtMs[label] = atMs;
   }
 }

@@ -80,11 +80,12 @@ class Gateway {
       {
         learningRate: training.learningRate,
         trainingNumber: champion.version,
+        gatewaySeed: this.#seed,
         signal,
       },
     );
     if (trained === null) throw new Error("a training ended early");
-    const delta = trained.weights.map((weight, i) => (weight - Number(champion.weights[i])) * (lie ? LIE : 1));
+    const delta = lie ? trained.delta.map((value) => LIE * value) : trained.delta;
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, this.#residual);
     this.#residual = residual;
     const update: RoundUpdate = {
@@ -163,6 +164,7 @@ function drawn(count: number, of: number, seed: number): ReadonlySet<number> {
 function newCohort({ bundle, rule }: FleetSettings): CohortState {
   return {
     cohort: cohortId("bench"),
+    revision: 1,
     planId: bundle.planId,
     manifest: bundle.manifest,
     federation: {
@@ -173,8 +175,10 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
       gate: { margin: 1 },
     },
     champion: { version: 1, weights: bundle.initialWeights, trained: false, fleet: noFleet },
+    pin: null,
     lastVersion: 1,
     championVersions: [1],
+    rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
     invitation: null,
@@ -193,10 +197,7 @@ async function closeRound(
     recordRound: async () => {},
   };
   const evaluator = { evaluate: async () => null, baselines: null };
-  const outcome = await runRound(
-    { store, standings: { of: async () => new Map() }, evaluator, fleet: { announce: () => {} } },
-    cohort,
-    new AbortController().signal,
-  );
+  const standings = { of: async () => new Map() };
+  const outcome = await runRound({ store, standings, evaluator }, cohort, new AbortController().signal);
   return outcome.cohort;
 }

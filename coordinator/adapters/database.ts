@@ -11,6 +11,11 @@ import type { Tables } from "./tables.ts";
 
 export interface Database {
   readonly kysely: Kysely<Tables>;
+  readonly pool: pg.Pool;
+  /** False for an operator's PostgreSQL, which any number of coordinators may share. */
+  readonly exclusive: boolean;
+  /** A connection of the caller's own, to be ended by it, for what lasts as long as the connection does. */
+  connect(name: string): Promise<pg.Client>;
   close(): Promise<void>;
 }
 
@@ -22,7 +27,7 @@ export interface DatabaseSettings {
 }
 
 const POOL_CONNECTIONS = 8;
-/** Whoever holds it runs the rounds of this database. */
+/** Whoever holds it has this embedded database, which ends with its coordinator, to itself. */
 const COORDINATOR_LOCK = 4_021_983;
 /** A coordinator that was just killed may still be letting go. */
 const LOCK_ATTEMPTS = 10;
@@ -32,12 +37,12 @@ const STATEMENT_TIMEOUT_MS = 60_000;
 /** Any constant: replicas that start together migrate one after the other. */
 const MIGRATION_LOCK = 4_021_982;
 
-/** Throws DatabaseInUseError, leaving the server to it, while another coordinator has this database. */
+/** Throws DatabaseInUseError, leaving the server to it, while another coordinator has the embedded database. */
 export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Promise<Database> {
   const embedded = url === undefined ? await startEmbeddedPostgres(dataDir) : null;
   const connection = embedded ? embedded.connection : { connectionString: url };
-  const lock = await takeLock(connection, embedded ? dataDir : "DATABASE_URL");
-  lock.on("error", (error) => log.error({ err: error }, "the connection that claims the database was lost"));
+  const claim = embedded ? await claimDatabase(embedded.connection, dataDir) : null;
+  claim?.on("error", (error) => log.error({ err: error }, "the connection that claims the database was lost"));
   const pool = new pg.Pool({
     ...connection,
     max: POOL_CONNECTIONS,
@@ -49,20 +54,31 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     },
   });
   pool.on("error", (error) => log.error({ err: error }, "an idle database connection was lost"));
+  const release = () => Promise.all([pool.end(), claim?.end()]);
   try {
     await migrate(pool);
   } catch (error) {
-    await Promise.all([pool.end(), lock.end()]);
+    await release();
     await embedded?.stop();
     throw error;
   }
   return {
     kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
+    pool,
+    exclusive: embedded !== null,
+    connect: (name) => connectOnce({ ...connection, application_name: name }),
     close: async () => {
-      await Promise.all([pool.end(), lock.end()]);
+      await release();
       await embedded?.stop();
     },
   };
+}
+
+async function connectOnce(connection: pg.ClientConfig): Promise<pg.Client> {
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true });
+  client.on("error", () => undefined); // its owner hears it too; without anybody it would end the process
+  await client.connect();
+  return client;
 }
 
 export class DatabaseInUseError extends Error {
@@ -73,9 +89,8 @@ export class DatabaseInUseError extends Error {
 }
 
 /** A connection that claims the database for this process; the claim ends with it, however the process ends. */
-async function takeLock(connection: pg.ClientConfig, where: string): Promise<pg.Client> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
-  await client.connect();
+async function claimDatabase(connection: pg.ClientConfig, where: string): Promise<pg.Client> {
+  const client = await connectOnce({ ...connection, application_name: "flead-claim" });
   for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
     const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS taken", [COORDINATOR_LOCK]);
     if (rows[0].taken) return client;

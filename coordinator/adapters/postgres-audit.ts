@@ -1,15 +1,22 @@
-// The audit log in PostgreSQL; over a transaction its entries become durable with what they speak of.
-import type { Kysely } from "kysely";
-import type { Audit } from "../ports/audit.ts";
+// The audit log in PostgreSQL.
+import { type Kysely, sql } from "kysely";
+import type { AuditLog } from "../ports/audit.ts";
 import type { Tables } from "./tables.ts";
 
-export function postgresAudit(db: Kysely<Tables>): Audit {
+const MAX_NAME_CHARACTERS = 256;
+
+/** Over a transaction, an entry is kept if and only if what it tells of is. */
+export function postgresAuditLog(db: Kysely<Tables>): AuditLog {
   return {
-    record: async ({ detail, ...entry }) => {
-      await db
-        .insertInto("audit_log")
-        .values({ ...entry, detail: JSON.stringify(detail) })
-        .execute();
+    record: async ({ detail = {}, ...names }) => {
+      const [actor, action, subject] = [names.actor, names.action, names.subject].map((name) =>
+        name.slice(0, MAX_NAME_CHARACTERS),
+      );
+      await sql`
+        INSERT INTO audit_log (actor, action, subject, detail)
+        SELECT ${actor}, ${action}, ${subject},
+               CASE WHEN bytes <= 16384 THEN said ELSE jsonb_build_object('omittedBytes', bytes) END
+        FROM CAST(${JSON.stringify(detail)} AS jsonb) AS said, octet_length(said::text) AS bytes`.execute(db);
     },
   };
 }

@@ -14,15 +14,16 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { ModelStatus } from "../core/model-actions.ts";
 import {
   type FederationStore,
   type NewUpdate,
   RoundConflictError,
   type RoundRecord,
 } from "../ports/federation-store.ts";
-import { postgresAudit } from "./postgres-audit.ts";
-import { endInvitation, readInvitation } from "./postgres-invitations.ts";
-import { recordStandings } from "./postgres-standings.ts";
+import { postgresAuditLog } from "./postgres-audit.ts";
+import { recordStandings } from "./postgres-gateway-standings.ts";
+import { endInvitation, type InvitationRow, readInvitation } from "./postgres-invitations.ts";
 import type { Tables } from "./tables.ts";
 
 /** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
@@ -31,6 +32,8 @@ const MAX_UPDATES_A_GATEWAY = 50;
 const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
+
+const UNPINNED = { pinned_by: null, pin_reason: null, pinned_at: null };
 
 export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
   return {
@@ -57,10 +60,8 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           await insertInitialModel(trx, cohort, plan, 1, null);
         } else if (known.plan_id !== plan.planId) {
           await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
-          if (known.learning_rate_factor !== 1) {
-            const before = { cohort, lastVersion: known.last_version, rate: { factor: known.learning_rate_factor } };
-            await auditFactor(trx, before, 1, "the cohort begins anew by another plan");
-          }
+          const change = { from: known.learning_rate_factor, to: 1, globalVersion: known.last_version + 1 };
+          await auditFactor(trx, cohort, { ...change, reason: "another plan begins anew" });
         }
         await trx
           .updateTable("cohorts")
@@ -70,58 +71,24 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       }),
 
     loadCohorts: async (leftOut) => {
-      const rows = await db
-        .selectFrom("cohorts as c")
-        .innerJoin("plans as p", "p.plan_id", "c.plan_id")
-        .innerJoin("federated_models as m", (join) =>
-          join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
-        )
-        .select(["c.cohort", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-        .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
-        .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-        .select((eb) =>
-          eb
-            .selectFrom("federated_models as f")
-            .whereRef("f.cohort", "=", "c.cohort")
-            .whereRef("f.plan_id", "=", "c.plan_id")
-            .where("f.status", "in", ["champion", "pinned", "rolled_back"])
-            .select(
-              sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"),
-            )
-            .as("champions"),
-        )
-        .execute();
-      const invitations = await db.selectFrom("invitations").selectAll().execute();
-      return rows.flatMap((row): CohortState[] => {
-        const { federation } = row;
-        const [cohort, planId] = [row.cohort as CohortId, row.plan_id as PlanId];
-        const manifest = manifestOf(row.bundle, planId);
-        if (manifest instanceof PlanBundleError) {
-          leftOut?.(cohort, planId, manifest.message);
-          return [];
-        }
-        const state: CohortState = {
-          cohort,
-          planId,
-          manifest,
-          federation,
-          champion: {
-            version: row.champion_version,
-            weights: decodeWeights(row.weights, weightCount(manifest.weights)),
-            trained: row.rule !== "initial",
-            fleet: {
-              scales: row.scales && Float64Array.from(row.scales),
-              thresholdFactor: row.threshold_factor,
-            },
-          },
-          lastVersion: row.last_version,
-          championVersions: row.champions ?? [],
-          rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
-          server: serverState(federation.optimiser, weightCount(manifest.weights), row),
-          invitation: invitations.map(readInvitation).find((invitation) => invitation.cohort === cohort) ?? null,
-        };
-        return [state];
+      const rows = await cohortRows(db).execute();
+      return rows.flatMap((row) => {
+        const state = cohortState(row);
+        if (!(state instanceof PlanBundleError)) return [state];
+        leftOut?.(row.cohort as CohortId, row.plan_id as PlanId, state.message);
+        return [];
       });
+    },
+
+    loadCohort: async (cohort) => {
+      const row = await cohortRows(db).where("c.cohort", "=", cohort).executeTakeFirst();
+      const state = row && cohortState(row);
+      return state === undefined || state instanceof PlanBundleError ? null : state;
+    },
+
+    revisions: async () => {
+      const rows = await db.selectFrom("cohorts").select(["cohort", "revision"]).execute();
+      return new Map(rows.map(({ cohort, revision }) => [cohort as CohortId, revision]));
     },
 
     planBundle: async (plan) => {
@@ -137,24 +104,16 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => {
-      const inserted = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "accepted", delta: Buffer.from(update.delta) })
-        .onConflict((conflict) => conflict.column("update_id").doNothing())
-        .executeTakeFirst();
-      return inserted.numInsertedOrUpdatedRows === 1n ? "stored" : "known";
-    },
+    addUpdate: async (update) => ((await insertUpdate(db, update, null)) ? "stored" : "known"),
 
-    addRefusal: async (update, refusal) => {
-      const reason = `${refusal.reason}: ${refusal.message}`;
-      const { status } = await db
-        .insertInto("local_models")
-        .values({ ...updateRow(update), status: "refused", reason })
-        .onConflict((conflict) => conflict.column("update_id").doUpdateSet({ update_id: update.updateId }))
-        .returning("status")
+    addRefusal: async (update, { reason, message }) => {
+      if (await insertUpdate(db, update, `${reason}: ${message}`)) return "refused";
+      const { refused } = await db
+        .selectFrom("update_ids")
+        .select("refused")
+        .where("update_id", "=", update.updateId)
         .executeTakeFirstOrThrow();
-      return status === "refused" ? "refused" : "known";
+      return refused ? "refused" : "known";
     },
 
     openRound: async (cohort) => {
@@ -221,6 +180,62 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
   };
 }
 
+function cohortRows(db: Kysely<Tables>) {
+  return db
+    .selectFrom("cohorts as c")
+    .innerJoin("plans as p", "p.plan_id", "c.plan_id")
+    .innerJoin("federated_models as m", (join) =>
+      join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
+    )
+    .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
+    .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
+    .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
+    .select(["c.pinned_by", "c.pin_reason"])
+    .select(({ selectFrom }) =>
+      selectFrom("invitations as i")
+        .whereRef("i.cohort", "=", "c.cohort")
+        .select(sql<InvitationRow>`to_jsonb(i)`.as("i"))
+        .as("invitation"),
+    )
+    .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")]);
+}
+
+/** Of the cohort's plan, ascending. */
+function versionsOf(statuses: ModelStatus[]) {
+  return sql<number[]>`(
+    SELECT coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}') FROM federated_models f
+    WHERE f.cohort = c.cohort AND f.plan_id = c.plan_id AND f.status = ANY(${statuses}))`;
+}
+
+type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
+
+function cohortState(row: CohortRow): CohortState | PlanBundleError {
+  const planId = row.plan_id as PlanId;
+  const manifest = manifestOf(row.bundle, planId);
+  if (manifest instanceof PlanBundleError) return manifest;
+  if (row.weights === null) throw new Error(`cohort ${row.cohort}: its champion has no weights`);
+  return {
+    cohort: row.cohort as CohortId,
+    revision: row.revision,
+    planId,
+    manifest,
+    federation: row.federation,
+    champion: {
+      version: row.champion_version,
+      weights: decodeWeights(row.weights, weightCount(manifest.weights)),
+      trained: row.rule !== "initial",
+      fleet: { scales: row.scales && Float64Array.from(row.scales), thresholdFactor: row.threshold_factor },
+    },
+    pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
+    lastVersion: row.last_version,
+    championVersions: row.champions,
+    rolledBackVersions: row.rolled_back,
+    rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+    server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
+    invitation: row.invitation && readInvitation(row.invitation),
+  };
+}
+
 /** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */
 function manifestOf(bundle: Buffer, planId: PlanId): Manifest | PlanBundleError {
   try {
@@ -254,18 +269,21 @@ function serverState(
   return fits ? { m, v, step: row.server_steps } : initial;
 }
 
-function updateRow(update: NewUpdate) {
-  return {
-    update_id: update.updateId,
-    cohort: update.cohort,
-    plan_id: update.planId,
-    gateway_id: update.gatewayId,
-    model_version: update.localSteps,
-    global_version: update.baseVersion,
-    samples_processed: update.samples,
-    loss: update.loss,
-    encoding: update.encoding,
-  };
+/** The id, which makes it count once, and the update in one statement. False: the id was known, and nothing changed. */
+async function insertUpdate(db: Kysely<Tables>, update: NewUpdate, refusal: string | null): Promise<boolean> {
+  const { updateId, cohort, planId, gatewayId, localSteps, baseVersion, samples, loss, encoding } = update;
+  const refused = refusal !== null;
+  const inserted = await sql`
+    WITH fresh AS (
+      INSERT INTO update_ids (update_id, cohort, refused) VALUES (${updateId}, ${cohort}, ${refused})
+      ON CONFLICT DO NOTHING RETURNING update_id
+    )
+    INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
+                              loss, encoding, status, reason, delta)
+    SELECT update_id, ${cohort}, ${planId}, ${gatewayId}, ${localSteps}, ${baseVersion}, ${samples},
+           ${loss}, ${encoding}, ${refused ? "refused" : "accepted"}, ${refusal}, ${refused ? null : Buffer.from(update.delta)}
+    FROM fresh`.execute(db);
+  return inserted.numAffectedRows === 1n;
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];
@@ -302,7 +320,10 @@ async function insertInitialModel(
     .execute();
 }
 
-/** Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count. */
+/**
+ * Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count.
+ * A pin ends with the plan of its champion.
+ */
 async function changePlan(
   trx: Transaction<Tables>,
   cohort: CohortId,
@@ -311,7 +332,7 @@ async function changePlan(
   parent: number,
 ): Promise<void> {
   await insertInitialModel(trx, cohort, plan, version, parent);
-  await trx.deleteFrom("invitations").where("cohort", "=", cohort).execute();
+  await endInvitation(trx, { cohort });
   await trx
     .updateTable("cohorts")
     .set({
@@ -323,8 +344,15 @@ async function changePlan(
       server_m: null,
       server_v: null,
       server_steps: 0,
+      ...UNPINNED,
     })
     .where("cohort", "=", cohort)
+    .execute();
+  await trx
+    .updateTable("federated_models")
+    .set({ status: "champion" })
+    .where("cohort", "=", cohort)
+    .where("status", "=", "pinned")
     .execute();
   await trx
     .updateTable("local_models")
@@ -335,7 +363,7 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, candidate } = record;
+  const { before, after, candidate, reason } = record;
   if (record.updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
   const moved = await trx
     .updateTable("cohorts")
@@ -349,11 +377,10 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       server_steps: after.server.step,
     })
     .where("cohort", "=", before.cohort)
-    .where("plan_id", "=", before.planId)
-    .where("last_version", "=", before.lastVersion)
+    .where("revision", "=", before.revision)
     .executeTakeFirst();
   if (moved.numUpdatedRows !== 1n) {
-    throw new RoundConflictError(before.cohort, `the cohort is no longer at version ${before.lastVersion}`);
+    throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
   }
   await endInvitation(trx, before);
   const roundId = await insertRound(trx, record);
@@ -362,19 +389,27 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   await insertEvaluation(trx, record);
   if (record.feedback.length > 0) await insertFeedback(trx, record);
   await recordStandings(trx, before.cohort, candidate.version, record.standings);
-  if (after.rate.factor !== before.rate.factor) await auditFactor(trx, before, after.rate.factor, record.reason);
-}
-
-async function auditFactor(trx: Transaction<Tables>, before: FactorOf, to: number, reason: string): Promise<void> {
-  await postgresAudit(trx).record({
-    actor: "coordinator",
-    action: "learning_rate_factor.change",
-    subject: `cohort ${before.cohort}`,
-    detail: { from: before.rate.factor, to, globalVersion: before.lastVersion + 1, reason },
+  const { factor } = before.rate;
+  await auditFactor(trx, before.cohort, {
+    from: factor,
+    to: after.rate.factor,
+    globalVersion: candidate.version,
+    reason,
   });
 }
 
-type FactorOf = Pick<CohortState, "cohort" | "lastVersion"> & { readonly rate: Pick<CohortState["rate"], "factor"> };
+interface FactorChange {
+  readonly from: number;
+  readonly to: number;
+  readonly globalVersion: number;
+  readonly reason: string;
+}
+
+async function auditFactor(trx: Transaction<Tables>, cohort: CohortId, change: FactorChange): Promise<void> {
+  if (change.from === change.to) return;
+  const action = "cohort.learning_rate_factor";
+  await postgresAuditLog(trx).record({ actor: "coordinator", action, subject: `cohort/${cohort}`, detail: change });
+}
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
 const gatewaysOf = (record: RoundRecord) => new Set(record.updates.map((update) => update.gatewayId)).size;
@@ -398,6 +433,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       champion_held_out: json(record.championHeldOut),
       baselines: json(record.baselines),
       learning_rate_factor: record.after.rate.factor,
+      contributions: JSON.stringify(record.contributions),
       opened_at: new Date(Math.min(...record.updates.map((update) => update.receivedAtMs))),
     })
     .returning("round_id")
@@ -423,7 +459,7 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
       total_samples: samplesOf(record),
       rule: record.rule,
       weights: Buffer.from(encodeWeights(candidate.weights)),
-      status: record.verdict === "promoted" ? "champion" : "rejected",
+      status: record.verdict === "promoted" ? "champion" : record.verdict,
       accuracy: correct,
       loss: heldOut?.loss ?? null,
       parent_version: before.champion.version,
@@ -435,13 +471,15 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
-  const ids = record.updates.map((update) => update.updateId);
+  const { cohort } = record.before;
+  const ids = record.contributions.map(({ updateId }) => updateId);
+  const shares = record.contributions.map(({ share }) => share);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
-    FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
-    WHERE m.update_id = u.update_id AND m.status IN ('accepted', 'clipped')`.execute(trx);
+    FROM unnest(${ids}::text[], ${shares}::float8[]) AS u (update_id, share)
+    WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
-    throw new RoundConflictError(record.before.cohort, "some of its updates were counted before");
+    throw new RoundConflictError(cohort, "some of its updates were counted before");
   }
 }
 

@@ -1,14 +1,57 @@
 // Gateways, their reports and their feedback in PostgreSQL.
-import { type Kysely, sql } from "kysely";
+import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
 import type { CohortId, GatewayId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "../ports/federation-store.ts";
 import type { GatewayStore, ReportedEpisode, ReportedStatistics } from "../ports/gateway-store.ts";
 import type { Tables } from "./tables.ts";
 
-export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
+/** A replica that did not show itself for so long is gone, and its gateways' sessions with it. */
+const REPLICA_GONE_S = 20;
+
+export interface ReplicaIdentity {
+  readonly replicaId: string;
+  readonly version: string;
+  /** Nobody else has the database. */
+  readonly alone: boolean;
+}
+
+export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, alone }: ReplicaIdentity): GatewayStore {
+  const mine = { connected: true, replica_id: replicaId };
+  const nobodys = { connected: false, replica_id: null };
   return {
-    forgetPresence: async () => {
-      await db.updateTable("gateways").set({ connected: false }).where("connected", "=", true).execute();
+    showReplica: async () => {
+      await db
+        .insertInto("replicas")
+        .values({ replica_id: replicaId, version })
+        .onConflict((conflict) => conflict.column("replica_id").doUpdateSet({ last_seen_at: sql<Date>`now()` }))
+        .execute();
+    },
+
+    forgetGoneReplicas: async () => {
+      const gone = alone
+        ? sql<SqlBool>`replica_id <> ${replicaId}`
+        : sql<SqlBool>`last_seen_at < now() - make_interval(secs => ${REPLICA_GONE_S})`;
+      await db.deleteFrom("replicas").where(gone).execute();
+      await db
+        .updateTable("gateways")
+        .set(nobodys)
+        .where("connected", "=", true)
+        .where(({ or, eb, not, exists, selectFrom }) =>
+          or([
+            eb("replica_id", "is", null),
+            not(
+              exists(
+                selectFrom("replicas as r").select("r.replica_id").whereRef("r.replica_id", "=", "gateways.replica_id"),
+              ),
+            ),
+          ]),
+        )
+        .execute();
+    },
+
+    leaveReplicas: async () => {
+      await db.updateTable("gateways").set(nobodys).where("replica_id", "=", replicaId).execute();
+      await db.deleteFrom("replicas").where("replica_id", "=", replicaId).execute();
     },
 
     connected: async ({ gatewayId, site, agentVersion, cohorts }) => {
@@ -16,26 +59,34 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
         site,
         agent_version: agentVersion,
         cohorts: JSON.stringify(cohorts),
-        connected: true,
+        ...mine,
         last_seen_at: new Date(),
       };
-      await db
+      const { other } = await db
+        .with("before", (cte) => cte.selectFrom("gateways").select("replica_id").where("gateway_id", "=", gatewayId))
         .insertInto("gateways")
         .values({ gateway_id: gatewayId, ...facts })
         .onConflict((conflict) => conflict.column("gateway_id").doUpdateSet(facts))
-        .execute();
+        .returning(({ selectFrom }) => selectFrom("before").select("before.replica_id").as("other"))
+        .executeTakeFirstOrThrow();
+      return other !== null && other !== replicaId;
     },
 
     seen: async (gateway) => {
       await db
         .updateTable("gateways")
-        .set({ last_seen_at: new Date(), connected: true })
+        .set({ last_seen_at: new Date(), ...mine })
         .where("gateway_id", "=", gateway)
         .execute();
     },
 
     disconnected: async (gateway) => {
-      await db.updateTable("gateways").set({ connected: false }).where("gateway_id", "=", gateway).execute();
+      await db
+        .updateTable("gateways")
+        .set(nobodys)
+        .where("gateway_id", "=", gateway)
+        .where("replica_id", "=", replicaId)
+        .execute();
     },
 
     addReport: (gateway, { episodes, cohorts, statistics, health }) =>
@@ -44,7 +95,7 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
           .updateTable("gateways")
           .set({
             last_seen_at: new Date(),
-            connected: true,
+            ...mine,
             cohorts: JSON.stringify(cohorts),
             ...(health ? { health: JSON.stringify(health) } : {}),
           })
@@ -92,20 +143,19 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
         .orderBy("cohort")
         .orderBy("global_version", "desc")
         .execute();
-      return rows.map(
-        (row): GatewayFeedback => ({
-          cohort: row.cohort as CohortId,
-          gatewayId: gateway,
-          version: row.global_version,
-          promoted: row.promoted ?? false,
-          factor: row.learning_rate_factor ?? 1,
-          lossBefore: row.loss_before,
-          lossAfter: row.loss,
-          trend: row.trend,
-          agreement: row.agreement,
-          reason: row.reason,
-        }),
-      );
+      return rows.map(feedbackOf);
+    },
+
+    feedbackSince: async (cohort, version) => {
+      const rows = await db
+        .selectFrom("model_feedback")
+        .selectAll()
+        .where("cohort", "=", cohort)
+        .where("global_version", ">", version)
+        .where("learning_rate_factor", "is not", null)
+        .orderBy("global_version")
+        .execute();
+      return rows.map(feedbackOf);
     },
 
     acknowledgeFeedback: async (gateway, cohort, version) => {
@@ -119,6 +169,21 @@ export function postgresGatewayStore(db: Kysely<Tables>): GatewayStore {
         .where("acknowledged_at", "is", null)
         .execute();
     },
+  };
+}
+
+function feedbackOf(row: Selectable<Tables["model_feedback"]>): GatewayFeedback {
+  return {
+    cohort: row.cohort as CohortId,
+    gatewayId: row.gateway_id as GatewayId,
+    version: row.global_version,
+    promoted: row.promoted ?? false,
+    factor: row.learning_rate_factor ?? 1,
+    lossBefore: row.loss_before,
+    lossAfter: row.loss,
+    trend: row.trend,
+    agreement: row.agreement,
+    reason: row.reason,
   };
 }
 

@@ -48,9 +48,9 @@ export function postgresInvitations(db: Kysely<Tables>): Invitations {
 
     invite: (before, gateways, wanted) =>
       db.transaction().execute(async (trx) => {
-        await stillAt(trx, before);
-        await endInvitation(trx, before);
         const { cohort, champion, federation } = before;
+        const revision = await move(trx, before);
+        await endInvitation(trx, before);
         const row = await trx
           .insertInto("invitations")
           .values({
@@ -61,25 +61,29 @@ export function postgresInvitations(db: Kysely<Tables>): Invitations {
             wanted,
             deadline_at: sql<Date>`now() + make_interval(secs => ${federation.round.deadlineMs / 1000})`,
           })
-          .onConflict((conflict) => conflict.doNothing())
           .returningAll()
-          .executeTakeFirst();
-        if (row === undefined) throw new RoundConflictError(cohort, "gateways were invited by somebody else");
+          .executeTakeFirstOrThrow();
         await sql`INSERT INTO gateway_standings (cohort, gateway_id, last_invited_round)
           SELECT ${cohort}, g, ${row.round_id}::bigint FROM unnest(${row.gateways}::text[]) AS g
           ON CONFLICT (gateway_id, cohort) DO UPDATE SET last_invited_round = excluded.last_invited_round`.execute(trx);
-        return readInvitation(row);
+        return { ...before, revision, invitation: readInvitation(row) };
       }),
 
     end: (before) =>
       db.transaction().execute(async (trx) => {
-        await stillAt(trx, before);
+        const revision = await move(trx, before);
         await endInvitation(trx, before);
+        return { ...before, revision, invitation: null };
       }),
   };
 }
 
-export function readInvitation(row: Selectable<Tables["invitations"]>): Invitation {
+/** As a row, or as JSON within another one. */
+export type InvitationRow = Omit<Selectable<Tables["invitations"]>, "deadline_at"> & {
+  readonly deadline_at: Date | string;
+};
+
+export function readInvitation(row: InvitationRow): Invitation {
   return {
     cohort: row.cohort as CohortId,
     roundId: row.round_id,
@@ -90,27 +94,20 @@ export function readInvitation(row: Selectable<Tables["invitations"]>): Invitati
   };
 }
 
-/** Locks the cohort, so that neither a round nor a plan comes in between. */
-async function stillAt(trx: Transaction<Tables>, { cohort, planId, lastVersion }: CohortState): Promise<void> {
-  const row = await trx
-    .selectFrom("cohorts")
-    .select("cohort")
+/** Gives the cohort its next revision, which all coordinators hear of. */
+async function move(trx: Transaction<Tables>, { cohort, revision }: CohortState): Promise<number> {
+  const moved = await trx
+    .updateTable("cohorts")
+    .set({ revision: sql<number>`revision` })
     .where("cohort", "=", cohort)
-    .where("plan_id", "=", planId)
-    .where("last_version", "=", lastVersion)
-    .forUpdate()
+    .where("revision", "=", revision)
+    .returning("revision")
     .executeTakeFirst();
-  if (row === undefined) throw new RoundConflictError(cohort, `the cohort is no longer at version ${lastVersion}`);
+  if (moved === undefined) throw new RoundConflictError(cohort, `the cohort is no longer at revision ${revision}`);
+  return moved.revision;
 }
 
-/** Ends the cohort's invitation, if it has one. */
-export async function endInvitation(trx: Transaction<Tables>, { cohort, invitation }: CohortState): Promise<void> {
-  if (invitation === null) return;
-  const { roundId } = invitation;
-  const ended = await trx
-    .deleteFrom("invitations")
-    .where("cohort", "=", cohort)
-    .where("round_id", "=", roundId)
-    .executeTakeFirst();
-  if (ended.numDeletedRows !== 1n) throw new RoundConflictError(cohort, `round ${roundId} is no longer open`);
+/** To be called in a transaction that moves the cohort, of which no other can then change it. */
+export async function endInvitation(trx: Transaction<Tables>, { cohort }: Pick<CohortState, "cohort">): Promise<void> {
+  await trx.deleteFrom("invitations").where("cohort", "=", cohort).execute();
 }

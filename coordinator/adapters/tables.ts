@@ -1,6 +1,7 @@
 // The rows of the coordinator's tables, as kysely sees them (adapters/sql holds the tables themselves).
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { Contribution } from "../core/contributions.ts";
 
 type Time = ColumnType<Date, Date | undefined, Date>;
 type NullableJson = ColumnType<object | null, string | null | undefined, string | null>;
@@ -20,8 +21,13 @@ export interface Tables {
     server_m: Buffer | null;
     server_v: Buffer | null;
     server_steps: Generated<number>;
+    revision: Generated<Count>;
+    pinned_by: string | null;
+    pin_reason: string | null;
+    pinned_at: Date | null;
     created_at: Time;
   };
+  replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
   gateways: {
     gateway_id: string;
     site: string;
@@ -29,6 +35,7 @@ export interface Tables {
     cohorts: JSONColumnType<object[]>;
     health: NullableJson;
     connected: Generated<boolean>;
+    replica_id: string | null;
     last_seen_at: Time;
     created_at: Time;
   };
@@ -38,7 +45,7 @@ export interface Tables {
     base_version: Count;
     global_version: Count;
     rule: string;
-    verdict: "promoted" | "rejected";
+    verdict: "promoted" | "rejected" | "candidate";
     reason: string;
     updates: number;
     gateways: number;
@@ -47,6 +54,7 @@ export interface Tables {
     champion_held_out: NullableJson;
     baselines: NullableJson;
     learning_rate_factor: number;
+    contributions: ColumnType<Contribution[] | null, string | null | undefined, never>;
     opened_at: ColumnType<Date, Date, never>;
     closed_at: Time;
   };
@@ -70,6 +78,7 @@ export interface Tables {
     weight: number | null;
     created_at: Time;
   };
+  update_ids: { update_id: string; cohort: string; refused: boolean; created_at: Time };
   federated_models: {
     cohort: string;
     global_version: Count;
@@ -79,15 +88,20 @@ export interface Tables {
     num_gateways: number;
     total_samples: Count;
     rule: string;
-    weights: Buffer;
+    /** Null: in model_archive, or dropped from there. */
+    weights: Buffer | null;
     status: "candidate" | "champion" | "rejected" | "rolled_back" | "pinned";
     accuracy: number | null;
     loss: number | null;
     parent_version: Count | null;
     scales: number[] | null;
     threshold_factor: number | null;
+    origin_version: Count | null;
+    actor: string | null;
+    reason: string | null;
     created_at: Time;
   };
+  model_archive: { cohort: string; global_version: Count; weights: Buffer; sha256: string; archived_at: Time };
   gateway_statistics: {
     cohort: string;
     gateway_id: string;
@@ -114,14 +128,6 @@ export interface Tables {
     reason: string | null;
     changed_at: Date | null;
     last_invited_round: Count | null;
-  };
-  audit_log: {
-    id: Generated<Count>;
-    at: Time;
-    actor: string;
-    action: string;
-    subject: string;
-    detail: NullableJson;
   };
   held_out_streams: {
     cohort: string;
@@ -184,5 +190,166 @@ export interface Tables {
     started_at: ColumnType<Date, Date, Date>;
     updated_at: ColumnType<Date, Date, Date>;
     received_at: Time;
+  };
+  stream_analysis_results: {
+    cohort: string;
+    gateway_id: string;
+    device_id: string;
+    metric_name: string;
+    window_start: ColumnType<Date, Date, never>;
+    window_end: ColumnType<Date, Date, Date>;
+    raw_value: number | null;
+    moving_avg_30s: number | null;
+    moving_avg_5m: number | null;
+    stddev: number | null;
+    z_score: number | null;
+    is_anomaly: boolean | null;
+    anomaly_confidence: number | null;
+    sample_count: number;
+    created_at: Time;
+  };
+  batch_analysis_results: {
+    cohort: string;
+    gateway_id: string;
+    device_id: string;
+    metric_name: string;
+    /** A date comes as midnight of the process's own zone: ask for it as text. */
+    analysis_date: ColumnType<Date, string, string>;
+    avg: number | null;
+    min: number | null;
+    max: number | null;
+    stddev: number | null;
+    sample_count: Count;
+    anomaly_count: Count;
+    analysis_timestamp: Time;
+  };
+  dashboard_metrics: {
+    metric_name: string;
+    metric_value: number;
+    metric_unit: string;
+    cohort: string | null;
+    recorded_at: Time;
+  };
+  ml_models: {
+    id: Generated<Count>;
+    device_id: string;
+    metric_name: string;
+    model_type: "isolation_forest";
+    status: "active" | "retired";
+    settings: JSONColumnType<object>;
+    model: Buffer;
+    model_sha256: string;
+    threshold: number;
+    sample_count: number;
+    trained_at: Time;
+    retired_at: Date | null;
+    last_used_at: Date | null;
+    created_at: Time;
+  };
+  anomaly_detections: {
+    id: Generated<Count>;
+    model_id: Count;
+    device_id: string;
+    metric_name: string;
+    value: number;
+    anomaly_score: number;
+    is_anomaly: boolean;
+    confidence: number;
+    timestamp: Time;
+    metadata: Generated<JSONColumnType<object>>;
+  };
+  labels: {
+    id: Generated<Count>;
+    gateway_id: string;
+    device_id: string;
+    alert_id: string | null;
+    from_at: ColumnType<Date, Date, Date>;
+    to_at: ColumnType<Date, Date, Date>;
+    label: number;
+    author: string;
+    note: string | null;
+    created_at: Time;
+  };
+  rules: {
+    rule_id: Generated<Count>;
+    name: string;
+    enabled: Generated<boolean>;
+    matches: JSONColumnType<object>;
+    target: JSONColumnType<object>;
+    created_at: Time;
+    updated_at: Time;
+  };
+  deliveries: {
+    id: Generated<Count>;
+    rule_id: Count;
+    alert_id: string;
+    transition: "raised" | "updated" | "cleared" | "acked";
+    status: Generated<"waiting" | "delivered" | "failed">;
+    attempts: Generated<number>;
+    last_error: string | null;
+    next_attempt_at: Time;
+    delivered_at: Date | null;
+    created_at: Time;
+  };
+  join_tokens: {
+    token_id: Generated<Count>;
+    token_sha256: Buffer;
+    note: Generated<string>;
+    max_uses: Generated<number>;
+    uses: Generated<number>;
+    created_by: string;
+    expires_at: ColumnType<Date, Date, Date>;
+    revoked_at: Date | null;
+    created_at: Time;
+  };
+  certificates: {
+    serial: string;
+    gateway_id: string;
+    sha256: string;
+    pem: string;
+    token_id: Count | null;
+    not_before: ColumnType<Date, Date, never>;
+    not_after: ColumnType<Date, Date, never>;
+    revoked_at: Date | null;
+    revoked_reason: string | null;
+    created_at: Time;
+  };
+  users: {
+    user_id: Generated<Count>;
+    name: string;
+    role: "admin" | "operator" | "developer" | "viewer";
+    password_hash: string | null;
+    disabled_at: Date | null;
+    last_login_at: Date | null;
+    created_at: Time;
+  };
+  api_tokens: {
+    token_id: Generated<Count>;
+    user_id: Count;
+    name: string;
+    token_sha256: Buffer;
+    scopes: string[];
+    expires_at: Date | null;
+    revoked_at: Date | null;
+    last_used_at: Date | null;
+    created_at: Time;
+  };
+  audit_log: {
+    id: Generated<Count>;
+    at: Time;
+    actor: string;
+    action: string;
+    subject: string;
+    detail: JSONColumnType<object>;
+  };
+  time_tables: {
+    table_name: string;
+    time_column: string;
+    partition_days: number;
+    hypertable: boolean;
+    parent: string;
+    open_column: string | null;
+    open_values: string[] | null;
+    segment_by: string | null;
   };
 }

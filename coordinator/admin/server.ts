@@ -8,20 +8,28 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
-import type { Standings } from "../ports/standings.ts";
+import type { GatewayStandings } from "../ports/gateway-standings.ts";
+import type { ModelActions } from "../ports/model-actions.ts";
+import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { episodesRoute } from "./routes/episodes.ts";
+import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
+import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
+import { modelActionRoutes } from "./routes/model-actions.ts";
+import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
+import { replicasRoute } from "./routes/replicas.ts";
 import { roundsRoute } from "./routes/rounds.ts";
-import { standingRoute } from "./routes/standing.ts";
 import { secure } from "./security.ts";
 
-export interface AdminSettings {
+export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
-  readonly standings: Pick<Standings, "reset">;
+  readonly history: ModelHistory;
+  readonly actions: ModelActions;
+  readonly standings: Pick<GatewayStandings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -48,16 +56,21 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, standings, version }: AdminSettings, outages: Problems<"database">) {
+function api(settings: AdminSettings, outages: Problems<"database">) {
+  const { queries, history, actions, standings, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
     });
     await app.register(healthRoute(queries, version, outages));
+    await app.register(replicasRoute(queries));
     await app.register(gatewaysRoute(queries));
-    await app.register(standingRoute(standings));
+    await app.register(gatewayCommandsRoute({ queries, notices, audit }));
+    await app.register(gatewayStandingRoute(standings));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
+    await app.register(modelHistoryRoutes(history));
+    await app.register(modelActionRoutes(actions));
     await app.register(episodesRoute(queries));
   };
 }

@@ -1,5 +1,8 @@
 // Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
+import { forestShape, unpackForest } from "../../learning/forest-weights.ts";
 import type { GatewayId, UpdateId } from "../../learning/ids.ts";
+import { InvalidTreesError } from "../../learning/isolation-trees.ts";
+import type { Manifest } from "../../learning/plan.ts";
 import type { Invitation } from "./invitation.ts";
 
 /** What an update claims, its delta not yet decoded. */
@@ -18,6 +21,8 @@ export interface CohortFacts {
   readonly championVersion: number;
   /** Versions of this plan that an agent may have trained from, whether they are still champion or not. */
   isKnownBase(version: number): boolean;
+  /** An operator went back behind `version`. */
+  isRolledBack(version: number): boolean;
   /** Champions promoted after `version`. */
   championsSince(version: number): number;
   readonly maxStaleness: number;
@@ -33,7 +38,9 @@ export type Refusal = {
     | "bad_loss"
     | "wrong_encoding"
     | "undecodable_delta"
+    | "invalid_trees"
     | "stale_base"
+    | "rolled_back_base"
     | "norm_too_large"
     | "not_invited"
     | "round_not_open"
@@ -58,6 +65,10 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
     return malformed("bad_samples", `${claim.samples} samples; allowed are 1 to ${MAX_SAMPLES_AN_UPDATE}`);
   }
   if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
+  if (cohort.isRolledBack(claim.baseVersion)) {
+    const message = `base version ${claim.baseVersion} was rolled back; the champion is ${cohort.championVersion}`;
+    return { kind: "refused", reason: "rolled_back_base", message };
+  }
   const staleness = cohort.championsSince(claim.baseVersion);
   if (staleness > cohort.maxStaleness) {
     const message = `base version ${claim.baseVersion} is ${staleness} champions old; allowed are ${cohort.maxStaleness}`;
@@ -66,7 +77,20 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   return null;
 }
 
-export function checkDelta(delta: Float32Array): Refusal | null {
+/** A step is bounded by its norm, which says nothing of a forest: its trees must be such as can be grown. */
+export function checkDelta(manifest: Pick<Manifest, "model" | "featureCount">, delta: Float32Array): Refusal | null {
+  const shape = forestShape(manifest);
+  if (shape === null) return checkNorm(delta);
+  try {
+    unpackForest(delta, shape);
+    return null;
+  } catch (error) {
+    if (error instanceof InvalidTreesError) return malformed("invalid_trees", error.message);
+    throw error;
+  }
+}
+
+function checkNorm(delta: Float32Array): Refusal | null {
   let sum = 0;
   for (const value of delta) sum += value * value;
   const norm = Math.sqrt(sum);

@@ -6,6 +6,7 @@ import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
 import type { Invitation } from "./invitation.ts";
 import type { RateState } from "./learning-rate.ts";
+import type { Pin } from "./model-actions.ts";
 
 export interface GlobalModel {
   readonly version: number;
@@ -18,14 +19,20 @@ export interface GlobalModel {
 
 export interface CohortState {
   readonly cohort: CohortId;
+  /** Rises with every change of what is stored of it. */
+  readonly revision: number;
   readonly planId: PlanId;
   readonly manifest: Manifest;
   readonly federation: FederationSettings;
   readonly champion: GlobalModel;
+  /** While it is pinned no candidate takes the champion's place. */
+  readonly pin: Pin | null;
   /** The highest version ever given, promoted or not. */
   readonly lastVersion: number;
-  /** Every version of this plan that was champion, oldest first, the current one last. */
+  /** Every version of this plan that was champion and that nobody rolled back, oldest first, the current one last. */
   readonly championVersions: readonly number[];
+  /** Those that were: what was learned from them does not count. */
+  readonly rolledBackVersions: readonly number[];
   readonly rate: RateState;
   readonly server: ServerState;
   /** Of the synchronous round that is open; null: none is. */
@@ -43,7 +50,8 @@ export function cohortFacts(state: CohortState): CohortFacts {
   return {
     planId: state.planId,
     championVersion: state.champion.version,
-    isKnownBase: (version) => state.championVersions.includes(version),
+    isKnownBase: (version) => state.championVersions.includes(version) || state.rolledBackVersions.includes(version),
+    isRolledBack: (version) => state.rolledBackVersions.includes(version),
     championsSince: (version) => championsSince(state, version),
     maxStaleness: state.federation.round.maxStaleness,
   };
@@ -63,6 +71,7 @@ export function afterRound(
   const { version } = candidate;
   return {
     ...state,
+    revision: state.revision + 1,
     champion: promoted ? candidate : state.champion,
     lastVersion: version,
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,

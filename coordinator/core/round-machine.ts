@@ -11,7 +11,7 @@ export interface OpenRound {
   readonly openedAtMs: number | null;
 }
 
-/** All that a leader has to know to go on where another one stopped; the database says it. */
+/** All that a leader has to know, whoever led before; the database says it. */
 export interface RoundFacts {
   readonly settings: RoundSettings;
   readonly championVersion: number;
@@ -28,69 +28,57 @@ export interface RoundState extends RoundFacts {
   readonly phase: "filling" | "uninvited" | "inviting" | "invited" | "closing";
 }
 
+/** What came of an effect. */
 export type RoundEvent =
-  /** What waits was counted: because updates were stored, here or elsewhere, or because it was time. */
-  | { readonly kind: "counted"; readonly nowMs: number; readonly open: OpenRound }
-  /** The answer to "look". */
+  /** Of "look". */
   | {
       readonly kind: "ready";
       readonly nowMs: number;
       readonly gateways: readonly ReadyGateway[];
       readonly seed: number;
     }
-  /** The invitation is durable, or its end is. */
+  /** Of "invite" or "giveUp": what is durable now. */
   | { readonly kind: "invited"; readonly nowMs: number; readonly invitation: Invitation | null }
-  /** The round that closed is durable: its updates wait no longer. */
-  | {
-      readonly kind: "recorded";
-      readonly nowMs: number;
-      readonly championVersion: number;
-      readonly open: OpenRound;
-    };
+  /** Of "close": the round is durable, and its updates wait no longer. */
+  | { readonly kind: "recorded"; readonly nowMs: number; readonly championVersion: number; readonly open: OpenRound };
 
 export type RoundEffect =
-  /** Combine, judge and record what the round has; then "recorded". */
+  /** Combine, judge and record what the round has. */
   | { readonly do: "close" }
-  /** Ask again then if nothing arrives; null: only an arrival can change the answer. */
+  /** Look again then if nothing arrives; null: only an arrival can change the answer. It has no event. */
   | { readonly do: "wait"; readonly untilMs: number | null }
-  /** Find out which gateways are ready; then "ready". */
+  /** Find out which gateways are ready. */
   | { readonly do: "look" }
-  /** Make an invitation durable in place of the one before; then "invited". */
+  /** Make an invitation durable in place of the one before. */
   | { readonly do: "invite"; readonly gateways: readonly GatewayId[]; readonly wanted: number }
-  /** Make durable that the open round is over, with nothing in its place; then "invited". */
-  | { readonly do: "giveUp" }
-  /** Say it to the gateways; one that has heard it or has answered does nothing. */
-  | { readonly do: "tell"; readonly invitation: Invitation };
+  /** Make durable that the open round is over, with nothing in its place. */
+  | { readonly do: "giveUp" };
 
-/** An effect that an event answers comes last. */
-type Step = readonly [RoundState, readonly RoundEffect[]];
+type Step = readonly [RoundState, RoundEffect];
 
 /** While too few gateways are ready, they are looked for so often. */
 const LOOK_AGAIN_MS = 5_000;
 /** 10 × 1.1 is 11, though it is more in binary. */
 const ROUNDING = 1e-9;
 
-/** Where a leader begins, and after anything that failed begins again. */
+/**
+ * Where every look begins: after an arrival, when it is time, and where another leader stopped. So nothing is lost with
+ * a leader that the database does not say.
+ */
 export function beginRounds(facts: RoundFacts, nowMs: number): Step {
   if (facts.settings.mode === "buffered") return settle({ ...facts, phase: "filling" }, nowMs);
-  const { invitation } = facts;
-  if (invitation === null) return settle({ ...facts, phase: "uninvited" }, nowMs);
-  const [state, effects] = settle({ ...facts, phase: "invited" }, nowMs);
-  // The leader before may have stopped between the invitation and its words.
-  return state.phase === "invited" ? [state, [{ do: "tell", invitation }, ...effects]] : [state, effects];
+  return settle({ ...facts, phase: facts.invitation === null ? "uninvited" : "invited" }, nowMs);
 }
 
+/** What is to be done once an effect came to `event`. */
 export function stepRound(state: RoundState, event: RoundEvent): Step {
   switch (event.kind) {
-    case "counted":
-      return settle({ ...state, open: event.open }, event.nowMs);
     case "ready":
-      return state.phase === "uninvited" ? invite(state, event) : settle(state, event.nowMs);
+      return invite(state, event);
     case "invited": {
-      const { invitation } = event;
-      if (invitation === null) return wait({ ...state, invitation, phase: "uninvited" }, event.nowMs + LOOK_AGAIN_MS);
-      const [next, effects] = settle({ ...state, invitation, phase: "invited" }, event.nowMs);
-      return [next, [{ do: "tell", invitation }, ...effects]];
+      const { invitation, nowMs } = event;
+      if (invitation === null) return wait({ ...state, invitation, phase: "uninvited" }, nowMs + LOOK_AGAIN_MS);
+      return settle({ ...state, invitation, phase: "invited" }, nowMs);
     }
     case "recorded": {
       const { championVersion, open, nowMs } = event;
@@ -99,13 +87,12 @@ export function stepRound(state: RoundState, event: RoundEvent): Step {
   }
 }
 
+type Settled = RoundState & { readonly phase: "filling" | "uninvited" | "invited" };
+
 /** What follows from the state at `nowMs`, whatever led to it. */
-function settle(state: RoundState, nowMs: number): Step {
+function settle(state: Settled, nowMs: number): Step {
   const { settings, open } = state;
   switch (state.phase) {
-    case "closing":
-    case "inviting":
-      return [state, []];
     case "filling": {
       if (open.openedAtMs === null || open.gateways < settings.minGateways) return wait(state, null);
       const deadlineMs = open.openedAtMs + settings.deadlineMs;
@@ -115,17 +102,15 @@ function settle(state: RoundState, nowMs: number): Step {
     case "uninvited":
       return settings.mode === "synchronous" && open.gateways >= settings.gateways
         ? close(state)
-        : [state, [{ do: "look" }]];
+        : [state, { do: "look" }];
     case "invited": {
       const { invitation } = state;
       // Another champion than the one they were invited to train from: nobody would answer.
       const outdated = invitation === null || invitation.baseVersion !== state.championVersion;
-      if (outdated) return [{ ...state, phase: "uninvited" }, [{ do: "look" }]];
+      if (outdated) return [{ ...state, phase: "uninvited" }, { do: "look" }];
       if (open.gateways >= invitation.wanted) return close(state);
       if (nowMs < invitation.untilMs) return wait(state, invitation.untilMs);
-      return open.gateways >= settings.minGateways
-        ? close(state)
-        : [{ ...state, phase: "uninvited" }, [{ do: "look" }]];
+      return open.gateways >= settings.minGateways ? close(state) : [{ ...state, phase: "uninvited" }, { do: "look" }];
     }
   }
 }
@@ -140,15 +125,18 @@ function invite(state: RoundState, { gateways, seed, nowMs }: Extract<RoundEvent
   if (waiting + gateways.length < settings.minGateways) {
     return state.invitation === null
       ? wait(state, nowMs + LOOK_AGAIN_MS)
-      : [{ ...state, phase: "inviting" }, [{ do: "giveUp" }]];
+      : [{ ...state, phase: "inviting" }, { do: "giveUp" }];
   }
   if (gateways.length === 0) return close(state);
   const count = Math.ceil((settings.gateways - waiting) * (1 + settings.overSelection) - ROUNDING);
   const chosen = chooseInvited(gateways, count, seed);
   const wanted = Math.min(settings.gateways, waiting + chosen.length);
-  return [{ ...state, phase: "inviting" }, [{ do: "invite", gateways: chosen, wanted }]];
+  return [
+    { ...state, phase: "inviting" },
+    { do: "invite", gateways: chosen, wanted },
+  ];
 }
 
-const close = (state: RoundState): Step => [{ ...state, phase: "closing" }, [{ do: "close" }]];
+const close = (state: RoundState): Step => [{ ...state, phase: "closing" }, { do: "close" }];
 
-const wait = (state: RoundState, untilMs: number | null): Step => [state, [{ do: "wait", untilMs }]];
+const wait = (state: RoundState, untilMs: number | null): Step => [state, { do: "wait", untilMs }];

@@ -1,16 +1,19 @@
-// Who changed what: a log that is only ever added to.
+// What was done, by whom and to what: append only.
 
 export interface AuditEntry {
-  /** "coordinator", or who asked it to. */
+  /** A user, a gateway, or "coordinator". */
   readonly actor: string;
-  /** What was done: `<thing>.<verb>`. */
+  /** What was done, in words of the API: "model.pin". */
   readonly action: string;
-  /** What it was done to. */
+  /** To what: "cohort/pumps/version/12". */
   readonly subject: string;
-  readonly detail: object;
+  readonly detail?: object;
 }
 
-export interface Audit {
-  /** Durable before it resolves; within a transaction, with it. */
+export interface AuditLog {
+  /**
+   * Durable before it resolves, or with the transaction that it is written in. Names longer than 256 characters are cut;
+   * of a detail of more than 16 KiB only its size is kept.
+   */
   record(entry: AuditEntry): Promise<void>;
 }

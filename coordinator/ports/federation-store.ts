@@ -7,10 +7,12 @@ import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/pl
 import type { Refusal } from "../core/check-update.ts";
 import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { Contribution } from "../core/contributions.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
+import type { Judgement } from "../core/gate.ts";
+import type { GatewayStanding } from "../core/gateway-standing.ts";
 import type { Trend } from "../core/learning-rate.ts";
 import type { OpenRound } from "../core/round-machine.ts";
-import type { Standing } from "../core/standing.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -48,8 +50,8 @@ export interface GatewayFeedback {
 
 export interface StandingChange {
   readonly gatewayId: GatewayId;
-  readonly before: Standing;
-  readonly after: Standing;
+  readonly before: GatewayStanding;
+  readonly after: GatewayStanding;
 }
 
 /** Somebody else moved the cohort meanwhile, another leader or an operator: nothing was written. */
@@ -66,10 +68,11 @@ export interface RoundRecord {
   readonly after: CohortState;
   readonly candidate: GlobalModel;
   readonly rule: string;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: Judgement["verdict"];
   readonly reason: string;
   readonly updates: readonly RoundUpdate[];
-  readonly shares: readonly number[];
+  /** One an update, in the same order; kept for ever. */
+  readonly contributions: readonly Contribution[];
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
@@ -87,6 +90,10 @@ export interface FederationStore {
    * stored: another plan of it can be defined.
    */
   loadCohorts(leftOut?: (cohort: CohortId, planId: PlanId, why: string) => void): Promise<CohortState[]>;
+  /** Null: there is none, or none whose plan this version can read. */
+  loadCohort(cohort: CohortId): Promise<CohortState | null>;
+  /** Of every cohort; cheap. */
+  revisions(): Promise<ReadonlyMap<CohortId, number>>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
   recordHeldOutStream(
     cohort: CohortId,
@@ -107,7 +114,8 @@ export interface FederationStore {
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
   /**
    * All of a round or nothing: its updates are counted exactly once, whenever the process dies, and each change of the
-   * learning-rate factor and of a standing is in the audit log. Throws RoundConflictError.
+   * learning-rate factor and of a standing is in the audit log. Throws RoundConflictError when the cohort has another
+   * revision by now. Every coordinator hears that the cohort moved.
    */
   recordRound(record: RoundRecord): Promise<void>;
 }

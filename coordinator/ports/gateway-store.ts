@@ -52,14 +52,22 @@ export interface ReportedEpisode {
 }
 
 export interface GatewayStore {
-  /** At start: nobody is connected yet. */
-  forgetPresence(): Promise<void>;
-  connected(hello: GatewayHello): Promise<void>;
+  /** This replica is there; to be said again every few seconds. */
+  showReplica(): Promise<void>;
+  /** Gateways of replicas that are gone have no session. */
+  forgetGoneReplicas(): Promise<void>;
+  /** This replica ends, and its sessions with it. */
+  leaveReplicas(): Promise<void>;
+  /** True when its session was with another replica before, as far as is known. */
+  connected(hello: GatewayHello): Promise<boolean>;
   seen(gateway: GatewayId): Promise<void>;
+  /** Changes nothing when it has a session with another replica by now. */
   disconnected(gateway: GatewayId): Promise<void>;
   /** Repeating a report changes nothing. */
   addReport(gateway: GatewayId, report: GatewayReport): Promise<void>;
   /** The newest feedback of each cohort that this gateway has not acknowledged. */
   openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;
+  /** Of the rounds after this version, oldest first. */
+  feedbackSince(cohort: CohortId, version: number): Promise<GatewayFeedback[]>;
   acknowledgeFeedback(gateway: GatewayId, cohort: CohortId, version: number): Promise<void>;
 }

@@ -1,7 +1,5 @@
-import { join } from "node:path";
 import { sql } from "kysely";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
+import { expect, test } from "vitest";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "../../coordinator/adapters/postgres-gateway-store.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
@@ -14,11 +12,10 @@ import { cohortId, type GatewayId, gatewayId, updateId } from "../../learning/id
 import type { PlanSettings } from "../../learning/plan.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { encodeWeights } from "../../proto/weights.ts";
-import { createLogger } from "../../runtime/log.ts";
 import { cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
-import { temporaryFolder } from "../support/temp.ts";
+import { onEveryHome } from "../support/homes.ts";
 
 const PUMPS = cohortId("pumps");
 const { federation } = cohortState();
@@ -114,7 +111,12 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       verdict: promoted ? "promoted" : "rejected",
       reason: "",
       updates: await store.roundUpdates(before),
-      shares: [1],
+      contributions: (await store.roundUpdates(before)).map((counted) => ({
+        ...counted,
+        stalenessWeight: 1,
+        share: 1,
+        part: "counted",
+      })),
       heldOut: null,
       championHeldOut: null,
       baselines: null,
@@ -146,79 +148,77 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
   });
 }
 
-const settings = { dataDir: join(temporaryFolder("federation-store"), "data"), log: createLogger("test", "silent") };
-let database: Database;
-beforeAll(async () => {
-  database = await openDatabase(settings);
-});
-afterAll(() => database?.close());
+onEveryHome((home) => {
+  const stores = () => ({
+    store: postgresFederationStore(home.database.kysely),
+    gateways: postgresGatewayStore(home.database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
+  });
 
-const stores = () => ({
-  store: postgresFederationStore(database.kysely),
-  gateways: postgresGatewayStore(database.kysely),
-});
+  fleetStatisticsContract(stores, async () => {
+    await home.reopen();
+    return stores();
+  });
 
-fleetStatisticsContract(stores, async () => {
-  await database.close();
-  database = await openDatabase(settings);
-  return stores();
-});
+  test("people read them with models and rounds, null where they are not known", async () => {
+    const queries = postgresQueries(home.database.kysely);
+    const page = { limit: 10, after: null, cohort: null };
+    const scales = expect.arrayContaining([0.1]);
+    const models = (await queries.models(page)).items.map(({ globalVersion, fleet }) => [globalVersion, fleet]);
+    expect(models.toSorted(([a], [b]) => Number(a) - Number(b))).toEqual([
+      [1, { scales: null, thresholdFactor: null }],
+      [2, { scales, thresholdFactor: 1 / 3 }],
+      [3, { scales: null, thresholdFactor: 9 }],
+      [4, { scales: null, thresholdFactor: 7 }],
+      [5, { scales: null, thresholdFactor: null }],
+    ]);
+    const rounds = (await queries.rounds(page)).items.map(({ fleet }) => fleet.thresholdFactor);
+    expect(rounds).toEqual([7, 9, 1 / 3]);
+  });
 
-test("people read them with models and rounds, null where they are not known", async () => {
-  const queries = postgresQueries(database.kysely);
-  const page = { limit: 10, after: null, cohort: null };
-  const scales = expect.arrayContaining([0.1]);
-  const models = (await queries.models(page)).items.map(({ globalVersion, fleet }) => [globalVersion, fleet]);
-  expect(models.toSorted(([a], [b]) => Number(a) - Number(b))).toEqual([
-    [1, { scales: null, thresholdFactor: null }],
-    [2, { scales, thresholdFactor: 1 / 3 }],
-    [3, { scales: null, thresholdFactor: 9 }],
-    [4, { scales: null, thresholdFactor: 7 }],
-    [5, { scales: null, thresholdFactor: null }],
-  ]);
-  const rounds = (await queries.rounds(page)).items.map(({ fleet }) => fleet.thresholdFactor);
-  expect(rounds).toEqual([7, 9, 1 / 3]);
-});
+  test("a sketch that an earlier version wrote in another way is left out until the gateway tells again", async () => {
+    await home.database.kysely
+      .updateTable("gateway_statistics")
+      .set({ ratios: Buffer.from("older") })
+      .execute();
+    const { store } = stores();
+    const [state] = await store.loadCohorts();
+    if (state === undefined) throw new Error("there is no cohort");
+    expect(await store.gatewayStatistics(state)).toMatchObject([{ devices: 1, ratios: null }]);
+  });
 
-test("a sketch that an earlier version wrote in another way is left out until the gateway tells again", async () => {
-  await database.kysely
-    .updateTable("gateway_statistics")
-    .set({ ratios: Buffer.from("older") })
-    .execute();
-  const { store } = stores();
-  const [state] = await store.loadCohorts();
-  if (state === undefined) throw new Error("there is no cohort");
-  expect(await store.gatewayStatistics(state)).toMatchObject([{ devices: 1, ratios: null }]);
-});
+  test("what a gateway told counts for a week, by the database's clock", async () => {
+    const { store } = stores();
+    const [state] = await store.loadCohorts();
+    if (state === undefined) throw new Error("there is no cohort");
+    const toldBefore = async (hours: number) => {
+      const reportedAt = sql`now() - make_interval(hours => ${hours})`;
+      await sql`UPDATE gateway_statistics SET reported_at = ${reportedAt}`.execute(home.database.kysely);
+      return store.gatewayStatistics(state);
+    };
+    expect(await toldBefore(7 * 24 - 1)).toHaveLength(1);
+    expect(await toldBefore(7 * 24 + 1)).toEqual([]);
+  });
 
-test("what a gateway told counts for a week, by the database's clock", async () => {
-  const { store } = stores();
-  const [state] = await store.loadCohorts();
-  if (state === undefined) throw new Error("there is no cohort");
-  const toldBefore = async (hours: number) => {
-    const reportedAt = sql`now() - make_interval(hours => ${hours})`;
-    await sql`UPDATE gateway_statistics SET reported_at = ${reportedAt}`.execute(database.kysely);
-    return store.gatewayStatistics(state);
-  };
-  expect(await toldBefore(7 * 24 - 1)).toHaveLength(1);
-  expect(await toldBefore(7 * 24 + 1)).toEqual([]);
-});
+  test("a cohort whose plan is of another version is left out with its reason until a plan is defined again", async () => {
+    const { store } = stores();
+    const other = cohortId("fans");
+    await store.defineCohort(other, PLAN, federation);
+    const earlier = await makeEarlier(home.database.kysely, PUMPS);
+    const leftOut: string[][] = [];
+    const states = await store.loadCohorts((...told) => leftOut.push(told));
+    expect(states.map(({ cohort }) => cohort)).toEqual([other]);
+    expect(leftOut).toEqual([[PUMPS, earlier, expect.stringContaining("formatVersion: must be 2")]]);
 
-test("a cohort whose plan is of another version is left out with its reason until a plan is defined again", async () => {
-  const { store } = stores();
-  const other = cohortId("fans");
-  await store.defineCohort(other, PLAN, federation);
-  const earlier = await makeEarlier(database.kysely, PUMPS);
-  const leftOut: string[][] = [];
-  const states = await store.loadCohorts((...told) => leftOut.push(told));
-  expect(states.map(({ cohort }) => cohort)).toEqual([other]);
-  expect(leftOut).toEqual([[PUMPS, earlier, expect.stringContaining("formatVersion: must be 2")]]);
-
-  const rows = async () =>
-    database.kysely.selectFrom("federated_models").select("global_version").where("cohort", "=", PUMPS).execute();
-  const before = await rows();
-  await store.defineCohort(PUMPS, PLAN, federation);
-  const again = (await store.loadCohorts()).find(({ cohort }) => cohort === PUMPS);
-  expect(again).toMatchObject({ planId: PLAN.planId, champion: { version: before.length + 1, trained: false } });
-  expect(await rows()).toEqual(expect.arrayContaining(before));
+    const rows = async () =>
+      home.database.kysely
+        .selectFrom("federated_models")
+        .select("global_version")
+        .where("cohort", "=", PUMPS)
+        .execute();
+    const before = await rows();
+    await store.defineCohort(PUMPS, PLAN, federation);
+    const again = (await store.loadCohorts()).find(({ cohort }) => cohort === PUMPS);
+    expect(again).toMatchObject({ planId: PLAN.planId, champion: { version: before.length + 1, trained: false } });
+    expect(await rows()).toEqual(expect.arrayContaining(before));
+  });
 });

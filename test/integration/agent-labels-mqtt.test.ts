@@ -114,6 +114,13 @@ const alerts = (site: MqttSite, kind: string, count: number) =>
     return some.length >= count ? some : undefined;
   });
 
+/** Of the gateway's status, once so many devices have one that operators moved. */
+const thresholds = (site: MqttSite, devices: number) =>
+  eventually(`${devices} thresholds moved`, () => {
+    const moved = site.events(`${BASE}/status`).at(-1)?.event.data.moved_thresholds;
+    return moved?.devices === devices ? moved : undefined;
+  });
+
 /** What went to the coordinator, as text, but for what its alerts name as their causes. */
 const heardBy = ({ heard }: ScriptedCoordinator) =>
   JSON.stringify(heard, (key, value) =>
@@ -177,10 +184,13 @@ test("a false alarm said over MQTT raises the device's threshold once, also afte
   expect(cleared?.data.threshold).toBe(0.5);
   await site.say(ACK, { action: "false_alarm", alert_id: id }, true);
   await site.say(ACK, { action: "snooze" });
-  await logged(lines, '"confirm\\" and \\"false_alarm\\"');
+  await logged(lines, '"confirm\\", \\"false_alarm\\", \\"reset_threshold\\"');
   for (let time = 0; time < 3; time++) await site.say(ACK, { action: "false_alarm" });
   const [acked] = await alerts(site, "acked", 1);
   expect(acked?.data).toMatchObject({ alert_id: id, state: "cleared", ack: { action: "false_alarm" } });
+  const factor = Math.min(2, (1.01 * score) / 0.5);
+  const moved = await thresholds(site, 1);
+  expect(moved).toEqual({ devices: 1, factors: { "pump-1": expect.closeTo(factor, 6) } });
   const states = site.events(`${BASE}/alert/pump-1/federated`).filter(({ topic }) => !topic.endsWith("/ack"));
   expect(states.at(-1)?.event).toMatchObject({ type: "flead.anomaly.acked.v1", data: { alert_id: id } });
   await agent.close();
@@ -196,5 +206,12 @@ test("a false alarm said over MQTT raises the device's threshold once, also afte
   // Not of the smaller fault, which would have raised one before.
   expect(raised[1]?.data.score).toBeGreaterThan(0.95);
   expect(await alerts(site, "acked", 1)).toHaveLength(1);
+  expect((await thresholds(site, 1)).factors).toEqual(moved.factors);
+  await site.say(ACK, { action: "reset_threshold" });
+  expect((await alerts(site, "acked", 2))[1]?.data).toMatchObject({
+    threshold: 0.5,
+    ack: { action: "reset_threshold" },
+  });
+  expect(await thresholds(site, 0)).toEqual({ devices: 0, factors: {} });
   expect(heardBy(coordinator)).not.toMatch(/271828|"label"|"y"/);
 });

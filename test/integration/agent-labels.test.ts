@@ -36,6 +36,7 @@ async function openCohort(settings: PlanSettings = labelledSettings()) {
   const labels = new Labels({
     cohorts: [cohort],
     episodes,
+    devices: store.learning,
     refuse: (where, { refused: kind }) => refused.push(`${where} ${kind}`),
   });
   const say = (label: 0 | 1, fromS: number, toS: number, device = PUMP) =>
@@ -118,7 +119,7 @@ test("labels that come later join the rows seen, and a row that has both kinds i
   say(0, 25, 36);
   await learner.train();
   expect(updates.map(({ samples }) => samples)).toEqual([10, 2]);
-  expect(refused).toEqual([]);
+  expect(refused).toEqual(["pump-1 trained_label"]);
 });
 
 test.each([0, 1] as const)("labels of the class %i alone train towards it, with finite weights", async (label) => {
@@ -183,6 +184,19 @@ test("labels of an unknown device, of times to come and of rows that are gone ar
   expect(refused).toHaveLength(5);
 });
 
+test("a label for rows that were learned with the other one is told, the same label again is not", async () => {
+  const { learner, refused, say, run } = await openCohort();
+  await run(healthy(20));
+  await run(readings(40, 20, truth));
+  await learner.train();
+  say(1, 27, 29);
+  expect(refused).toEqual([]);
+  say(0, 27, 29);
+  say(0, 0, 29);
+  expect(refused).toEqual(["pump-1 trained_label", "pump-1 late_label", "pump-1 trained_label"]);
+  expect(learner.due()).toBe(false);
+});
+
 test("a plan that learns without labels refuses them and does not look at a row's", async () => {
   const { learner, updates, refused, say, run } = await openCohort(smallSettings());
   await run(readings(20, 0));
@@ -237,8 +251,9 @@ async function withEpisode(change: Partial<Episode> = {}) {
   await opened.activate(2, true);
   opened.store.alerts.saveEpisode(episodeOf(change));
   const messages = () => opened.store.alerts.queuedMessages(99).length;
+  const told = () => JSON.parse(opened.store.alerts.queuedMessages(99).at(-1)?.message.payload ?? "").data;
   const factor = () => opened.cohort.devices.get(PUMP)?.operatorFactor;
-  return { ...opened, messages, factor };
+  return { ...opened, messages, told, factor };
 }
 
 test("a false alarm moves the device's threshold once, is kept at once, and outlives calibrations and trainings", async () => {
@@ -260,6 +275,55 @@ test("a false alarm moves the device's threshold once, is kept at once, and outl
   expect(judged?.observation?.threshold).toBeCloseTo(0.808, 9);
   const record = cohort.devices.get(PUMP)?.record();
   expect(record && Device.restore(record, learner.plan.manifest).operatorFactor).toBe(factor());
+});
+
+test("the acked event after a false alarm shows the threshold that is in force from then on, as does the episode", async () => {
+  const { labels, store, run, told } = await withEpisode();
+  labels.acknowledge(word("confirm"));
+  expect(told()).toMatchObject({ score: 0.8, threshold: 0.5, ack: { action: "confirm" } });
+  labels.acknowledge(word("false_alarm"));
+  const [judged] = await run(healthy(1, 100));
+  expect(told()).toMatchObject({ score: 0.8, threshold: judged?.observation?.threshold });
+  expect(store.alerts.episode("a1")?.threshold).toBe(judged?.observation?.threshold);
+});
+
+test("a reset puts the threshold back at once and for good, and the episode can move it again", async () => {
+  const { labels, store, run, told, factor, messages, learner, path } = await withEpisode();
+  labels.acknowledge(word("false_alarm"));
+  labels.acknowledge(word("reset_threshold"));
+  expect(factor()).toBe(1);
+  expect(told()).toMatchObject({ threshold: 0.5, ack: { action: "reset_threshold" } });
+  expect((await run(healthy(1, 100)))[0]?.observation?.threshold).toBe(0.5);
+  const before = messages();
+  labels.acknowledge(word("reset_threshold"));
+  expect(messages()).toBe(before);
+  const other = new SqliteStore(path, { nowMs: 0 });
+  expect(other.learning.devices(PUMPS)).toMatchObject([{ operatorFactor: 1 }]);
+  other.close();
+  // No label came with it: the rows keep the false alarm's.
+  await learner.train();
+  labels.acknowledge(word("false_alarm"));
+  expect(factor()).toBeCloseTo(1.616, 9);
+  store.alerts.saveEpisode(episodeOf({ alertId: "a2", ruleThreshold: 0.5, score: 0.9 }));
+  labels.acknowledge(word("reset_threshold"));
+  labels.acknowledge(word("false_alarm", { alertId: "a2" }));
+  labels.acknowledge(word("reset_threshold"));
+  expect(factor()).toBe(1);
+});
+
+test("a reset needs no alert that is kept, but a device that is known", async () => {
+  const { labels, cohort, refused, factor, messages, path } = await withEpisode();
+  const device = cohort.devices.get(PUMP);
+  if (device === undefined) throw new Error("the pump is not known");
+  device.operatorFactor = 1.7;
+  const before = messages();
+  labels.acknowledge(word("reset_threshold", { alertId: null }));
+  expect([factor(), messages()]).toEqual([1, before]);
+  const other = new SqliteStore(path, { nowMs: 0 });
+  expect(other.learning.devices(PUMPS)).toMatchObject([{ deviceId: PUMP, operatorFactor: 1 }]);
+  other.close();
+  labels.acknowledge(word("reset_threshold", { alertId: null, deviceId: deviceId("pump-2") }));
+  expect(refused).toEqual(["pump-2 unknown_device"]);
 });
 
 test("no false alarm silences a device for good, and confirming an alarm does not move the threshold", async () => {

@@ -35,7 +35,7 @@ const UPDATE = {
 async function openUplink(coordinator: ScriptedCoordinator) {
   const path = join(temporaryFolder("agent-uplink"), "agent.sqlite");
   const store = new SqliteStore(path, { nowMs: 0 });
-  const link = new GrpcLink({ host: "127.0.0.1", port: coordinator.port }, Date.now);
+  const link = new GrpcLink([{ host: "127.0.0.1", port: coordinator.port }], Date.now, Math.random);
   const clock = { nowMs: 1_000_000 };
   const failures: string[] = [];
   const stop = new AbortController();

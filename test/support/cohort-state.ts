@@ -11,6 +11,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
   const compiled = compilePlan(testPlan);
   return {
     cohort: cohortId("pumps"),
+    revision: 1,
     planId: encodeBundle(compiled).planId,
     manifest: compiled.manifest,
     federation: {
@@ -21,8 +22,10 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
       gate: { margin: 0.05 },
     },
     champion: { version: 1, weights: compiled.initialWeights, trained: false, fleet: noFleet },
+    pin: null,
     lastVersion: 1,
     championVersions: [1],
+    rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, compiled.initialWeights.length),
     invitation: null,

@@ -5,16 +5,15 @@ import { SampleBudgets } from "../../coordinator/adapters/session/sample-budgets
 import { pushUpdate } from "../../coordinator/adapters/session/update.ts";
 import { type CohortState, championsSince } from "../../coordinator/core/cohort-state.ts";
 import type { RoundUpdate } from "../../coordinator/core/combine-updates.ts";
+import type { GatewayStanding } from "../../coordinator/core/gateway-standing.ts";
 import type { Invitation, ReadyGateway } from "../../coordinator/core/invitation.ts";
 import {
   beginRounds,
   type OpenRound,
   type RoundEffect,
   type RoundEvent,
-  type RoundState,
   stepRound,
 } from "../../coordinator/core/round-machine.ts";
-import type { Standing } from "../../coordinator/core/standing.ts";
 import {
   type FederationStore,
   RoundConflictError,
@@ -55,7 +54,7 @@ class Stored {
   cohort: CohortState = cohortState();
   readonly updates: StoredUpdate[] = [];
   readonly refused = new Set<string>();
-  readonly standings = new Map<string, Standing>();
+  readonly standings = new Map<string, GatewayStanding>();
   readonly lastInvited = new Map<GatewayId, number>();
   readonly versions: number[] = [];
   rounds = 0;
@@ -83,7 +82,7 @@ class World {
   #updates = 0;
   #quality: { readonly candidate: number; readonly champion: number } | null = null;
   /** Null: there is no leader. */
-  #leader: { machine: RoundState; cohort: CohortState; timerMs: number | null } | null = null;
+  #leader: { timerMs: number | null } | null = null;
   /** Where the leader dies next: "before record", "after invite". */
   #death: string | null = null;
 
@@ -126,24 +125,22 @@ class World {
   }
 
   async #start(): Promise<void> {
-    const { cohort } = this.#stored;
-    const facts = { settings: cohort.federation.round, championVersion: cohort.champion.version };
-    await this.#follow(
-      () => beginRounds({ ...facts, invitation: cohort.invitation, open: this.#stored.open() }, this.#nowMs),
-      cohort,
-    );
+    this.#leader = { timerMs: null };
+    await this.#look();
   }
 
-  /** What the machine says, until there is nothing to do but wait, or the leader dies. */
-  async #follow(first: () => ReturnType<typeof stepRound>, cohort: CohortState): Promise<void> {
-    let [machine, effects] = first();
-    this.#leader = { machine, cohort, timerMs: null };
+  /** What the leader does, until there is nothing to do but wait, or it dies. */
+  async #look(): Promise<void> {
+    const leader = this.#leader;
+    if (leader === null) return;
+    leader.timerMs = null;
+    const { federation, champion, invitation } = this.#stored.cohort;
+    const facts = { settings: federation.round, championVersion: champion.version, invitation };
+    let [machine, effect] = beginRounds({ ...facts, open: this.#stored.open() }, this.#nowMs);
     try {
-      for (let effect = effects[0]; effect !== undefined; effect = effects[0]) {
-        const event = await this.#carryOut(effect);
-        [machine, effects] = event === null ? [machine, effects.slice(1)] : stepRound(machine, event);
-        this.#leader.machine = machine;
-      }
+      while (effect.do !== "wait") [machine, effect] = stepRound(machine, await this.#carryOut(effect));
+      leader.timerMs = effect.untilMs;
+      this.said.push(effect.untilMs === null ? "waits for updates" : `waits until ${effect.untilMs / 1000} s`);
     } catch (error) {
       if (!(error instanceof LeaderDied)) throw error;
       this.said.push(error.message);
@@ -151,35 +148,24 @@ class World {
     }
   }
 
-  async #carryOut(effect: RoundEffect): Promise<RoundEvent | null> {
-    const leader = this.#leader;
-    if (leader === null) throw new Error("nobody leads");
+  async #carryOut(effect: Exclude<RoundEffect, { do: "wait" }>): Promise<RoundEvent> {
     const nowMs = this.#nowMs;
+    const { cohort } = this.#stored;
     switch (effect.do) {
-      case "wait":
-        leader.timerMs = effect.untilMs;
-        this.said.push(effect.untilMs === null ? "waits for updates" : `waits until ${effect.untilMs / 1000} s`);
-        return null;
       case "look":
-        return { kind: "ready", nowMs, gateways: this.#ready(), seed: leader.cohort.lastVersion };
+        return { kind: "ready", nowMs, gateways: this.#ready(), seed: cohort.lastVersion };
       case "invite":
       case "giveUp": {
         this.#mayDie("before", effect.do);
         const invitation = effect.do === "invite" ? this.#invite(effect.gateways, effect.wanted) : null;
-        if (invitation === null) this.said.push(`gives up round ${this.#stored.cohort.invitation?.roundId}`);
-        this.#stored.cohort = { ...this.#stored.cohort, invitation };
+        if (invitation === null) this.said.push(`gives up round ${cohort.invitation?.roundId}`);
+        this.#stored.cohort = { ...cohort, invitation };
         this.#mayDie("after", effect.do);
-        leader.cohort = this.#stored.cohort;
         return { kind: "invited", nowMs, invitation };
       }
-      case "tell":
-        this.#mayDie("before", "tell");
-        this.said.push(`tells ${effect.invitation.gateways.join(" ")} of round ${effect.invitation.roundId}`);
-        return null;
       case "close": {
-        const outcome = await runRound(this.#roundDeps(), leader.cohort, new AbortController().signal);
-        leader.cohort = outcome.cohort;
-        const championVersion = outcome.cohort.champion.version;
+        await runRound(this.#roundDeps(), cohort, new AbortController().signal);
+        const championVersion = this.#stored.cohort.champion.version;
         return { kind: "recorded", nowMs, championVersion, open: this.#stored.open() };
       }
     }
@@ -228,15 +214,12 @@ class World {
         },
         baselines: null,
       },
-      fleet: {
-        announce: ({ champion }, promoted) => promoted && this.said.push(`announces champion ${champion.version}`),
-      },
     };
   }
 
   #record({ before, after, candidate, verdict, reason, updates, standings }: RoundRecord): void {
     const stored = this.#stored;
-    if (before.lastVersion !== stored.cohort.lastVersion) throw new RoundConflictError(before.cohort, "it moved");
+    if (before.revision !== stored.cohort.revision) throw new RoundConflictError(before.cohort, "it moved");
     const counted = new Set(updates.map(({ updateId }) => updateId));
     for (const update of stored.waiting) update.counted = counted.has(update.updateId);
     const roundId = before.invitation?.roundId ?? ++stored.rounds;
@@ -274,6 +257,8 @@ class World {
     const { message } = await pushUpdate({
       store: this.#intake(pull) as FederationStore,
       gateways: {} as never,
+      notices: {} as never,
+      replicaId: "",
       invitations: { open: async () => stored.cohort.invitation },
       cohorts: { get: () => stored.cohort, updateStored: () => undefined },
       budgets: this.#budgets,
@@ -289,7 +274,7 @@ class World {
     }
     const staleness = championsSince(cohort, Number(update.baseVersion));
     this.said.push(`accepted, staleness ${staleness}, weight ${stalenessWeight(staleness).toFixed(2)}`);
-    await this.#count();
+    await this.#look();
   }
 
   #intake(pull: number): Pick<FederationStore, "addUpdate" | "addRefusal"> {
@@ -317,16 +302,9 @@ class World {
   async #advance(toMs: number): Promise<void> {
     while (this.#leader !== null && this.#leader.timerMs !== null && this.#leader.timerMs <= toMs) {
       this.#nowMs = Math.max(this.#nowMs, this.#leader.timerMs);
-      await this.#count();
+      await this.#look();
     }
     this.#nowMs = toMs;
-  }
-
-  async #count(): Promise<void> {
-    const leader = this.#leader;
-    if (leader === null) return;
-    const event = { kind: "counted", nowMs: this.#nowMs, open: this.#stored.open() } as const;
-    await this.#follow(() => stepRound(leader.machine, event), leader.cohort);
   }
 
   #mayDie(when: "before" | "after", what: string): void {

@@ -129,7 +129,8 @@ class Commits {
         AS 'BEGIN PERFORM pg_notify(''update'', NEW.gateway_id); RETURN NULL; END';
       CREATE OR REPLACE FUNCTION tell_round() RETURNS trigger LANGUAGE plpgsql
         AS 'BEGIN PERFORM pg_notify(''round'', ''''); RETURN NULL; END';
-      CREATE OR REPLACE TRIGGER tell_update AFTER INSERT ON local_models FOR EACH ROW EXECUTE FUNCTION tell_update();
+      CREATE OR REPLACE TRIGGER tell_update AFTER INSERT ON local_models FOR EACH ROW
+        WHEN (NEW.status = 'accepted') EXECUTE FUNCTION tell_update(); -- a counted update moves to another partition
       CREATE OR REPLACE TRIGGER tell_round AFTER INSERT ON rounds FOR EACH ROW EXECUTE FUNCTION tell_round();
       LISTEN update; LISTEN round`);
     return new Commits(client);

@@ -76,6 +76,15 @@ test("an operator confirms an alert or calls it false, by its id or the device's
   });
 });
 
+test("a reset is about the champion's threshold, the only one that is ever moved", () => {
+  const reset = { action: "reset_threshold" };
+  expect(readAlertWord(message(ACK_TOPIC, reset))).toMatchObject({ ...reset, kind: "federated", alertId: null });
+  for (const kind of ["z_score", "isolation_forest"]) {
+    const refused = readAlertWord(message(ACK_TOPIC.replace("federated", kind), reset));
+    expect(refused).toMatchObject({ refused: "unknown_action", detail: expect.stringContaining(kind) });
+  }
+});
+
 test.each([
   ["unknown_action", { action: "snooze", until: NOW }],
   ["unknown_action", { action: "acknowledge" }],
@@ -93,7 +102,11 @@ test.each([
 
 test("no message makes the reading of labels and words throw", () => {
   const keys = fc.constantFrom("label", "from", "to", "action", "alert_id", "__proto__");
-  const values = fc.oneof(fc.jsonValue(), fc.double(), fc.constantFrom(0, 1, NOW, "confirm", "false_alarm"));
+  const values = fc.oneof(
+    fc.jsonValue(),
+    fc.double(),
+    fc.constantFrom(0, 1, NOW, "confirm", "false_alarm", "reset_threshold"),
+  );
   const payload = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
     fc.dictionary(fc.oneof(keys, fc.string()), values).map((body) => message("", body).payload),
@@ -109,7 +122,7 @@ test("no message makes the reading of labels and words throw", () => {
         new Date(labels.toMs).toISOString();
       }
       const word = readAlertWord(given);
-      if (!isRefusal(word)) expect(["confirm", "false_alarm"]).toContain(word.action);
+      if (!isRefusal(word)) expect(["confirm", "false_alarm", "reset_threshold"]).toContain(word.action);
     }),
     { numRuns: 3000 },
   );
@@ -129,8 +142,8 @@ function seenRows(rows: number, { featureCount = 1, from = 0 } = {}) {
 
 test("labels join the rows from the first time to the last, both included", () => {
   const { pending, label } = seenRows(10);
-  expect(label(1, 3, 5)).toEqual({ rows: 3, late: false });
-  expect(label(0, 8, 99)).toEqual({ rows: 2, late: false });
+  expect(label(1, 3, 5)).toEqual({ rows: 3, trained: false, late: false });
+  expect(label(0, 8, 99)).toEqual({ rows: 2, trained: false, late: false });
   expect(pending.take(1)).toMatchObject({ x: Float32Array.of(3, 4, 5, 8, 9), y: Float32Array.of(1, 1, 1, 0, 0) });
 });
 
@@ -147,22 +160,36 @@ test("a row that is labelled again is learned once, by what was said of it last 
 
 test("600 rows are held, fewer where they are wide, and labels of those that are gone are late", () => {
   const { pending, label } = seenRows(700);
-  expect(label(1, 99, 100)).toEqual({ rows: 1, late: true });
-  expect(label(1, 100, 101)).toEqual({ rows: 2, late: false });
+  expect(label(1, 99, 100)).toEqual({ rows: 1, trained: false, late: true });
+  expect(label(1, 100, 101)).toEqual({ rows: 2, trained: false, late: false });
   expect(pending.take(1).x).toEqual(Float32Array.of(100, 101));
-  expect(label(0, 0, 50)).toEqual({ rows: 0, late: true });
+  expect(label(0, 0, 50)).toEqual({ rows: 0, trained: false, late: true });
   const wide = seenRows(100, { featureCount: 1024 });
-  expect(wide.label(1, 0, 99)).toEqual({ rows: 64, late: true });
+  expect(wide.label(1, 0, 99)).toEqual({ rows: 64, trained: false, late: true });
+});
+
+test("rows that were learned with the other label are told from rows that are gone without one", () => {
+  const { seen, pending, label } = seenRows(10);
+  label(1, 4, 5);
+  pending.learned(pending.take(1).upTo);
+  expect(label(0, 3, 6)).toEqual({ rows: 2, trained: true, late: false });
+  expect(label(1, 4, 5)).toEqual({ rows: 0, trained: false, late: false });
+  for (let row = 10; row < 606; row++) seen.enter(1000 * row, Float32Array.of(row));
+  // Rows 4 and 5 are gone from the 600 as labelled with 1, row 3 as labelled with 0, rows 0 to 2 without a label.
+  expect(label(1, 4, 5)).toEqual({ rows: 0, trained: false, late: false });
+  expect(label(0, 4, 5)).toEqual({ rows: 0, trained: true, late: false });
+  expect(label(0, 2, 5)).toEqual({ rows: 0, trained: true, late: true });
+  expect(label(1, 6, 6)).toEqual({ rows: 1, trained: false, late: false });
 });
 
 test("rows that nothing can be learned from, and those before a restart, are gone", () => {
   const seen = new SeenRows(1, 5000);
   const learn = () => expect.unreachable("there is nothing to learn");
   expect(seen.lastAtMs).toBe(5000);
-  expect(seen.label({ label: 1, fromMs: 5000, toMs: 9000 }, learn)).toEqual({ rows: 0, late: true });
-  expect(seen.label({ label: 1, fromMs: 5001, toMs: 9000 }, learn)).toEqual({ rows: 0, late: false });
+  expect(seen.label({ label: 1, fromMs: 5000, toMs: 9000 }, learn)).toEqual({ rows: 0, trained: false, late: true });
+  expect(seen.label({ label: 1, fromMs: 5001, toMs: 9000 }, learn)).toEqual({ rows: 0, trained: false, late: false });
   seen.enter(6000, null);
-  expect(seen.label({ label: 1, fromMs: 5001, toMs: 9000 }, learn)).toEqual({ rows: 0, late: true });
+  expect(seen.label({ label: 1, fromMs: 5001, toMs: 9000 }, learn)).toEqual({ rows: 0, trained: false, late: true });
 });
 
 function anEpisode(): Episode {

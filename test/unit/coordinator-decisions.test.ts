@@ -11,6 +11,7 @@ import { cohortState } from "../support/cohort-state.ts";
 const FACTS: CohortFacts = {
   planId: "a".repeat(64),
   championVersion: 7,
+  isRolledBack: (version) => version === 5,
   isKnownBase: (version) => [1, 2, 4, 5, 6, 7].includes(version),
   championsSince: (version) => 7 - version,
   maxStaleness: 3,
@@ -31,6 +32,7 @@ test.each([
   ["a version that never was champion", { baseVersion: 3 }, "malformed", "unknown_base"],
   ["a version of the future", { baseVersion: 8 }, "malformed", "unknown_base"],
   ["a base that is too old", { baseVersion: 2 }, "refused", "stale_base"],
+  ["a base that was rolled back", { baseVersion: 5 }, "refused", "rolled_back_base"],
   ["no samples", { samples: 0 }, "malformed", "bad_samples"],
   ["samples that no gateway can have", { samples: 1e9 }, "malformed", "bad_samples"],
   ["half a sample", { samples: 1.5 }, "malformed", "bad_samples"],
@@ -45,8 +47,9 @@ test("an update that is fresh or within the staleness limit counts", () => {
 });
 
 test("a delta beyond the norm bound is refused, one within it counts", () => {
-  expect(checkDelta(Float32Array.of(60, 80))).toBeNull();
-  expect(checkDelta(Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
+  const { manifest } = cohortState();
+  expect(checkDelta(manifest, Float32Array.of(60, 80))).toBeNull();
+  expect(checkDelta(manifest, Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
 });
 
 test("rejected candidates between champions do not make an update staler", () => {

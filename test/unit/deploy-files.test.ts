@@ -82,10 +82,9 @@ describe("the Compose file of a gateway", () => {
   test("hands over variables that the agent and the other services' scripts read", () => {
     const { environment } = gateway.services.agent;
     expect(Object.keys(agentConfigSchema.shape)).toEqual(expect.arrayContaining(Object.keys(environment)));
-    expect(readAgentConfig({ ...environment, FLEAD_GATEWAY_ID: "a".repeat(32) }).FLEAD_COORDINATOR).toEqual({
-      host: "tunnel",
-      port: 7443,
-    });
+    expect(readAgentConfig({ ...environment, FLEAD_GATEWAY_ID: "a".repeat(32) }).FLEAD_COORDINATOR).toEqual([
+      { host: "tunnel", port: 7443 },
+    ]);
     for (const service of ["mosquitto", "tunnel"]) {
       for (const name of Object.keys(gateway.services[service].environment))
         expect(text(`balena/${service}/start.sh`)).toContain(`\${${name}:-}`);

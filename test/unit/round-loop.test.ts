@@ -18,7 +18,9 @@ function setUp() {
       new Promise((resolve, reject) => {
         asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
       }),
-    loadCohorts: async () => [],
+    loadCohorts: unasked,
+    loadCohort: unasked,
+    revisions: unasked,
     defineCohort: unasked,
     planBundle: unasked,
     recordHeldOutStream: unasked,
@@ -30,14 +32,9 @@ function setUp() {
   };
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
   const invitations = { ready: unasked, invite: unasked, end: unasked };
-  const deps = {
-    store,
-    standings: { of: unasked },
-    invitations,
-    evaluator,
-    fleet: { announce: unasked, invite: unasked },
-  };
-  return { loop: new RoundLoop(deps, cohortState(), createLogger("test", "silent")), asked };
+  const state = cohortState();
+  const deps = { store, standings: { of: unasked }, invitations, evaluator, known: () => state };
+  return { loop: new RoundLoop(deps, state.cohort, createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

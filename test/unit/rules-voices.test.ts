@@ -2,19 +2,19 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { coordinateMedian, withoutRulingMinority } from "../../learning/aggregation/coordinate-rules.ts";
 import { InvalidRoundError } from "../../learning/aggregation/fedavg.ts";
-import { type CombiningRule, combinePulls, type Pull } from "../../learning/aggregation/rules.ts";
+import { combinePulls, type Pull, type PullRule } from "../../learning/aggregation/rules.ts";
 
-const ROBUST: readonly CombiningRule[] = [
+const ROBUST: readonly PullRule[] = [
   { kind: "median" },
   { kind: "trimmed_mean", share: 0.2 },
   { kind: "krum", faultyShare: 0.2 },
   { kind: "multi_krum", faultyShare: 0.2 },
 ];
-const RULES: readonly CombiningRule[] = [{ kind: "fedavg" }, ...ROBUST];
-const named = (rules: readonly CombiningRule[]) => rules.map((rule) => [rule.kind, rule] as const);
+const RULES: readonly PullRule[] = [{ kind: "fedavg" }, ...ROBUST];
+const named = (rules: readonly PullRule[]) => rules.map((rule) => [rule.kind, rule] as const);
 
 const pull = (value: number, voice: number): Pull => ({ pull: Float32Array.of(value), weight: 1, voice });
-const combined = (rule: CombiningRule, ...pulls: Pull[]) => combinePulls(rule, pulls).delta[0];
+const combined = (rule: PullRule, ...pulls: Pull[]) => combinePulls(rule, pulls).delta[0];
 
 test.each([
   ["the mean weighs by weight and voice", { kind: "fedavg" }, (4 * 1 + 0.5 * 10) / 4.5],
@@ -28,8 +28,7 @@ test.each([
 
 test("what is kept of two that differ leans to the stronger voice", () => {
   const others = [pull(0, 1), pull(0, 1), pull(2, 1)];
-  const by = (rule: CombiningRule, voice: number) =>
-    combined(rule, ...others, pull(2, voice), pull(9, 1)) ?? Number.NaN;
+  const by = (rule: PullRule, voice: number) => combined(rule, ...others, pull(2, voice), pull(9, 1)) ?? Number.NaN;
   // Kept: 0 and 2 of the strong, 2 of the weak.
   expect(by({ kind: "trimmed_mean", share: 0.2 }, 0.5)).toBeCloseTo((0 + 2 + 2 * 0.5) / 2.5, 6);
   expect(by({ kind: "multi_krum", faultyShare: 0.2 }, 0.5)).toBeCloseTo((0 + 0 + 2 + 2 * 0.5) / 3.5, 6);
@@ -73,7 +72,7 @@ const attacked = (faultyOf: (gateways: number) => number) =>
     }),
   );
 
-const holds = (rule: CombiningRule, faultyOf: (gateways: number) => number) =>
+const holds = (rule: PullRule, faultyOf: (gateways: number) => number) =>
   fc.assert(
     fc.property(attacked(faultyOf), ({ honest, lie, faulty }) => {
       const { delta } = combinePulls(rule, [

@@ -45,7 +45,6 @@ test("the candidate is judged and kept under what the gateways told by then, the
         },
         baselines: null,
       },
-      fleet: { announce: () => undefined },
     },
     before,
     new AbortController().signal,
@@ -60,13 +59,12 @@ test("the candidate is judged and kept under what the gateways told by then, the
   expect(outcome.cohort.champion.fleet).toEqual(pooled);
 });
 
-test("a round without updates is no round: nothing is evaluated, recorded or announced", async () => {
+test("a round without updates is no round: nothing is evaluated or recorded", async () => {
   const unasked = () => expect.unreachable("the round went on");
   const deps: RoundDeps = {
     store: { roundUpdates: async () => [], gatewayStatistics: async () => [], recordRound: unasked },
     standings: { of: async () => new Map() },
     evaluator: { evaluate: unasked, baselines: null },
-    fleet: { announce: unasked },
   };
   await expect(runRound(deps, cohortState(), new AbortController().signal)).rejects.toThrow(EmptyRoundError);
 });

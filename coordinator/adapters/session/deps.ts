@@ -6,6 +6,7 @@ import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Invitations } from "../../ports/invitations.ts";
+import type { Notices } from "../../ports/notices.ts";
 import type { SampleBudgets } from "./sample-budgets.ts";
 
 export type ProblemKind =
@@ -29,7 +30,9 @@ export interface SessionDeps {
   readonly invitations: Pick<Invitations, "open">;
   readonly cohorts: Cohorts;
   readonly budgets: SampleBudgets;
+  readonly notices: Pick<Notices, "tell">;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
+  readonly replicaId: string;
   readonly version: string;
 }

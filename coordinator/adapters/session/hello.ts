@@ -22,12 +22,13 @@ export const greet =
   async (hello: Hello): Promise<Greeting> => {
     const id = gatewayId(hello.gatewayId);
     const held = heldCohorts(hello.cohorts);
-    await deps.gateways.connected({
+    const wasElsewhere = await deps.gateways.connected({
       gatewayId: id,
       site: bounded(hello.site),
       agentVersion: bounded(hello.agentVersion),
       cohorts: held,
     });
+    if (wasElsewhere) await deps.notices.tell({ kind: "session", gatewayId: id, replicaId: deps.replicaId });
     const feedback = await deps.gateways.openFeedback(id);
     const cohorts = new Set(held.map(({ cohort }) => cohort).filter((cohort) => deps.cohorts.get(cohort)));
     return {

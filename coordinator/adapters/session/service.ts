@@ -8,6 +8,7 @@ import {
   type SessionResponse,
 } from "../../../proto/gen/flead/v1/federation.ts";
 import type { Fleet } from "../../ports/fleet.ts";
+import type { GatewayAction } from "../../ports/notices.ts";
 import type { Service } from "../grpc-server.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { type Greeting, greet } from "./hello.ts";
@@ -89,7 +90,7 @@ export function openSessions(deps: SessionDeps): Sessions {
     if (older) fail(older.call, status.ABORTED, "the gateway began a newer session");
     sessions.set(gateway.gatewayId, session);
     for (const response of responses()) send(session, response);
-    send(session, respond({ $case: "command", value: { commandId: "", action: { $case: "sendReport", value: {} } } }));
+    send(session, command("", "send_report"));
     deps.log.info({ gateway: gateway.gatewayId, sessions: sessions.size }, "gateway connected");
     return session;
   };
@@ -127,18 +128,32 @@ export function openSessions(deps: SessionDeps): Sessions {
         if (session) send(session, feedbackMessage(entry));
       }
     },
-    invite: (invitation, gateways) => {
-      for (const gateway of gateways) {
+    invite: (invitation) => {
+      for (const gateway of invitation.gateways) {
         const session = sessions.get(gateway);
         if (session) send(session, invitationMessage(invitation, Date.now()));
       }
     },
+    movedAway: (gateway) => {
+      const session = sessions.get(gateway);
+      if (session) fail(session.call, status.ABORTED, "the gateway began a newer session");
+    },
+    command: (gateway, commandId, action) => {
+      const session = sessions.get(gateway);
+      if (session) send(session, command(commandId, action));
+    },
     drain: () => {
-      const action = { $case: "drain", value: { reconnectAfterMs: DRAIN_RECONNECT_MS } } as const;
-      for (const session of sessions.values())
-        send(session, respond({ $case: "command", value: { commandId: "", action } }));
+      for (const session of sessions.values()) send(session, command("", "reconnect"));
     },
   };
+}
+
+function command(commandId: string, action: GatewayAction): SessionResponse {
+  const value =
+    action === "send_report"
+      ? ({ $case: "sendReport", value: {} } as const)
+      : ({ $case: "drain", value: { reconnectAfterMs: DRAIN_RECONNECT_MS } } as const);
+  return respond({ $case: "command", value: { commandId, action: value } });
 }
 
 function fail(call: Call, code: status, details: string): void {

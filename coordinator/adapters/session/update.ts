@@ -107,9 +107,11 @@ function check(
       return { kind: "malformed", reason: "wrong_encoding", message: detail };
     }
     const delta = decodeDelta(codec, message.delta, cohort.manifest.weights);
+    const fault = checkDelta(cohort.manifest, delta);
+    if (fault?.kind === "malformed") return fault;
     const { gatewayId } = gateway;
     const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };
-    return { update, refusal: refusal ?? checkDelta(delta) };
+    return { update, refusal: refusal ?? fault };
   } catch (error) {
     const reason = error instanceof UndecodableDeltaError ? "undecodable_delta" : "unknown_plan";
     return { kind: "malformed", reason, message: (error as Error).message };

@@ -22,15 +22,6 @@ CREATE TABLE gateway_standings (
   PRIMARY KEY (gateway_id, cohort)
 );
 
-CREATE TABLE IF NOT EXISTS audit_log (
-  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  at      timestamptz NOT NULL DEFAULT now(),
-  actor   text NOT NULL,
-  action  text NOT NULL,
-  subject text NOT NULL,
-  detail  jsonb
-);
-
 -- Cohorts of an earlier version: what went without saying is said.
 UPDATE cohorts SET federation = '{"samples": {"rowsPerSecond": 2000, "burstMs": 86400000}}'::jsonb
   || jsonb_set(federation, '{round}', '{"mode": "buffered"}'::jsonb || (federation -> 'round'));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { combineUpdates, type GatewayPart, type RoundUpdate } from "../../coordinator/core/combine-updates.ts";
-import { FULL_STANDING, nextStanding, type Standing } from "../../coordinator/core/standing.ts";
-import type { CombiningRule } from "../../learning/aggregation/rules.ts";
+import { FULL_STANDING, type GatewayStanding, nextStanding } from "../../coordinator/core/gateway-standing.ts";
+import type { PullRule } from "../../learning/aggregation/rules.ts";
 import { seededRandom } from "../../learning/random.ts";
 
 const GOOD: GatewayPart = { agreement: 0.9, withOthers: 0.8, part: "counted" };
@@ -38,7 +38,7 @@ test("one that goes with the others is not blamed for being clipped or left out,
 });
 
 test("it comes back by rounds that were promoted and counted it whole, and says so until it is whole", () => {
-  const low: Standing = { value: 0.512, roundsApart: 3, reason: "why" };
+  const low: GatewayStanding = { value: 0.512, roundsApart: 3, reason: "why" };
   expect(after([GOOD], low)).toMatchObject({ value: expect.closeTo(0.64, 9), roundsApart: 0, reason: "why" });
   expect(after([GOOD, GOOD, GOOD], low)).toEqual(FULL_STANDING);
   expect(after([GOOD], low, false).value).toBe(0.512);
@@ -50,7 +50,7 @@ test("of two gateways nobody can say which is astray: neither loses", () => {
   expect(after([apart, apart, apart])).toEqual(FULL_STANDING);
 });
 
-const RULES: readonly CombiningRule[] = [
+const RULES: readonly PullRule[] = [
   { kind: "fedavg" },
   { kind: "fedavg", clip: { medianMultiple: 2 } },
   { kind: "median" },
@@ -60,9 +60,9 @@ const RULES: readonly CombiningRule[] = [
 ];
 
 /** Standings of 15 gateways after 60 rounds of pulls that share a direction; the last `liars` turn it round, ×5. */
-function standingsAfterRounds(rule: CombiningRule, liars: number): number[] {
+function standingsAfterRounds(rule: PullRule, liars: number): number[] {
   const random = seededRandom(11);
-  const standings = new Map<string, Standing>();
+  const standings = new Map<string, GatewayStanding>();
   for (let round = 0; round < 60; round++) {
     const updates = Array.from({ length: 15 }, (_, n): RoundUpdate => {
       const lies = n >= 15 - liars;

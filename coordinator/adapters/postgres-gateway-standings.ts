@@ -1,14 +1,14 @@
 // Gateways' standings in PostgreSQL, each change with its entry in the audit log.
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { CohortId, GatewayId } from "../../learning/ids.ts";
-import { FULL_STANDING } from "../core/standing.ts";
+import { FULL_STANDING } from "../core/gateway-standing.ts";
 import type { StandingChange } from "../ports/federation-store.ts";
-import type { Standings } from "../ports/standings.ts";
-import { postgresAudit } from "./postgres-audit.ts";
+import type { GatewayStandings } from "../ports/gateway-standings.ts";
+import { postgresAuditLog } from "./postgres-audit.ts";
 import { answered } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
 
-export function postgresStandings(db: Kysely<Tables>): Standings {
+export function postgresGatewayStandings(db: Kysely<Tables>): GatewayStandings {
   return {
     of: async (cohort, gateways) => {
       const rows = await db
@@ -51,10 +51,10 @@ async function reset(
     .where("gateway_id", "=", gatewayId)
     .where("cohort", "=", cohort)
     .execute();
-  await postgresAudit(trx).record({
+  await postgresAuditLog(trx).record({
     actor,
-    action: "standing.reset",
-    subject: `gateway ${gatewayId} in cohort ${cohort}`,
+    action: "gateway.standing_reset",
+    subject: `cohort/${cohort}/gateway/${gatewayId}`,
     detail: { from: row.standing, to: value },
   });
   return true;
@@ -94,10 +94,10 @@ export async function recordStandings(
   const written = new Set(rows.map(({ gateway_id }) => gateway_id));
   for (const { gatewayId, before, after } of changes) {
     if (before.value === after.value || !written.has(gatewayId)) continue;
-    await postgresAudit(trx).record({
+    await postgresAuditLog(trx).record({
       actor: "coordinator",
-      action: "standing.change",
-      subject: `gateway ${gatewayId} in cohort ${cohort}`,
+      action: "gateway.standing",
+      subject: `cohort/${cohort}/gateway/${gatewayId}`,
       detail: { from: before.value, to: after.value, globalVersion, reason: after.reason },
     });
   }

@@ -1,7 +1,7 @@
 // What a gateway's voice counts for in a cohort's rounds: it falls while its pulls keep doing harm, and comes back.
 import type { GatewayPart } from "./combine-updates.ts";
 
-export interface Standing {
+export interface GatewayStanding {
   /** In [0.1, 1]. */
   readonly value: number;
   /** Rounds in a row in which its pull was clipped or excluded, and did not go with the others. */
@@ -10,7 +10,7 @@ export interface Standing {
   readonly reason: string | null;
 }
 
-export const FULL_STANDING: Standing = { value: 1, roundsApart: 0, reason: null };
+export const FULL_STANDING: GatewayStanding = { value: 1, roundsApart: 0, reason: null };
 
 const CUT = 0.8;
 const LOWEST = 0.1;
@@ -27,10 +27,10 @@ const ROUNDS_APART = 2;
  * in which it did neither. Of two gateways nobody can say which is astray: then it does not fall.
  */
 export function nextStanding(
-  before: Standing,
+  before: GatewayStanding,
   { agreement, withOthers, part }: GatewayPart,
   promoted: boolean,
-): Standing {
+): GatewayStanding {
   const apart = withOthers !== null && withOthers < WITH && part !== "counted";
   const roundsApart = apart ? before.roundsApart + 1 : 0;
   const cut = (reason: string) => ({ value: Math.max(LOWEST, before.value * CUT), roundsApart, reason });

@@ -1,0 +1,132 @@
+// Coordinators as processes over one PostgreSQL, each of which a test may kill at any moment.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import pg from "pg";
+import { eventually } from "./eventually.ts";
+import { freePort } from "./mosquitto.ts";
+import { Life } from "./process-fleet.ts";
+import { type SharedPostgres, startSharedPostgres } from "./shared-postgres.ts";
+
+export interface Replica {
+  readonly name: string;
+  /** The same in every life. */
+  readonly grpc: string;
+  readonly url: string;
+  readonly life: Life;
+  readonly replicaId: string;
+}
+
+interface Place {
+  readonly name: string;
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly logFile: string;
+}
+
+export class ReplicaFleet {
+  readonly postgres: SharedPostgres;
+  /** For what a test asks and does as an operator of the database would. */
+  readonly admin: pg.Pool;
+  readonly #folder: string;
+  readonly #places: readonly Place[];
+  readonly #alive = new Map<string, Replica>();
+
+  /** `folder` holds plan.yaml and held-out. */
+  static async open(folder: string, replicas: number): Promise<ReplicaFleet> {
+    const postgres = await startSharedPostgres(folder);
+    const places: Place[] = [];
+    for (let nth = 1; nth <= replicas; nth++) {
+      const name = `replica-${nth}`;
+      const logFile = join(folder, `${name}.log`);
+      places.push({ name, grpcPort: await freePort(), httpPort: await freePort(), logFile });
+    }
+    const fleet = new ReplicaFleet(folder, postgres, places);
+    await Promise.all(places.map(({ name }) => fleet.start(name)));
+    return fleet;
+  }
+
+  private constructor(folder: string, postgres: SharedPostgres, places: readonly Place[]) {
+    this.#folder = folder;
+    this.postgres = postgres;
+    this.#places = places;
+    const readBigints = (oid: number, format: "text" | "binary") =>
+      oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format as "text");
+    this.admin = new pg.Pool({
+      connectionString: postgres.url,
+      max: 4,
+      types: { getTypeParser: readBigints as typeof pg.types.getTypeParser },
+    });
+    this.admin.on("error", () => undefined); // the server may be restarted under it
+  }
+
+  get names(): string[] {
+    return this.#places.map(({ name }) => name);
+  }
+
+  get addresses(): string[] {
+    return this.#places.map(({ grpcPort }) => `localhost:${grpcPort}`);
+  }
+
+  get alive(): Replica[] {
+    return [...this.#alive.values()];
+  }
+
+  async start(name: string): Promise<Replica> {
+    const place = this.#places.find((each) => each.name === name);
+    if (place === undefined) throw new Error(`there is no ${name}`);
+    const life = new Life(
+      "coordinator",
+      {
+        DATABASE_URL: this.postgres.url,
+        FLEAD_PLANS: join(this.#folder, "plan.yaml"),
+        FLEAD_HELD_OUT: join(this.#folder, "held-out"),
+        FLEAD_DATA_DIR: join(this.#folder, name),
+        FLEAD_GRPC_ADDRESS: `127.0.0.1:${place.grpcPort}`,
+        FLEAD_HTTP_ADDRESS: `127.0.0.1:${place.httpPort}`,
+      },
+      place.logFile,
+    );
+    await life.ready;
+    const replica = {
+      name,
+      grpc: `localhost:${place.grpcPort}`,
+      url: `http://127.0.0.1:${place.httpPort}`,
+      life,
+      replicaId: lastReplicaId(place.logFile),
+    };
+    this.#alive.set(name, replica);
+    void life.ended.then(() => {
+      if (this.#alive.get(name) === replica) this.#alive.delete(name);
+    });
+    return replica;
+  }
+
+  /** Resolves when the process is no more. */
+  async kill(replica: Replica): Promise<void> {
+    replica.life.kill();
+    await replica.life.ended;
+  }
+
+  /** Whose connection holds the lock. */
+  async leader(): Promise<Replica> {
+    return eventually("one of the coordinators leads", async () => {
+      const { rows } = await this.admin.query(
+        `SELECT a.application_name AS name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE l.locktype = 'advisory' AND l.granted AND a.application_name LIKE 'flead-leader %'`,
+      );
+      return this.alive.find(({ replicaId }) => rows.some(({ name }) => name === `flead-leader ${replicaId}`));
+    });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.alive.map((replica) => this.kill(replica)));
+    await this.admin.end();
+    await this.postgres.stop();
+  }
+}
+
+function lastReplicaId(logFile: string): string {
+  const said = [...readFileSync(logFile, "utf8").matchAll(/"replicaId":"([0-9A-Z]{26})"/g)].at(-1)?.[1];
+  if (said === undefined) throw new Error(`${logFile} names no replica`);
+  return said;
+}
