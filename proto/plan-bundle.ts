@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 import type { CompiledPlan } from "../learning/compile-plan.ts";
 import { type ForestShape, forestShape, unpackForest } from "../learning/forest-weights.ts";
 import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
-import { scoreSignature, trainSignature } from "../learning/models/signature.ts";
+import { scoreSignature, trainSignature, WEIGHTS } from "../learning/models/signature.ts";
 import { type Manifest, type PlanGraphs, weightCount } from "../learning/plan.ts";
 import { encodeForest } from "./forest-onnx.ts";
 import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
-import { checkOnnx, encodeOnnx } from "./onnx.ts";
+import { checkOnnx, encodeOnnx, fixInput } from "./onnx.ts";
 import { describeFaults, manifestSchema } from "./plan-schema.ts";
 import { decodeWeights, encodeWeights } from "./weights.ts";
 
@@ -66,6 +66,14 @@ function forestGraphs(given: BundleMessage, shape: ForestShape, initialWeights: 
     throw new PlanBundleError("a forest's plan holds no graph: its weights are its graph");
   part("initial weights", () => unpackForest(initialWeights, shape));
   return { scoreOnnx: (weights) => encodeForest(unpackForest(weights, shape)), trainOnnx: null };
+}
+
+/**
+ * The score graph with `weights` in it, which takes feature rows alone: `x`, and of a forest `z`. Throws OnnxError, and of a
+ * forest what its weights throw, for weights that are not the plan's.
+ */
+export function scoreModel({ scoreOnnx }: Pick<PlanBundle, "scoreOnnx">, weights: Float32Array): Uint8Array {
+  return typeof scoreOnnx === "function" ? scoreOnnx(weights) : fixInput(scoreOnnx, WEIGHTS, weights);
 }
 
 function hashOf(bytes: Uint8Array): PlanId {

@@ -33,7 +33,7 @@ export const TABLE_LIMITS = {
   /** Weights of older versions, whose rows stay. */
   model_archive: { retentionDays: null, maxBytes: 1 * GIB },
   /** Beyond it an id is forgotten once its update is too stale to count. */
-  update_ids: { retentionDays: 90, maxBytes: null },
+  update_ids: { retentionDays: 14, maxBytes: null },
 } as const satisfies Record<string, TableLimits>;
 
 export type LimitedTable = keyof typeof TABLE_LIMITS;

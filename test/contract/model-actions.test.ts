@@ -1,7 +1,6 @@
 // What operators do with versions, and what can be read back of them, on a real PostgreSQL.
 import { sql } from "kysely";
-import * as ort from "onnxruntime-node";
-import { beforeEach, expect, onTestFinished, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "../../coordinator/adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
@@ -12,12 +11,7 @@ import { runMaintenance } from "../../coordinator/maintenance.ts";
 import { RoundConflictError } from "../../coordinator/ports/federation-store.ts";
 import { ModelActionRefusedError, type Standing, UnknownModelError } from "../../coordinator/ports/model-actions.ts";
 import { cohortId } from "../../learning/ids.ts";
-import { WEIGHTS } from "../../learning/models/signature.ts";
-import { seededRandom } from "../../learning/random.ts";
-import { fixInput, OnnxError } from "../../proto/onnx.ts";
-import { decodeBundle } from "../../proto/plan-bundle.ts";
 import { createLogger } from "../../runtime/log.ts";
-import { PlanModel } from "../../runtime/plan-model.ts";
 import { onEveryHome } from "../support/homes.ts";
 import { testPlan } from "../support/plan-settings.ts";
 import { StoreRounds } from "../support/store-rounds.ts";
@@ -30,7 +24,7 @@ onEveryHome((home) => {
   const db = () => home.database.kysely;
 
   beforeEach(async () => {
-    rounds = new StoreRounds(db(), cohortId(`cohort-${cohorts++}`));
+    rounds = new StoreRounds(home.database, cohortId(`cohort-${cohorts++}`));
     await rounds.define(testPlan);
   });
 
@@ -380,26 +374,5 @@ onEveryHome((home) => {
     ]);
     expect(first.items[1]).toMatchObject({ prediction: 1, actual: 0, correct: false, score: 1.5 });
     expect(rest.next).toBeNull();
-  });
-
-  test("the .onnx of a version takes rows alone and gives what the score graph gives with its weights", async () => {
-    await rounds.round(null, 0.3);
-    const file = await history().file(rounds.cohort, 2);
-    if (file === null) throw new Error("it has no weights");
-    const bundle = decodeBundle(file.bundle, file.planId);
-    const plan = await PlanModel.load(bundle);
-    const session = await ort.InferenceSession.create(fixInput(bundle.scoreOnnx, WEIGHTS, file.weights));
-    onTestFinished(() => Promise.all([plan.release(), session.release()]).then(() => undefined));
-    const random = seededRandom(7);
-    const { featureCount } = bundle.manifest;
-    const x = Float32Array.from({ length: 64 * featureCount }, () => random.normal());
-    const expected = await plan.score(file.weights, x, 64);
-    expect(session.inputNames).toEqual(["x"]);
-    const { score, residual } = await session.run({ x: new ort.Tensor("float32", x, [64, featureCount]) });
-    expect(score?.data).toEqual(expected.scores);
-    expect(residual?.data).toEqual(expected.residuals);
-    expect((await plan.score(bundle.initialWeights, x, 64)).scores).not.toEqual(expected.scores);
-    expect(() => fixInput(bundle.scoreOnnx, WEIGHTS, file.weights.subarray(1))).toThrow(OnnxError);
-    expect(() => fixInput(bundle.scoreOnnx, "bias", file.weights)).toThrow("it has no input bias");
   });
 });

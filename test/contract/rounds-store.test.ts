@@ -20,6 +20,7 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { cohortState } from "../support/cohort-state.ts";
 import { onEveryHome } from "../support/homes.ts";
 import { testPlan } from "../support/plan-settings.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const compiled = compilePlan(testPlan);
 const { planId, bytes } = encodeBundle(compiled);
@@ -34,7 +35,7 @@ onEveryHome((home) => {
   const stores = () => {
     const { kysely } = home.database;
     return {
-      store: postgresFederationStore(kysely),
+      store: postgresFederationStore(kysely, roomyIntake(home.database)),
       gateways: postgresGatewayStore(kysely, { replicaId: "replica", version: "1", alone: true }),
       invitations: postgresInvitations(kysely),
       standings: postgresGatewayStandings(kysely),

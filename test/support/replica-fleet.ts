@@ -1,5 +1,5 @@
 // Coordinators as processes over one PostgreSQL, each of which a test may kill at any moment.
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { eventually } from "./eventually.ts";
@@ -31,8 +31,9 @@ export class ReplicaFleet {
   readonly #places: readonly Place[];
   readonly #alive = new Map<string, Replica>();
 
-  /** `folder` holds plan.yaml and held-out. */
+  /** `folder` holds plan.yaml and, if anything is to be evaluated, held-out. */
   static async open(folder: string, replicas: number): Promise<ReplicaFleet> {
+    mkdirSync(join(folder, "held-out"), { recursive: true });
     const postgres = await startSharedPostgres(folder);
     const places: Place[] = [];
     for (let nth = 1; nth <= replicas; nth++) {

@@ -256,15 +256,10 @@ class World {
     });
     const { message } = await pushUpdate({
       store: this.#intake(pull) as FederationStore,
-      gateways: {} as never,
-      notices: {} as never,
-      replicaId: "",
       invitations: { open: async () => stored.cohort.invitation },
       cohorts: { get: () => stored.cohort, updateStored: () => undefined },
       budgets: this.#budgets,
       problems: new Problems({ warn: () => undefined }, () => this.#nowMs),
-      log: {} as never,
-      version: "",
     })({ gatewayId: id, cohorts: new Set([cohort.cohort]) }, update);
     if (message?.$case !== "updateResult") throw new Error("an update was not answered");
     const { status, reason } = message.value;

@@ -168,18 +168,29 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
   });
 
   test("what an operator did is shown: whose weights the champion has, why, and that it is pinned", async () => {
-    const actions = postgresModelActions(database.kysely);
-    const order = { cohort: cohortId("pumps"), actor: "ada", expectedChampion: null };
-    await actions.act({ ...order, action: { kind: "roll_back", version: 6 }, reason: "version 8 alarms all day" });
+    const { kysely } = database;
+    await addCohort(kysely, "valves", 3);
+    for (const [version, tp] of [
+      [1, 120],
+      [2, 150],
+      [3, 160],
+    ] as const) {
+      const heldOut = scores(tp, 40, tp / 200);
+      const values = { cohort: "valves", version, heldOut, championHeldOut: null, factor: 1 };
+      await addRound(kysely, { ...values, verdict: "promoted", reason: "no worse" });
+    }
+    const actions = postgresModelActions(kysely);
+    const order = { cohort: cohortId("valves"), actor: "ada", expectedChampion: null };
+    await actions.act({ ...order, action: { kind: "roll_back", version: 2 }, reason: "version 3 alarms all day" });
     await actions.act({ ...order, action: { kind: "pin" }, reason: "until the audit" });
-    const { page, faults, close } = await open("/#pumps");
+    const { page, faults, close } = await open("/#valves");
     const row = page.locator("#models tbody tr").first();
-    await row.getByText("version 8 alarms all day").waitFor();
-    expect(await row.textContent()).toMatch(/^v9after v8◆pinnedof v6at handada/);
+    await row.getByText("version 3 alarms all day").waitFor();
+    expect(await row.textContent()).toMatch(/^v4after v3◆pinnedof v2at handada/);
     expect(await page.locator("#models tbody tr").nth(1).textContent()).toContain("↺rolled back");
     const summary = await shown(page, "summary");
-    expect(summary).toMatch(/Champion\s*v9v6’s weights, by ada .*pinned by ada: until the audit/);
-    expect(summary).toMatch(/Held-out F1\s*0\.7/);
+    expect(summary).toMatch(/Champion\s*v4v2’s weights, by ada .*pinned by ada: until the audit/);
+    expect(summary).toMatch(/Held-out PR-AUC\s*0\.750/);
     await page.screenshot({ path: join(tmpdir(), "flead-page-pinned.png"), fullPage: true });
     expect(faults).toEqual([]);
     await close();

@@ -70,7 +70,9 @@ test("a budget fills with time up to its burst, and no further", () => {
   expect(budgets.claim(claim("gw-1", 601), BOUND)).toMatchObject({ reason: "too_many_samples" });
   expect(budgets.claim(claim("gw-1", 600), BOUND)).toBeNull();
   clock.nowMs = 1_000;
-  expect(budgets.claim(claim("gw-1", 11), BOUND)?.message).toBe("11 samples; time allows 10");
+  expect(budgets.claim(claim("gw-1", 11), BOUND)?.message).toBe(
+    "11 samples, 0.1 s before time allows them; allowed are 10 a second and 600 at once",
+  );
   expect(budgets.claim(claim("gw-1", 10), BOUND)).toBeNull();
   clock.nowMs = 1e9;
   expect(budgets.claim(claim("gw-1", 601), BOUND)).not.toBeNull();

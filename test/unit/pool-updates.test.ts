@@ -10,6 +10,7 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import type { DetectionScores } from "../../learning/detection.ts";
 import { unpackForest } from "../../learning/forest-weights.ts";
 import { InvalidTreesError } from "../../learning/isolation-trees.ts";
+import { encodeWeights } from "../../proto/weights.ts";
 import { cohortState } from "../support/cohort-state.ts";
 import { aForest, shapeOf } from "../support/forests.ts";
 import { forestPlan } from "../support/plan-settings.ts";
@@ -68,8 +69,8 @@ test("trees are pooled by a forest's plan alone", () => {
 });
 
 test("an update of a forest is bounded by what trees can be, not by a norm", () => {
-  expect(checkDelta(manifest, aForest(SHAPE, 1, 1000))).toBeNull();
-  const refusal = checkDelta(manifest, aForest(SHAPE, 1).with(0, 99));
+  expect(checkDelta(manifest, encodeWeights(aForest(SHAPE, 1, 1000)))).toBeNull();
+  const refusal = checkDelta(manifest, encodeWeights(aForest(SHAPE, 1).with(0, 99)));
   expect(refusal).toMatchObject({ kind: "malformed", reason: "invalid_trees" });
   expect(refusal?.message).toMatch(/tree 0 splits feature 99; there are \d+/);
 });
@@ -112,7 +113,11 @@ async function round(champion: number | null, candidate: number | null) {
 test("the candidate is the pool, whatever the champion was, and a learning rate that means nothing stays", async () => {
   const { before, given, outcome, record } = await round(0.5, 0.6);
   expect(record.candidate.weights).toEqual(poolUpdates(SHAPE, given).weights);
-  expect(record).toMatchObject({ rule: "pool_trees", verdict: "promoted", shares: [0.5, 0.5] });
+  expect(record).toMatchObject({
+    rule: "pool_trees",
+    verdict: "promoted",
+    contributions: [{ share: 0.5 }, { share: 0.5 }],
+  });
   expect(outcome.cohort.champion.weights).toBe(record.candidate.weights);
   expect(outcome.cohort.rate).toEqual(before.rate);
   expect(outcome.cohort.server).toBe(before.server);

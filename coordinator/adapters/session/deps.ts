@@ -7,6 +7,8 @@ import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Invitations } from "../../ports/invitations.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { UpdateIntake } from "../update-intake.ts";
+import type { AdmissionLimits } from "./admission.ts";
 import type { SampleBudgets } from "./sample-budgets.ts";
 
 export type ProblemKind =
@@ -15,8 +17,12 @@ export type ProblemKind =
   | "statistics_refused"
   | "session_refused"
   | "slow_reader"
+  | "overload"
   | "plan_request"
   | "database";
+
+/** A database that does not answer by then does not hold up the session's next messages. */
+export const DATABASE_ANSWER_MS = 10_000;
 
 export interface Gateway {
   readonly gatewayId: GatewayId;
@@ -31,6 +37,8 @@ export interface SessionDeps {
   readonly cohorts: Cohorts;
   readonly budgets: SampleBudgets;
   readonly notices: Pick<Notices, "tell">;
+  readonly intake: Pick<UpdateIntake, "whenCalm">;
+  readonly limits: AdmissionLimits;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
   readonly replicaId: string;

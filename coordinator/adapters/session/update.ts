@@ -1,19 +1,20 @@
 // An update arrives: it is checked, committed, and only then answered.
-import { decodeDelta } from "../../../learning/codecs/codec.ts";
 import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
 import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
 import { checkAnswer, checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
-import type { NewUpdate } from "../../ports/federation-store.ts";
+import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { respond } from "./messages.ts";
 
 const RETRY_AFTER_MS = 2_000;
 
+type Deps = Pick<SessionDeps, "store" | "invitations" | "cohorts" | "budgets" | "problems">;
+
 export const pushUpdate =
-  (deps: SessionDeps) =>
+  (deps: Deps) =>
   async (gateway: Gateway, message: Update): Promise<SessionResponse> => {
     const answer = (status: UpdateStatus, reason = "", retryAfterMs = 0) =>
       respond({
@@ -51,18 +52,15 @@ export const pushUpdate =
       if (stored === "stored") deps.cohorts.updateStored(message.cohort);
       return answer(stored === "stored" ? UpdateStatus.ACCEPTED : UpdateStatus.KNOWN);
     } catch (error) {
+      const { retryAfterMs = RETRY_AFTER_MS, reason = "database" } = error instanceof NotStoredError ? error : {};
       const why = (error as Error).message;
-      deps.problems.report(
-        "database",
-        `update ${update.updateId}`,
-        `it could not be stored and will be sent again: ${why}`,
-      );
-      return answer(UpdateStatus.RETRY, "it could not be stored", RETRY_AFTER_MS);
+      deps.problems.report(reason === "database" ? "database" : "overload", `update ${update.updateId}`, why);
+      return answer(UpdateStatus.RETRY, why, retryAfterMs);
     }
   };
 
 /** What was claimed for it is given back unless it counts now. */
-async function addUpdate({ store, budgets }: SessionDeps, update: NewUpdate): Promise<"stored" | "known"> {
+async function addUpdate({ store, budgets }: Deps, update: NewUpdate): Promise<"stored" | "known"> {
   let stored: "stored" | "known" = "known";
   try {
     stored = await store.addUpdate(update);
@@ -74,7 +72,7 @@ async function addUpdate({ store, budgets }: SessionDeps, update: NewUpdate): Pr
 
 /** Another replica may have invited since this one last heard: then the database says so. */
 async function checkRound(
-  deps: SessionDeps,
+  deps: Deps,
   { gatewayId }: Gateway,
   { cohort, federation, invitation }: CohortState,
   roundId: number,
@@ -106,8 +104,7 @@ function check(
       const detail = `encoding ${message.encoding}; the plan's is ${codec.kind} (${DELTA_ENCODING[codec.kind]})`;
       return { kind: "malformed", reason: "wrong_encoding", message: detail };
     }
-    const delta = decodeDelta(codec, message.delta, cohort.manifest.weights);
-    const fault = checkDelta(cohort.manifest, delta);
+    const fault = checkDelta(cohort.manifest, message.delta);
     if (fault?.kind === "malformed") return fault;
     const { gatewayId } = gateway;
     const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };

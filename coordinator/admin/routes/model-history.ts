@@ -2,9 +2,7 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { cohortId } from "../../../learning/ids.ts";
-import { WEIGHTS } from "../../../learning/models/signature.ts";
-import { fixInput } from "../../../proto/onnx.ts";
-import { decodeBundle, PlanBundleError } from "../../../proto/plan-bundle.ts";
+import { decodeBundle, PlanBundleError, scoreModel } from "../../../proto/plan-bundle.ts";
 import type { ModelFile, ModelHistory } from "../../ports/model-history.ts";
 import { cursorOf, pageAnswer, pageSchema, plainPageQuery, versionParams } from "../paging.ts";
 import { problems, RequestError } from "../problem.ts";
@@ -98,7 +96,7 @@ export const modelHistoryRoutes =
     });
 
     const onnx = {
-      summary: "A version's score graph with its weights in it: feature rows x [N,F] give score [N] and residual [N,R]",
+      summary: "A version's score graph with its weights in it: feature rows [N,F] give score [N]",
       params,
       response: {
         200: z.custom<Buffer>().meta({ type: "string", format: "binary" }),
@@ -117,7 +115,7 @@ export const modelHistoryRoutes =
 
 function onnxOf({ planId, bundle, weights }: ModelFile): Uint8Array {
   try {
-    return fixInput(decodeBundle(bundle, planId).scoreOnnx, WEIGHTS, weights);
+    return scoreModel(decodeBundle(bundle, planId), weights);
   } catch (error) {
     if (error instanceof PlanBundleError) throw new RequestError(409, "its plan is of another version of FLEAD");
     throw error;
