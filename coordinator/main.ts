@@ -27,6 +27,7 @@ import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
+import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, tableLimits } from "./config.ts";
@@ -56,7 +57,8 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
-    const store = postgresFederationStore(database.kysely);
+    const intake = openIntake(database, intakeLimits(config));
+    const store = postgresFederationStore(database.kysely, intake);
     for (const { cohort, plan, federation } of definitions) {
       const compiled = compilePlan(plan);
       const { planId, bytes } = encodeBundle(compiled);
@@ -68,7 +70,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
       };
       await store.defineCohort(cohortId(cohort), definition, federation);
     }
-    return await serve(config, log, database, store);
+    return await serve(config, log, database, store, intake);
   } catch (error) {
     await database.close();
     throw error;
@@ -86,6 +88,7 @@ async function serve(
   log: Logger,
   database: Database,
   store: FederationStore,
+  intake: UpdateIntake,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -115,6 +118,8 @@ async function serve(
     gateways,
     cohorts,
     notices,
+    intake,
+    limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
     problems,
     log,
     replicaId,
@@ -152,9 +157,23 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
+      sessions.close();
+      await intake.close();
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },
+  };
+}
+
+const BYTES_A_MB = 1024 * 1024;
+
+function intakeLimits(config: CoordinatorConfig): IntakeLimits {
+  return {
+    maxWaitingUpdates: config.FLEAD_MAX_WAITING_UPDATES,
+    maxWaitingBytes: config.FLEAD_MAX_WAITING_MB * BYTES_A_MB,
+    maxOpenUpdates: config.FLEAD_MAX_OPEN_UPDATES,
+    maxOpenBytes: config.FLEAD_MAX_OPEN_MB * BYTES_A_MB,
+    maxOpenUpdatesOfAGateway: config.FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY,
   };
 }
 

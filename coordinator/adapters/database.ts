@@ -15,7 +15,7 @@ export interface Database {
   /** False for an operator's PostgreSQL, which any number of coordinators may share. */
   readonly exclusive: boolean;
   /** A connection of the caller's own, to be ended by it, for what lasts as long as the connection does. */
-  connect(name: string): Promise<pg.Client>;
+  connect(name: string, settings?: pg.ClientConfig): Promise<pg.Client>;
   close(): Promise<void>;
 }
 
@@ -66,7 +66,7 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
     pool,
     exclusive: embedded !== null,
-    connect: (name) => connectOnce({ ...connection, application_name: name }),
+    connect: (name, settings) => connectOnce({ ...connection, ...settings, application_name: name }),
     close: async () => {
       await release();
       await embedded?.stop();
@@ -75,7 +75,7 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
 }
 
 async function connectOnce(connection: pg.ClientConfig): Promise<pg.Client> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true });
+  const client = new pg.Client({ connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true, ...connection });
   client.on("error", () => undefined); // its owner hears it too; without anybody it would end the process
   await client.connect();
   return client;

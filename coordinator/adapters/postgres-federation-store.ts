@@ -15,12 +15,14 @@ import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { ModelStatus } from "../core/model-actions.ts";
-import type { FederationStore, NewUpdate, RoundRecord } from "../ports/federation-store.ts";
+import { roundCapacity } from "../core/round-decision.ts";
+import type { FederationStore, RoundRecord } from "../ports/federation-store.ts";
 import type { Tables } from "./tables.ts";
 
-/** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
-const MAX_UPDATES_A_ROUND = 1000;
+/** So that one gateway cannot crowd out the others of a round. */
 const MAX_UPDATES_A_GATEWAY = 50;
+/** Of decoded deltas that are read in one go. */
+const READ_BYTES = 4 * 1024 * 1024;
 const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
@@ -34,7 +36,10 @@ export class RoundConflictError extends Error {
   }
 }
 
-export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
+export function postgresFederationStore(
+  db: Kysely<Tables>,
+  intake: Pick<FederationStore, "addUpdate" | "addRefusal">,
+): FederationStore {
   return {
     defineCohort: (cohort, plan, federation) =>
       db.transaction().execute(async (trx) => {
@@ -101,17 +106,8 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => ((await insertUpdate(db, update, null)) ? "stored" : "known"),
-
-    addRefusal: async (update, { reason, message }) => {
-      if (await insertUpdate(db, update, `${reason}: ${message}`)) return "refused";
-      const { refused } = await db
-        .selectFrom("update_ids")
-        .select("refused")
-        .where("update_id", "=", update.updateId)
-        .executeTakeFirstOrThrow();
-      return refused ? "refused" : "known";
-    },
+    addUpdate: intake.addUpdate,
+    addRefusal: intake.addRefusal,
 
     openRound: async (cohort) => {
       const row = await db
@@ -125,32 +121,14 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       return { updates: row.updates, gateways: row.gateways, openedAtMs };
     },
 
-    roundUpdates: async ({ cohort, manifest }) => {
-      const rows = await db
-        .with("open", (cte) =>
-          cte
-            .selectFrom("local_models")
-            .selectAll()
-            .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
-            .where("cohort", "=", cohort)
-            .where("status", "in", ["accepted", "clipped"]),
-        )
-        .selectFrom("open")
-        .selectAll()
-        .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
-        .orderBy("id")
-        .limit(MAX_UPDATES_A_ROUND)
-        .execute();
-      return rows.map(
-        (row): RoundUpdate => ({
-          updateId: row.update_id,
-          gatewayId: row.gateway_id,
-          baseVersion: row.global_version,
-          samples: row.samples_processed,
-          receivedAtMs: new Date(row.created_at).getTime(),
-          delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
-        }),
-      );
+    roundUpdates: async (state) => {
+      const updates: RoundUpdate[] = [];
+      const ids = await idsOfRound(db, state);
+      const atOnce = Math.max(1, Math.floor(READ_BYTES / (4 * weightCount(state.manifest.weights))));
+      for (let from = 0; from < ids.length; from += atOnce) {
+        updates.push(...(await readUpdates(db, state, ids.slice(from, from + atOnce))));
+      }
+      return updates;
     },
 
     gatewayStatistics: async ({ cohort, planId }) => {
@@ -226,6 +204,50 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
   };
 }
 
+/** First every gateway's oldest, then every gateway's second and so on, as many as a round takes; in the order stored. */
+async function idsOfRound(db: Kysely<Tables>, { cohort, manifest, federation }: CohortState): Promise<number[]> {
+  const rows = await db
+    .with("open", (cte) =>
+      cte
+        .selectFrom("local_models")
+        .select("id")
+        .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
+        .where("cohort", "=", cohort)
+        .where("status", "in", ["accepted", "clipped"]),
+    )
+    .selectFrom("open")
+    .select("id")
+    .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
+    .orderBy("nth_of_gateway")
+    .orderBy("id")
+    .limit(roundCapacity(federation.round, weightCount(manifest.weights)))
+    .execute();
+  return rows.map(({ id }) => id).toSorted((a, b) => a - b);
+}
+
+/** Those of the ids that are still open. */
+async function readUpdates(
+  db: Kysely<Tables>,
+  { manifest }: CohortState,
+  ids: readonly number[],
+): Promise<RoundUpdate[]> {
+  const rows = await db
+    .selectFrom("local_models")
+    .select(["update_id", "gateway_id", "global_version", "samples_processed", "created_at", "delta"])
+    .where("id", "=", sql<number>`ANY(${ids}::bigint[])`)
+    .where("status", "in", ["accepted", "clipped"])
+    .orderBy("id")
+    .execute();
+  return rows.map((row) => ({
+    updateId: row.update_id,
+    gatewayId: row.gateway_id,
+    baseVersion: row.global_version,
+    samples: row.samples_processed,
+    receivedAtMs: new Date(row.created_at).getTime(),
+    delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
+  }));
+}
+
 /** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */
 function manifestOf(bundle: Buffer, planId: PlanId): Manifest | PlanBundleError {
   try {
@@ -257,23 +279,6 @@ function serverState(
   const [m, v] = [row.server_m, row.server_v].map((bytes) => decodeWeights(bytes, bytes.byteLength / 4));
   const fits = m?.length === initial.m.length && v?.length === initial.v.length;
   return fits ? { m, v, step: row.server_steps } : initial;
-}
-
-/** The id, which makes it count once, and the update in one statement. False: the id was known, and nothing changed. */
-async function insertUpdate(db: Kysely<Tables>, update: NewUpdate, refusal: string | null): Promise<boolean> {
-  const { updateId, cohort, planId, gatewayId, localSteps, baseVersion, samples, loss, encoding } = update;
-  const refused = refusal !== null;
-  const inserted = await sql`
-    WITH fresh AS (
-      INSERT INTO update_ids (update_id, cohort, refused) VALUES (${updateId}, ${cohort}, ${refused})
-      ON CONFLICT DO NOTHING RETURNING update_id
-    )
-    INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
-                              loss, encoding, status, reason, delta)
-    SELECT update_id, ${cohort}, ${planId}, ${gatewayId}, ${localSteps}, ${baseVersion}, ${samples},
-           ${loss}, ${encoding}, ${refused ? "refused" : "accepted"}, ${refusal}, ${refused ? null : Buffer.from(update.delta)}
-    FROM fresh`.execute(db);
-  return inserted.numAffectedRows === 1n;
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];

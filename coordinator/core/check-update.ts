@@ -1,4 +1,5 @@
 // Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
+import { decodeDelta, deltaNorm } from "../../learning/codecs/codec.ts";
 import { forestShape, unpackForest } from "../../learning/forest-weights.ts";
 import type { UpdateId } from "../../learning/ids.ts";
 import { InvalidTreesError } from "../../learning/isolation-trees.ts";
@@ -34,6 +35,7 @@ export type Refusal = {
     | "unknown_plan"
     | "unknown_base"
     | "bad_samples"
+    | "bad_steps"
     | "bad_loss"
     | "wrong_encoding"
     | "undecodable_delta"
@@ -60,6 +62,9 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   if (!Number.isSafeInteger(claim.samples) || claim.samples < 1 || claim.samples > MAX_SAMPLES_AN_UPDATE) {
     return malformed("bad_samples", `${claim.samples} samples; allowed are 1 to ${MAX_SAMPLES_AN_UPDATE}`);
   }
+  if (!Number.isSafeInteger(claim.localSteps) || claim.localSteps < 0) {
+    return malformed("bad_steps", `${claim.localSteps} local steps; allowed are 0 to ${Number.MAX_SAFE_INTEGER}`);
+  }
   if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
   if (cohort.isRolledBack(claim.baseVersion)) {
     const message = `base version ${claim.baseVersion} was rolled back; the champion is ${cohort.championVersion}`;
@@ -73,12 +78,16 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
   return null;
 }
 
-/** A step is bounded by its norm, which says nothing of a forest: its trees must be such as can be grown. */
-export function checkDelta(manifest: Pick<Manifest, "model" | "featureCount">, delta: Float32Array): Refusal | null {
+/**
+ * Of a delta as it travels. A step is bounded by its norm, which says nothing of a forest: its trees must be such as can be
+ * grown. Throws UndecodableDeltaError.
+ */
+export function checkDelta(manifest: Manifest, bytes: Uint8Array): Refusal | null {
+  const { weights, training } = manifest;
   const shape = forestShape(manifest);
-  if (shape === null) return checkNorm(delta);
+  if (shape === null) return checkNorm(deltaNorm(training.codec, bytes, weights));
   try {
-    unpackForest(delta, shape);
+    unpackForest(decodeDelta(training.codec, bytes, weights), shape);
     return null;
   } catch (error) {
     if (error instanceof InvalidTreesError) return malformed("invalid_trees", error.message);
@@ -86,10 +95,8 @@ export function checkDelta(manifest: Pick<Manifest, "model" | "featureCount">, d
   }
 }
 
-function checkNorm(delta: Float32Array): Refusal | null {
-  let sum = 0;
-  for (const value of delta) sum += value * value;
-  const norm = Math.sqrt(sum);
+/** `norm`: the delta's 2-norm. */
+export function checkNorm(norm: number): Refusal | null {
   if (norm <= MAX_DELTA_NORM) return null;
   return { kind: "refused", reason: "norm_too_large", message: `delta norm ${norm}; allowed is ${MAX_DELTA_NORM}` };
 }

@@ -17,3 +17,12 @@ export function decideRound(round: OpenRound, settings: RoundSettings, nowMs: nu
   if (round.updates >= settings.updates || nowMs >= deadlineMs) return { do: "close" };
   return { do: "wait", untilMs: deadlineMs };
 }
+
+const MAX_UPDATES_A_ROUND = 1000;
+const MAX_DELTA_BYTES_A_ROUND = 16 * 1024 * 1024;
+
+/** The most updates that a round takes: as many decoded deltas of float32 as are bounded in memory, and at least K. */
+export function roundCapacity({ updates }: RoundSettings, parameters: number): number {
+  const fitting = Math.floor(MAX_DELTA_BYTES_A_ROUND / (4 * parameters));
+  return Math.max(updates, Math.min(fitting, MAX_UPDATES_A_ROUND));
+}

@@ -65,6 +65,18 @@ export interface RoundRecord {
   readonly feedback: readonly GatewayFeedback[];
 }
 
+/** The update may or may not be durable: sent again after `retryAfterMs`, it is "stored" or "known". */
+export class NotStoredError extends Error {
+  readonly reason: "database" | "busy" | "open_updates";
+  readonly retryAfterMs: number;
+  constructor(reason: NotStoredError["reason"], message: string, retryAfterMs: number, cause?: unknown) {
+    super(message, { cause });
+    this.name = "NotStoredError";
+    this.reason = reason;
+    this.retryAfterMs = Math.ceil(retryAfterMs);
+  }
+}
+
 export interface FederationStore {
   /** Makes the cohort learn by this plan; a cohort that already does keeps its champion and history. */
   defineCohort(cohort: CohortId, plan: PlanDefinition, federation: FederationSettings): Promise<void>;
@@ -83,11 +95,11 @@ export interface FederationStore {
     stream: { name: string; sha256: string; rows: number; anomalies: number },
   ): Promise<void>;
 
-  /** A second call with the same updateId changes nothing and says so. */
+  /** A second call with the same updateId changes nothing and says so. Rejects with NotStoredError. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;
   /**
    * Keeps that a well-formed update was refused, and why; its delta is not kept. One that was stored when it came first
-   * is "known" and stays what it was: a resend does not get staler than its first sending.
+   * is "known" and stays what it was: a resend does not get staler than its first sending. Rejects with NotStoredError.
    */
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
   openRound(cohort: CohortId): Promise<OpenRound>;

@@ -17,6 +17,7 @@ import { cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
 import { onEveryHome } from "../support/homes.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const PUMPS = cohortId("pumps");
 const { federation } = cohortState();
@@ -146,7 +147,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
 
 onEveryHome((home) => {
   const stores = () => ({
-    store: postgresFederationStore(home.database.kysely),
+    store: postgresFederationStore(home.database.kysely, roomyIntake(home.database)),
     gateways: postgresGatewayStore(home.database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
   });
 

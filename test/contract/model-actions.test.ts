@@ -24,7 +24,7 @@ onEveryHome((home) => {
   const db = () => home.database.kysely;
 
   beforeEach(async () => {
-    rounds = new StoreRounds(db(), cohortId(`cohort-${cohorts++}`));
+    rounds = new StoreRounds(home.database, cohortId(`cohort-${cohorts++}`));
     await rounds.define(testPlan);
   });
 

@@ -17,6 +17,7 @@ import { cohortState } from "../support/cohort-state.ts";
 import { onEveryHome } from "../support/homes.ts";
 import { testPlan } from "../support/plan-settings.ts";
 import { readTables } from "../support/read-tables.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const PUMPS = cohortId("pumps");
 const compiled = compilePlan(testPlan);
@@ -96,7 +97,7 @@ async function earlierDatabase(client: pg.Client): Promise<void> {
 
 onEveryHome((home) => {
   const db = () => home.database.kysely;
-  const store = () => postgresFederationStore(db());
+  const store = () => postgresFederationStore(db(), roomyIntake(home.database));
 
   test("nothing is lost or changed", async () => {
     const after = await readTables(async (text) => sql.raw<unknown>(text).execute(db()));

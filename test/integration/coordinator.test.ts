@@ -113,6 +113,7 @@ test.each([
   ["on a base beyond any number", { baseVersion: 2n ** 64n - 1n }, "unknown_base"],
   ["of another plan", { planId: "f".repeat(64) }, "unknown_plan"],
   ["with no samples", { samples: 0n }, "bad_samples"],
+  ["with more steps than can be counted", { localSteps: 2n ** 64n - 1n }, "bad_steps"],
   ["with a loss of NaN", { loss: Number.NaN }, "bad_loss"],
   ["for a cohort that is not there", { cohort: "nobody" }, "unknown_cohort"],
   ["with an id that is no ULID", { updateId: "'; DROP TABLE local_models" }, "unknown_plan"],

@@ -1,5 +1,6 @@
 // Rounds of a real store without sessions: updates come from the test, and so does how good the candidate is.
 import { ulid } from "ulid";
+import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { EvaluatedRow } from "../../coordinator/core/evaluate.ts";
@@ -12,15 +13,14 @@ import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { encodeWeights } from "../../proto/weights.ts";
 import { cohortState } from "./cohort-state.ts";
 import { scores } from "./fleet-rows.ts";
-
-type Db = Parameters<typeof postgresFederationStore>[0];
+import { roomyIntake } from "./roomy-intake.ts";
 
 export class StoreRounds {
   readonly cohort: CohortId;
   readonly store: FederationStore;
 
-  constructor(db: Db, cohort: CohortId) {
-    this.store = postgresFederationStore(db);
+  constructor(database: Database, cohort: CohortId) {
+    this.store = postgresFederationStore(database.kysely, roomyIntake(database));
     this.cohort = cohort;
   }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type CohortFacts, checkClaim, checkDelta } from "../../coordinator/core/check-update.ts";
+import { type CohortFacts, checkClaim, checkNorm } from "../../coordinator/core/check-update.ts";
 import { championsSince, cohortFacts } from "../../coordinator/core/cohort-state.ts";
 import { combineUpdates } from "../../coordinator/core/combine-updates.ts";
 import { judge, quality } from "../../coordinator/core/gate.ts";
@@ -64,9 +64,8 @@ test("an update that is fresh or within the staleness limit counts", () => {
 });
 
 test("a delta beyond the norm bound is refused, one within it counts", () => {
-  const { manifest } = cohortState();
-  expect(checkDelta(manifest, Float32Array.of(60, 80))).toBeNull();
-  expect(checkDelta(manifest, Float32Array.of(60, 80.1))).toMatchObject({ reason: "norm_too_large" });
+  expect(checkNorm(100)).toBeNull();
+  expect(checkNorm(100.1)).toMatchObject({ reason: "norm_too_large" });
 });
 
 test("rejected candidates between champions do not make an update staler", () => {

@@ -10,6 +10,7 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import type { DetectionScores } from "../../learning/detection.ts";
 import { unpackForest } from "../../learning/forest-weights.ts";
 import { InvalidTreesError } from "../../learning/isolation-trees.ts";
+import { encodeWeights } from "../../proto/weights.ts";
 import { cohortState } from "../support/cohort-state.ts";
 import { aForest, shapeOf } from "../support/forests.ts";
 import { forestPlan } from "../support/plan-settings.ts";
@@ -68,8 +69,8 @@ test("trees are pooled by a forest's plan alone", () => {
 });
 
 test("an update of a forest is bounded by what trees can be, not by a norm", () => {
-  expect(checkDelta(manifest, aForest(SHAPE, 1, 1000))).toBeNull();
-  const refusal = checkDelta(manifest, aForest(SHAPE, 1).with(0, 99));
+  expect(checkDelta(manifest, encodeWeights(aForest(SHAPE, 1, 1000)))).toBeNull();
+  const refusal = checkDelta(manifest, encodeWeights(aForest(SHAPE, 1).with(0, 99)));
   expect(refusal).toMatchObject({ kind: "malformed", reason: "invalid_trees" });
   expect(refusal?.message).toMatch(/tree 0 splits feature 99; there are \d+/);
 });

@@ -6,6 +6,8 @@ import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { UpdateIntake } from "../update-intake.ts";
+import type { AdmissionLimits } from "./admission.ts";
 
 export type ProblemKind =
   | "update_refused"
@@ -13,8 +15,12 @@ export type ProblemKind =
   | "statistics_refused"
   | "session_refused"
   | "slow_reader"
+  | "overload"
   | "plan_request"
   | "database";
+
+/** A database that does not answer by then does not hold up the session's next messages. */
+export const DATABASE_ANSWER_MS = 10_000;
 
 export interface Gateway {
   readonly gatewayId: GatewayId;
@@ -27,6 +33,8 @@ export interface SessionDeps {
   readonly gateways: GatewayStore;
   readonly cohorts: Cohorts;
   readonly notices: Pick<Notices, "tell">;
+  readonly intake: Pick<UpdateIntake, "whenCalm">;
+  readonly limits: AdmissionLimits;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
   readonly replicaId: string;

@@ -1,8 +1,9 @@
 // A report arrives: episodes, health and statistics, checked and committed before it is answered.
 import { deviceId } from "../../../learning/ids.ts";
 import type { Episode, Report, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { within } from "../../../runtime/retry.ts";
 import type { ReportedEpisode } from "../../ports/gateway-store.ts";
-import type { Gateway, SessionDeps } from "./deps.ts";
+import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 import { reportedStatistics } from "./statistics.ts";
@@ -37,7 +38,8 @@ export const addReport =
       report.health && Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)]));
     try {
       const cohorts = heldCohorts(report.cohorts);
-      await deps.gateways.addReport(gateway.gatewayId, { episodes, cohorts, statistics, health: health ?? null });
+      const kept = { episodes, cohorts, statistics, health: health ?? null };
+      await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gateway.gatewayId, kept));
     } catch (error) {
       deps.problems.report(
         "database",

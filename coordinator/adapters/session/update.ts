@@ -1,12 +1,11 @@
 // An update arrives: it is checked, committed, and only then answered.
-import { decodeDelta } from "../../../learning/codecs/codec.ts";
 import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
 import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
 import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
-import type { NewUpdate } from "../../ports/federation-store.ts";
+import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
 import { respond } from "./messages.ts";
 
@@ -47,13 +46,10 @@ export const pushUpdate =
       if (stored === "stored") deps.cohorts.updateStored(message.cohort);
       return answer(stored === "stored" ? UpdateStatus.ACCEPTED : UpdateStatus.KNOWN);
     } catch (error) {
+      const { retryAfterMs = RETRY_AFTER_MS, reason = "database" } = error instanceof NotStoredError ? error : {};
       const why = (error as Error).message;
-      deps.problems.report(
-        "database",
-        `update ${update.updateId}`,
-        `it could not be stored and will be sent again: ${why}`,
-      );
-      return answer(UpdateStatus.RETRY, "it could not be stored", RETRY_AFTER_MS);
+      deps.problems.report(reason === "database" ? "database" : "overload", `update ${update.updateId}`, why);
+      return answer(UpdateStatus.RETRY, why, retryAfterMs);
     }
   };
 
@@ -79,8 +75,7 @@ function check(
       const detail = `encoding ${message.encoding}; the plan's is ${codec.kind} (${DELTA_ENCODING[codec.kind]})`;
       return { kind: "malformed", reason: "wrong_encoding", message: detail };
     }
-    const delta = decodeDelta(codec, message.delta, cohort.manifest.weights);
-    const fault = checkDelta(cohort.manifest, delta);
+    const fault = checkDelta(cohort.manifest, message.delta);
     if (fault?.kind === "malformed") return fault;
     const { gatewayId } = gateway;
     const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };
