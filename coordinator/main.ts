@@ -20,7 +20,9 @@ import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
+import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresInvitations } from "./adapters/postgres-invitations.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
@@ -28,6 +30,7 @@ import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
+import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
@@ -113,7 +116,9 @@ async function serve(
     maintenanceDuty({ keeper, limits: tableLimits(config), log }),
     dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
   ];
-  const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
+  const invitations = postgresInvitations(database.kysely);
+  const standings = postgresGatewayStandings(database.kysely);
+  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -126,7 +131,9 @@ async function serve(
     gateways,
     analytics,
     windowsKeptMs: windowsKeptMs(config),
+    invitations,
     cohorts,
+    budgets: new SampleBudgets(Date.now),
     notices,
     intake,
     limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
@@ -142,6 +149,7 @@ async function serve(
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    standings,
     audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,

@@ -10,6 +10,7 @@ import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { AnalyticsQueries } from "../ports/analytics-queries.ts";
 import type { AnalyticsStore } from "../ports/analytics-store.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { GatewayStandings } from "../ports/gateway-standings.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
@@ -17,6 +18,7 @@ import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { analyticsRoute } from "./routes/analytics.ts";
 import { episodesRoute } from "./routes/episodes.ts";
 import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
+import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
@@ -31,6 +33,7 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly analytics: AnalyticsQueries & Pick<AnalyticsStore, "analyseDay">;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
+  readonly standings: Pick<GatewayStandings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -58,7 +61,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
 }
 
 function api(settings: AdminSettings, outages: Problems<"database">) {
-  const { queries, history, actions, analytics, notices, audit, version } = settings;
+  const { queries, history, actions, analytics, standings, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -67,6 +70,7 @@ function api(settings: AdminSettings, outages: Problems<"database">) {
     await app.register(replicasRoute(queries));
     await app.register(gatewaysRoute(queries));
     await app.register(gatewayCommandsRoute({ queries, notices, audit }));
+    await app.register(gatewayStandingRoute(standings));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
     await app.register(modelHistoryRoutes(history));
