@@ -16,6 +16,8 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
+import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
@@ -35,6 +37,7 @@ import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
+import { dailyAnalyticsDuty } from "./daily-analytics.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
@@ -107,7 +110,12 @@ async function serve(
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
   const keeper = postgresTableKeeper(database.kysely);
-  const duties = [archiveDuty(database, config, log), maintenanceDuty({ keeper, limits: tableLimits(config), log })];
+  const analytics = postgresAnalytics(database.kysely);
+  const duties = [
+    archiveDuty(database, config, log),
+    maintenanceDuty({ keeper, limits: tableLimits(config), log }),
+    dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
+  ];
   const invitations = postgresInvitations(database.kysely);
   const standings = postgresGatewayStandings(database.kysely);
   const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
@@ -122,6 +130,8 @@ async function serve(
     store,
     gateways,
     invitations,
+    analytics,
+    windowsKeptMs: windowsKeptMs(config),
     cohorts,
     budgets: new SampleBudgets(Date.now),
     notices,
@@ -139,6 +149,7 @@ async function serve(
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
     standings,
+    analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
     audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,
@@ -171,6 +182,12 @@ async function serve(
       await database.close();
     },
   };
+}
+
+/** As long as the leader keeps them. */
+function windowsKeptMs(config: CoordinatorConfig): number {
+  const { retentionDays } = tableLimits(config).stream_analysis_results;
+  return (retentionDays ?? Number.POSITIVE_INFINITY) * 86_400_000;
 }
 
 const BYTES_A_MB = 1024 * 1024;

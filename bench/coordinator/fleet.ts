@@ -5,8 +5,8 @@ import { deliveries, readClosings } from "../../cli/simulate/deliveries.ts";
 import type { Reading } from "../../cli/simulate/meter.ts";
 import { pause } from "../../runtime/retry.ts";
 import { DEFAULT_ROUNDS } from "./cohorts.ts";
-import { BenchFleet, booksAgree, COHORT, stretch } from "./fleets.ts";
-import { BenchCoordinator, cpuSince, per } from "./programs.ts";
+import { type BenchFleet, booksAgree, COHORT, stretch, withFleet } from "./fleets.ts";
+import { type BenchCoordinator, cpuSince, per } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
 
 /** Of a round, by default. */
@@ -36,50 +36,34 @@ export interface FleetFigures {
   readonly booksAgree: boolean;
 }
 
-export async function measureFleet(
-  folder: string,
-  sizes: BenchSizes,
-  say: (what: string) => void,
-): Promise<FleetFigures> {
-  say(`${sizes.fleet} gateways`);
-  const coordinator = await BenchCoordinator.start(join(folder, "fleet"), [
-    { cohort: COHORT, size: "small", encoding: "int8", federation: DEFAULT_ROUNDS },
-  ]);
-  try {
-    const settings = { gateways: sizes.fleet, coordinators: [coordinator.address], reportEveryMs: REPORT_EVERY_MS };
-    const fleet = await BenchFleet.connect(settings);
-    try {
-      await pause(sizes.idleMs); // what connecting left behind
-      const rest = await stretch(coordinator, fleet, sizes.idleMs);
-      const { bursts, cpuMsADelivery } = await measureBursts(coordinator, fleet, sizes);
-      say(`${sizes.fleet} gateways at an update a minute`);
-      await fleet.fleet.load({ updatesPerSecond: sizes.fleet / 60 });
-      await pause(sizes.warmMs);
-      const { seconds, cpu, reading, updatesPerSecond, latencyMs } = await stretch(coordinator, fleet, sizes.fleetMs);
-      const rssMb = coordinator.memory?.rssMb ?? null;
-      await fleet.settle();
-      const percent = (cpuMs: number | null) => per(cpuMs === null ? null : cpuMs / 10, seconds);
-      return {
-        gateways: sizes.fleet,
-        updatesPerSecond,
-        reportsPerSecond: reading.counts.reportsAnswered / seconds,
-        championsPerSecond: reading.counts.championsReceived / seconds,
-        coordinatorPercent: percent(cpu.coordinator),
-        postgresPercent: percent(cpu.postgres),
-        rssMb,
-        latencyMs,
-        cpuMsAReport: per(rest.cpu.coordinator, rest.reading.counts.reportsAnswered),
-        cpuMsADelivery,
-        bursts,
-        burstsLost: sizes.bursts - bursts.length,
-        booksAgree: await booksAgree(coordinator, [fleet]),
-      };
-    } finally {
-      await fleet.close();
-    }
-  } finally {
-    await coordinator.stop();
-  }
+export async function measureFleet(folder: string, sizes: BenchSizes): Promise<FleetFigures> {
+  const made = { cohort: COHORT, size: "small", encoding: "int8", federation: DEFAULT_ROUNDS } as const;
+  const settings = { gateways: sizes.fleet, reportEveryMs: REPORT_EVERY_MS };
+  return withFleet(join(folder, "fleet"), [made], settings, async (coordinator, fleet) => {
+    await pause(sizes.idleMs); // what connecting left behind
+    const rest = await stretch(coordinator, fleet, sizes.idleMs);
+    const delivery = await measureBursts(coordinator, fleet, sizes);
+    await fleet.fleet.load({ updatesPerSecond: sizes.fleet / 60 });
+    await pause(sizes.warmMs);
+    const { seconds, cpu, reading, updatesPerSecond, latencyMs } = await stretch(coordinator, fleet, sizes.fleetMs);
+    const rssMb = coordinator.memory?.rssMb ?? null;
+    await fleet.settle();
+    const percent = (cpuMs: number | null) => per(cpuMs === null ? null : cpuMs / 10, seconds);
+    return {
+      gateways: sizes.fleet,
+      updatesPerSecond,
+      reportsPerSecond: reading.counts.reportsAnswered / seconds,
+      championsPerSecond: reading.counts.championsReceived / seconds,
+      coordinatorPercent: percent(cpu.coordinator),
+      postgresPercent: percent(cpu.postgres),
+      rssMb,
+      latencyMs,
+      cpuMsAReport: per(rest.cpu.coordinator, rest.reading.counts.reportsAnswered),
+      ...delivery,
+      burstsLost: sizes.bursts - delivery.bursts.length,
+      booksAgree: await booksAgree(coordinator, [fleet]),
+    };
+  });
 }
 
 async function measureBursts(

@@ -4,9 +4,11 @@ import type { Reading } from "../../cli/simulate/meter.ts";
 import { acknowledged, type Latency, latencyOf, oneAfterTheOther, perUpdate } from "../../cli/simulate/readings.ts";
 import type { SimulationSettings } from "../../cli/simulate/settings.ts";
 import { pause } from "../../runtime/retry.ts";
-import { type BenchCoordinator, type Cpu, cpuSince, per } from "./programs.ts";
+import type { MadeCohort } from "./cohorts.ts";
+import { BenchCoordinator, type Cpu, cpuSince, per } from "./programs.ts";
 
-const CONNECT_MS = 120_000;
+const CONNECT_MS_AT_LEAST = 120_000;
+const CONNECT_MS_A_GATEWAY = 50;
 const SETTLE_MS = 30_000;
 export const COHORT = "simulated";
 
@@ -29,10 +31,11 @@ export class BenchFleet {
       ...settings,
     };
     const fleet = await startFleet(all);
-    const start = await fleet.connected(CONNECT_MS);
+    const patienceMs = Math.max(CONNECT_MS_AT_LEAST, CONNECT_MS_A_GATEWAY * all.gateways);
+    const start = await fleet.connected(patienceMs);
     if (start.ready < all.gateways) {
       await fleet.close();
-      throw new Error(`only ${start.ready} of ${all.gateways} gateways were ready within ${CONNECT_MS} ms`);
+      throw new Error(`only ${start.ready} of ${all.gateways} gateways were ready within ${patienceMs} ms`);
     }
     return new BenchFleet(fleet, start);
   }
@@ -67,6 +70,26 @@ export class BenchFleet {
   #add(reading: Reading): Reading {
     this.#whole = oneAfterTheOther(this.#whole, reading);
     return reading;
+  }
+}
+
+/** Runs `work` on a coordinator with `cohorts` and a fleet that is connected to it; both are gone afterwards. */
+export async function withFleet<Result>(
+  home: string,
+  cohorts: readonly MadeCohort[],
+  settings: Omit<FleetSettings, "coordinators">,
+  work: (coordinator: BenchCoordinator, fleet: BenchFleet) => Promise<Result>,
+): Promise<Result> {
+  const coordinator = await BenchCoordinator.start(home, cohorts);
+  try {
+    const fleet = await BenchFleet.connect({ ...settings, coordinators: [coordinator.address] });
+    try {
+      return await work(coordinator, fleet);
+    } finally {
+      await fleet.close();
+    }
+  } finally {
+    await coordinator.stop();
   }
 }
 

@@ -18,12 +18,7 @@ export interface ReplicaFigures {
   readonly booksAgree: boolean;
 }
 
-export async function measureReplicas(
-  folder: string,
-  sizes: BenchSizes,
-  say: (what: string) => void,
-): Promise<ReplicaFigures> {
-  say("one coordinator, then two on its database");
+export async function measureReplicas(folder: string, sizes: BenchSizes): Promise<ReplicaFigures> {
   const home = join(folder, "replicas");
   await mkdir(home, { recursive: true, mode: 0o711 });
   const postgres = await startEmbeddedPostgres(home);

@@ -2,11 +2,12 @@
 import { aligned, targetTable } from "../table.ts";
 import type { FleetFigures } from "./fleet.ts";
 import { MEASURED_ELSEWHERE } from "./flower.ts";
+import type { Growth } from "./growth.ts";
 import type { ReplicaFigures } from "./replicas.ts";
 import type { BenchReport } from "./run.ts";
 import type { SessionsFigures } from "./sessions.ts";
 import { targets } from "./targets.ts";
-import type { Growth, ThroughputRow } from "./throughput.ts";
+import type { ThroughputRow } from "./throughput.ts";
 
 const number = (value: number | null | undefined, digits = 0) =>
   value === null || value === undefined
@@ -14,7 +15,7 @@ const number = (value: number | null | undefined, digits = 0) =>
     : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 export function describeReport(report: BenchReport): string {
-  const { machine, sizes, rows, growth, sessions, fleet, replicas, seconds } = report;
+  const { machine, sizes, rows, growth, sessions, fleet, replicas, failures, seconds } = report;
   const parts = [
     `${machine.cores} cores (${machine.model}), load average ${number(machine.loadBefore, 1)} before it began, ` +
       `ulimit -n ${machine.openFiles ?? "unknown"}; all of it took ${number(seconds)} s`,
@@ -25,14 +26,14 @@ export function describeReport(report: BenchReport): string {
     floorTable(rows),
     "Measured elsewhere, not in this run, for comparison (updates of 5 KB and 100 KB, plain text, two cores):",
     elsewhereTable(),
-    "Open sessions, the first of them sending, the others idle:",
-    sessionsTable(sessions),
-    fleetLines(fleet),
-    growthLine(growth),
-    replicasLine(replicas),
+    sessions && `Open sessions, the first of them sending, the others idle:\n\n${sessionsTable(sessions)}`,
+    fleet && fleetLines(fleet),
+    growth && growthLine(growth),
+    replicas && replicasLine(replicas),
+    failures.length > 0 ? `Not measured:\n${failures.join("\n")}` : null,
     targetTable(targets(report)),
   ];
-  return parts.join("\n\n");
+  return parts.filter((part) => part !== null).join("\n\n");
 }
 
 function throughputTable(rows: readonly ThroughputRow[]): string {

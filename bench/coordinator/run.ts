@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { openFilesAllowed } from "../../cli/simulate/fleet.ts";
 import { type FleetFigures, measureFleet } from "./fleet.ts";
 import { InsertFloor } from "./floors.ts";
+import { type Growth, measureGrowth } from "./growth.ts";
 import { measureReplicas, type ReplicaFigures } from "./replicas.ts";
 import { measureSessions, type SessionsFigures } from "./sessions.ts";
 import type { BenchSizes } from "./sizes.ts";
-import { measureThroughput, type Throughput } from "./throughput.ts";
+import { measureThroughput, type ThroughputRow } from "./throughput.ts";
 
-export interface BenchReport extends Throughput {
+export interface BenchReport {
   readonly machine: {
     readonly cores: number;
     readonly model: string;
@@ -19,9 +20,13 @@ export interface BenchReport extends Throughput {
     readonly loadBefore: number;
   };
   readonly sizes: BenchSizes;
-  readonly sessions: SessionsFigures;
-  readonly fleet: FleetFigures;
-  readonly replicas: ReplicaFigures;
+  readonly rows: readonly ThroughputRow[];
+  /** Null: it could not be measured; `failures` says why. */
+  readonly growth: Growth | null;
+  readonly sessions: SessionsFigures | null;
+  readonly fleet: FleetFigures | null;
+  readonly replicas: ReplicaFigures | null;
+  readonly failures: readonly string[];
   readonly seconds: number;
 }
 
@@ -30,17 +35,26 @@ export async function runBench(sizes: BenchSizes, say: (what: string) => void): 
   const [loadBefore = 0] = loadavg();
   const folder = await mkdtemp(join(tmpdir(), "flead-bench-"));
   await chmod(folder, 0o711); // run by root, the database server is another user and has to pass through
+  const failures: string[] = [];
+  const attempt = async <Figures>(what: string, measure: () => Promise<Figures>): Promise<Figures | null> => {
+    say(what);
+    return measure().catch((error: Error) => {
+      failures.push(`${what}: ${error.message}`);
+      return null;
+    });
+  };
   try {
     const inserts = await InsertFloor.open(join(folder, "floor"));
-    let throughput: Throughput;
-    try {
-      throughput = await measureThroughput(folder, sizes, inserts, say);
-    } finally {
-      await inserts.close();
+    const rows: ThroughputRow[] = [];
+    for (const [size, encoding] of sizes.updates) {
+      const row = await attempt(`${size} ${encoding}`, () => measureThroughput(folder, sizes, size, encoding, inserts));
+      if (row !== null) rows.push(row);
     }
-    const sessions = await measureSessions(folder, sizes, say);
-    const fleet = await measureFleet(folder, sizes, say);
-    const replicas = await measureReplicas(folder, sizes, say);
+    await inserts.close();
+    const growth = await attempt("memory over time", () => measureGrowth(folder, sizes));
+    const sessions = await attempt("open sessions", () => measureSessions(folder, sizes));
+    const fleet = await attempt("a fleet in the field", () => measureFleet(folder, sizes));
+    const replicas = await attempt("one coordinator, then two", () => measureReplicas(folder, sizes));
     const processors = cpus();
     const machine = {
       cores: processors.length,
@@ -49,7 +63,7 @@ export async function runBench(sizes: BenchSizes, say: (what: string) => void): 
       loadBefore,
     };
     const seconds = (performance.now() - startedMs) / 1000;
-    return { machine, sizes, ...throughput, sessions, fleet, replicas, seconds };
+    return { machine, sizes, rows, growth, sessions, fleet, replicas, failures, seconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -30,11 +30,7 @@ export interface SessionsFigures {
   readonly leftOut: string | null;
 }
 
-export async function measureSessions(
-  folder: string,
-  sizes: BenchSizes,
-  say: (what: string) => void,
-): Promise<SessionsFigures> {
+export async function measureSessions(folder: string, sizes: BenchSizes): Promise<SessionsFigures> {
   const made = { size: "small", encoding: "int8", federation: LONG_ROUNDS } as const;
   const coordinator = await BenchCoordinator.start(join(folder, "sessions"), [
     { ...made, cohort: COHORT },
@@ -49,7 +45,6 @@ export async function measureSessions(
     const rows: SessionsRow[] = [];
     let open = 0;
     for (const count of counts) {
-      say(`${count} sessions`);
       const startedMs = performance.now();
       fleets.push(
         await BenchFleet.connect({

@@ -1,14 +1,17 @@
 // What the coordinator is to reach on two cores, load generator included, beside what was measured.
 import { type Target, target } from "../table.ts";
 import type { Encoding, Size } from "./cohorts.ts";
+import { median } from "./growth.ts";
 import type { BenchReport } from "./run.ts";
 import { FULL } from "./sizes.ts";
-import { median } from "./throughput.ts";
 
 const digits =
   (count: number, unit = "") =>
   (value: number) =>
     value.toLocaleString("en", { minimumFractionDigits: count, maximumFractionDigits: count }) + unit;
+
+/** Null where either is missing. */
+const ratio = (a: number | null | undefined, b: number | null | undefined) => (a == null || !b ? null : a / b);
 
 /** Of a smaller run only what does not depend on its size. */
 export function targets(report: BenchReport): Target[] {
@@ -20,15 +23,13 @@ export function targets(report: BenchReport): Target[] {
   const rate = (size: Size, encoding: Encoding) => find(size, encoding)?.updatesPerSecond;
   const most = (values: readonly (number | null)[]) =>
     values.length > 0 && values.every((value) => value !== null) ? Math.max(...(values as number[])) : null;
-  const [first, last] = [sessions.rows[0], sessions.rows.at(-1)];
-  const growthOf = (value: (row: NonNullable<typeof first>) => number | null) => {
-    const [a, b] = [first && value(first), last && value(last)];
-    return a == null || b == null || first === last ? null : b / a;
-  };
-  const delivery = median(fleet.bursts.map(({ afterLastAcknowledgementMs }) => afterLastAcknowledgementMs));
-  const two = replicas.two === null ? null : (replicas.two[0] + replicas.two[1]) / replicas.one;
-  const grown = growth.firstMb === null || growth.lastMb === null ? null : growth.lastMb - growth.firstMb;
-  const agree = [...rows, fleet, replicas].every(({ booksAgree }) => booksAgree);
+  const open = sessions?.rows ?? [];
+  const [first, last] = [open[0], open.at(-1)];
+  const delivery = median((fleet?.bursts ?? []).map(({ afterLastAcknowledgementMs }) => afterLastAcknowledgementMs));
+  const two = replicas?.two ? (replicas.two[0] + replicas.two[1]) / replicas.one : null;
+  const [before, after] = [growth?.firstMb ?? null, growth?.lastMb ?? null];
+  const grown = before === null || after === null ? null : after - before;
+  const agree = [...rows, fleet, replicas].every((part) => part?.booksAgree !== false);
   const byGateways = <Value>(value: Value) => full(value, ({ gateways }) => gateways);
   const bySessions = <Value>(value: Value) => full(value, (of) => of.sessions);
   const byFleet = <Value>(value: Value) => full(value, (of) => of.fleet);
@@ -49,28 +50,28 @@ export function targets(report: BenchReport): Target[] {
     target(
       "CPU an update with 5,000 sessions, of that with 100",
       "flat (≤ 1.25)",
-      bySessions(growthOf(({ cpuMsAnUpdate }) => cpuMsAnUpdate)),
+      bySessions(ratio(last?.cpuMsAnUpdate, first?.cpuMsAnUpdate)),
       (v) => v <= 1.25,
       digits(2, " ×"),
     ),
     target(
       "RSS a session of 5,000, of that of 1,000",
       "flat (≤ 1.25)",
-      bySessions(last && (last.kbASession ?? 0) / (sessions.rows.at(-2)?.kbASession ?? Number.NaN)),
+      bySessions(ratio(last?.kbASession, open.at(-2)?.kbASession)),
       (v) => v <= 1.25,
       digits(2, " ×"),
     ),
     target(
       "2,407 gateways at an update a minute",
       "≤ 10 % of a core",
-      byFleet(fleet.coordinatorPercent),
+      byFleet(fleet?.coordinatorPercent),
       (v) => v <= 10,
       digits(1, " %"),
     ),
     target(
       "20 updates → champion at all 2,407 (median)",
       "≤ 2,000 ms",
-      fleet.burstsLost === 0 ? byFleet(delivery) : null,
+      fleet?.burstsLost === 0 ? byFleet(delivery) : null,
       (v) => v <= 2000,
       digits(0, " ms"),
     ),

@@ -1,5 +1,4 @@
-// Updates as fast as they are acknowledged, one row a size and encoding, beside the floors of the same bytes; and what
-// memory does under a load that lasts.
+// Updates as fast as they are acknowledged, one row a size and encoding, beside the floors of the same bytes.
 import { join } from "node:path";
 import { oneAfterTheOther, perUpdate } from "../../cli/simulate/readings.ts";
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
@@ -8,9 +7,9 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import { pause } from "../../runtime/retry.ts";
 import type { Memory } from "../process-figures.ts";
 import { type Encoding, LONG_ROUNDS, type Size } from "./cohorts.ts";
-import { BenchFleet, booksAgree, COHORT, type Stretch, stretch } from "./fleets.ts";
+import { type BenchFleet, booksAgree, COHORT, type Stretch, stretch, withFleet } from "./fleets.ts";
 import { echoFloor, type Floor, type InsertFloor } from "./floors.ts";
-import { BenchCoordinator } from "./programs.ts";
+import type { BenchCoordinator } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
 
 export interface ThroughputRow extends Omit<Stretch, "reading" | "cpu"> {
@@ -30,55 +29,22 @@ export interface ThroughputRow extends Omit<Stretch, "reading" | "cpu"> {
   readonly booksAgree: boolean;
 }
 
-const SAMPLE_MS = 1_000;
-
-export interface Growth {
-  readonly seconds: number;
-  readonly updates: number;
-  readonly updatesPerSecond: number;
-  /** Medians of the first and the last third of the run. */
-  readonly firstMb: number | null;
-  readonly lastMb: number | null;
-}
-
-export interface Throughput {
-  readonly rows: readonly ThroughputRow[];
-  readonly growth: Growth;
-}
-
 export async function measureThroughput(
   folder: string,
   sizes: BenchSizes,
+  size: Size,
+  encoding: Encoding,
   inserts: InsertFloor,
-  say: (what: string) => void,
-): Promise<Throughput> {
-  const rows: ThroughputRow[] = [];
-  let growth: Growth | null = null;
-  for (const [size, encoding] of sizes.updates) {
-    say(`${size} ${encoding}`);
-    const home = join(folder, `${size}-${encoding}`);
-    const coordinator = await BenchCoordinator.start(home, [
-      { cohort: COHORT, size, encoding, federation: LONG_ROUNDS },
-    ]);
-    let measured: Omit<ThroughputRow, "echo" | "insert">;
-    try {
-      const fleet = await BenchFleet.connect({ gateways: sizes.gateways, coordinators: [coordinator.address] });
-      try {
-        measured = await fullLoad(coordinator, fleet, size, encoding, sizes);
-        growth ??= await growthUnder(coordinator, fleet, sizes, say);
-      } finally {
-        await fleet.close();
-      }
-    } finally {
-      await coordinator.stop();
-    }
-    const delta = await exampleDelta(join(home, `${COHORT}.yaml`));
-    const echo = await echoFloor(delta, sizes.gateways, sizes.floorMs, sizes.floorMs);
-    const insert = await inserts.measure(delta, encoding, sizes.floorMs / 2, sizes.floorMs);
-    rows.push({ ...measured, echo, insert });
-  }
-  if (growth === null) throw new Error("there was no row to measure");
-  return { rows, growth };
+): Promise<ThroughputRow> {
+  const home = join(folder, `${size}-${encoding}`);
+  const made = { cohort: COHORT, size, encoding, federation: LONG_ROUNDS };
+  const measured = await withFleet(home, [made], { gateways: sizes.gateways }, (coordinator, fleet) =>
+    fullLoad(coordinator, fleet, size, encoding, sizes),
+  );
+  const delta = await exampleDelta(join(home, `${COHORT}.yaml`));
+  const echo = await echoFloor(delta, sizes.gateways, sizes.floorMs, sizes.floorMs);
+  const insert = await inserts.measure(delta, encoding, sizes.floorMs / 2, sizes.floorMs);
+  return { ...measured, echo, insert };
 }
 
 async function fullLoad(
@@ -108,34 +74,6 @@ async function fullLoad(
     rounds: Number(rounds),
     booksAgree: await booksAgree(coordinator, [fleet]),
   };
-}
-
-async function growthUnder(
-  coordinator: BenchCoordinator,
-  fleet: BenchFleet,
-  { memoryMs, steadyRate }: BenchSizes,
-  say: (what: string) => void,
-): Promise<Growth> {
-  say(`memory under ${steadyRate} updates a second`);
-  await fleet.fleet.load({ updatesPerSecond: steadyRate });
-  const samples: (number | null)[] = [];
-  const sampling = setInterval(() => samples.push(coordinator.memory?.rssMb ?? null), SAMPLE_MS);
-  const { seconds, updates, updatesPerSecond } = await stretch(coordinator, fleet, memoryMs);
-  clearInterval(sampling);
-  const third = Math.ceil(samples.length / 3);
-  return {
-    seconds,
-    updates,
-    updatesPerSecond,
-    firstMb: median(samples.slice(0, third)),
-    lastMb: median(samples.slice(-third)),
-  };
-}
-
-/** Null for none, and where one of them is. */
-export function median(values: readonly (number | null)[]): number | null {
-  const known = values.filter((value) => value !== null).toSorted((a, b) => a - b);
-  return known.length === values.length ? (known[known.length >> 1] ?? null) : null;
 }
 
 /** Of the plan in `file`: what a training that moved every weight a little sends. */

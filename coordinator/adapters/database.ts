@@ -53,6 +53,8 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
       getTypeParser: (oid, format) => (oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)),
     },
   });
+  // A connection may break between two statements of a transaction: the next one fails, and the process must not.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   pool.on("error", (error) => log.error({ err: error }, "an idle database connection was lost"));
   const release = () => Promise.all([pool.end(), claim?.end()]);
   try {

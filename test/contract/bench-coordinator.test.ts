@@ -28,23 +28,22 @@ test(
   "the benchmark in small: what the fleets were told is stored is in the database, and every figure is measured or missing",
   async () => {
     const report = await runBench(TINY, () => undefined);
-    for (const row of report.rows) {
+    expect(report.failures).toEqual([]);
+    const { rows, sessions, fleet, replicas } = report;
+    for (const row of rows) {
       expect(row).toMatchObject({ booksAgree: true, sessions: 2, refused: 0 });
       expect(row.updates).toBeGreaterThan(0);
       expect(row.echo.perSecond).toBeGreaterThan(0);
       expect(row.insert.perSecond).toBeGreaterThan(0);
     }
-    const [large] = report.rows;
+    const [large] = rows;
     expect(large).toMatchObject({ parameters: 25_014, deltaBytes: 25_014 + 4 * 4 });
     expect(large?.bytesSent).toBeGreaterThan(25_014);
-    expect(report.sessions.rows.map(({ sessions }) => sessions)).toEqual([2, 4]);
-    expect(report.fleet).toMatchObject({ gateways: 20, booksAgree: true, burstsLost: 0 });
-    expect(report.fleet.bursts[0]?.afterLastAcknowledgementMs).toBeGreaterThan(0);
-    const { one, two, refused, booksAgree } = report.replicas;
-    expect(one).toBeGreaterThan(0);
-    expect(booksAgree).toBe(true);
-    if (two === null) expect(refused).toContain("another coordinator");
-    else expect(Math.min(...two)).toBeGreaterThan(0);
+    expect(sessions?.rows.map(({ sessions }) => sessions)).toEqual([2, 4]);
+    expect(fleet).toMatchObject({ gateways: 20, booksAgree: true, burstsLost: 0 });
+    expect(fleet?.bursts[0]?.afterLastAcknowledgementMs).toBeGreaterThan(0);
+    expect(replicas).toMatchObject({ booksAgree: true, refused: null });
+    expect(Math.min(...(replicas?.two ?? [0]), replicas?.one ?? 0)).toBeGreaterThan(0);
 
     const text = describeReport(report);
     expect(text).not.toMatch(/NaN|Infinity|undefined|null/);

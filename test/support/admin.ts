@@ -8,6 +8,7 @@ import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts"
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { analyticsOf } from "./analytics.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
   const log = createLogger("test", "silent");
@@ -16,6 +17,7 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
     standings: postgresGatewayStandings(database.kysely),
+    analytics: analyticsOf(database.kysely),
     audit: postgresAuditLog(database.kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },
