@@ -1,7 +1,7 @@
 // The agent's settings, from environment variables.
 import { z } from "zod";
 import { gatewayId } from "../learning/ids.ts";
-import { hostAndPort, readConfig } from "../runtime/config.ts";
+import { hostsAndPorts, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import { parseCohortRules } from "./core/cohorts.ts";
 
@@ -30,11 +30,7 @@ export const agentConfigSchema = z.object({
     .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
     .default("mqtt://127.0.0.1:1883"),
   /** Of one coordinator or of several over one database, comma-separated. */
-  FLEAD_COORDINATOR: z
-    .string()
-    .default("127.0.0.1:7443")
-    .transform((text) => text.split(",").map((address) => address.trim()))
-    .pipe(z.array(hostAndPort).min(1).max(16)),
+  FLEAD_COORDINATOR: hostsAndPorts.prefault("127.0.0.1:7443"),
   FLEAD_DATA_DIR: z.string().default(".flead/agent"),
   /** Cohort = device pattern, `;` between rules, the first match wins. */
   FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),

@@ -1,9 +1,11 @@
 // One cohort's learning under one plan: the champion that scores, the local weights that train, the rows in between.
 import { encodeDelta } from "../learning/codecs/codec.ts";
 import { type FleetStatistics, isUsableFleet, noFleet, poolDevices, sameFleet } from "../learning/fleet.ts";
+import { forestShape, unpackForest } from "../learning/forest-weights.ts";
 import type { CohortId, UpdateId } from "../learning/ids.ts";
+import { InvalidTreesError } from "../learning/isolation-trees.ts";
 import { takesLabels } from "../learning/models/signature.ts";
-import { weightCount } from "../learning/plan.ts";
+import { type Manifest, weightCount } from "../learning/plan.ts";
 import type { PlanModel, Scores } from "../runtime/plan-model.ts";
 import type { Device, DeviceRecord } from "./core/device.ts";
 import { boundedFactor } from "./core/feedback.ts";
@@ -45,7 +47,7 @@ export interface LearnerDeps {
   readonly nowMs: () => number;
   readonly newUpdateId: () => UpdateId;
   readonly devices: () => Iterable<Device>;
-  /** Another one on every gateway, for what it draws when it sums up scores. */
+  /** Another one on every gateway, for what it draws when it sums up scores or grows trees. */
   readonly seed: number;
   /** Records that are due to be saved, to be saved with a training. */
   readonly dueRecords: () => readonly DeviceRecord[];
@@ -131,11 +133,10 @@ export class Learner {
       this.#factor = factor;
       return false;
     }
-    const count = weightCount(this.plan.manifest.weights);
-    if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
+    checkWeights(this.plan.manifest, weights);
     if (!isUsableFleet(this.plan.manifest, fleet))
       throw new UnusableModelError("its fleet statistics don't fit the plan");
-    const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(count) };
+    const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(weights.length) };
     const champion = { globalVersion, trained, fleet, base: weights, local: weights, localSteps, residual };
     await this.#take(active ? { ...before, fleet } : champion, factor);
     return !active;
@@ -236,7 +237,12 @@ export class Learner {
         ? taken
         : { ...recentFeatures(this.#deps.devices(), featureCount, MAX_RECENT_ROWS), y: null };
     const learningRate = manifest.training.learningRate * this.#factor;
-    const options = { learningRate, trainingNumber: slot.localSteps, signal: training.signal };
+    const options = {
+      learningRate,
+      trainingNumber: slot.localSteps,
+      gatewaySeed: this.#deps.seed,
+      signal: training.signal,
+    };
     const computing = trainLocally(this.#model, manifest, slot, data, options);
     this.#computing = computing.catch(() => undefined);
     try {
@@ -282,9 +288,8 @@ export class Learner {
   }
 
   /** What a training on `samples` rows makes of the slot, and what is to be said of it. */
-  #step(slot: Slot, { weights, steps, loss }: LocalTraining, samples: number): { next: Slot; update: Update } {
+  #step(slot: Slot, { weights, delta, steps, loss }: LocalTraining, samples: number): { next: Slot; update: Update } {
     const { training, weights: layout } = this.plan.manifest;
-    const delta = weights.map((weight, index) => weight - (slot.local[index] ?? 0));
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, slot.residual);
     const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual };
     const update = {
@@ -369,6 +374,18 @@ function* groupsOf(devices: Iterable<Device>, featureCount: number): Generator<C
     rows += own.rows;
   }
   if (rows > 0) yield flush();
+}
+
+/** Throws UnusableModelError unless they are weights of the plan. */
+function checkWeights(manifest: Manifest, weights: Float32Array): void {
+  const count = weightCount(manifest.weights);
+  if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
+  const shape = forestShape(manifest);
+  try {
+    if (shape !== null) unpackForest(weights, shape);
+  } catch (error) {
+    throw error instanceof InvalidTreesError ? new UnusableModelError(error.message) : error;
+  }
 }
 
 const backToBase = (slot: Slot): Slot => ({

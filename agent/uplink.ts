@@ -1,7 +1,7 @@
 // The gateway's side of the session: what waits in the outbox goes up until it is answered, what comes down is applied.
 import { type BackoffSettings, backoffMs, pause } from "../runtime/retry.ts";
 import { isRecent } from "./core/recent.ts";
-import type { AgentStore, UnreportedEpisode } from "./ports/agent-store.ts";
+import type { AlertStore, LearningStore, UnreportedEpisode } from "./ports/agent-store.ts";
 import type {
   CoordinatorLink,
   Feedback,
@@ -15,12 +15,12 @@ import type {
 } from "./ports/coordinator-link.ts";
 import { guarded } from "./trouble.ts";
 
-const MAX_IN_FLIGHT = 32;
+export const MAX_IN_FLIGHT = 32;
 /** A report that was not answered by then is taken for lost, as is what the store could not do before it is tried again. */
 const PATIENCE_MS = 30_000;
 const RECONNECT: BackoffSettings = { firstMs: 1_000, maxMs: 30_000 };
 
-type UplinkProblem = "no_session" | "update_refused" | "bad_message" | "unknown_cohort";
+export type UplinkProblem = "no_session" | "update_refused" | "bad_message" | "unknown_cohort";
 
 export interface UplinkHandlers {
   readonly hello: () => Hello;
@@ -36,9 +36,15 @@ export interface UplinkHandlers {
   readonly storeFailed: (error: Error) => void;
 }
 
+/** The part of the gateway's store that the session works from. */
+export interface UplinkStore {
+  readonly learning: Pick<LearningStore, "queuedUpdates" | "update" | "removeUpdate">;
+  readonly alerts: Pick<AlertStore, "markReported">;
+}
+
 export interface UplinkDeps {
   readonly link: CoordinatorLink;
-  readonly store: AgentStore;
+  readonly store: UplinkStore;
   readonly nowMs: () => number;
   readonly random: () => number;
   readonly handlers: UplinkHandlers;

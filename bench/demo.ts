@@ -1,30 +1,18 @@
 // Start-up time, memory and pace of the demo's own processes on this machine: node dist/bench/demo.js [rounds]
-import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startBroker } from "../cli/demo/broker.ts";
 import { readLoop } from "../cli/demo/coordinator-client.ts";
 import { createPumps } from "../cli/demo/fleet.ts";
 import { publishPlant } from "../cli/demo/plant-publisher.ts";
-import type { Program } from "../cli/demo/processes.ts";
 import { COHORT, PLANT_START_MS, type Programs, startPrograms } from "../cli/demo/programs.ts";
 import { pause } from "../runtime/retry.ts";
+import { memoryOf } from "./process-figures.ts";
 
 const SEED = 1;
 const SPEED = 20;
 const LOOK_EVERY_MS = 500;
-
-interface Memory {
-  readonly nowMb: number;
-  readonly peakMb: number;
-}
-
-/** Resident memory of one process, its children not counted, as Linux tells it. */
-async function memoryOf({ pid }: Program): Promise<Memory> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  const megabytes = (field: string) => Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
-  return { nowMb: megabytes("VmRSS"), peakMb: megabytes("VmHWM") };
-}
 
 /** Seconds that `rounds` rounds took from the first one's end on. */
 async function roundsPassed(url: string, rounds: number): Promise<number> {
@@ -55,19 +43,23 @@ try {
 
   const plant = publishPlant(broker.url, createPumps(SEED, PLANT_START_MS), SPEED, () => undefined, stop.signal);
   const seconds = await Promise.race([roundsPassed(url, rounds), died]);
-  const [coordinatorMemory, ...agentMemories] = await Promise.all([coordinator, ...agents].map(memoryOf));
+  const [coordinatorMemory, ...agentMemories] = [coordinator, ...agents].map(({ pid }) => memoryOf(pid));
   stop.abort();
   await plant;
 
-  const sorted = agentMemories.map(({ nowMb }) => nowMb).toSorted((a, b) => a - b);
+  const sorted = agentMemories.map((memory) => memory?.rssMb ?? Number.NaN).toSorted((a, b) => a - b);
   const mb = (value: number | undefined) => `${(value ?? Number.NaN).toFixed(0)} MB`;
   print([
     [`the demo after ${rounds} rounds`, "measured", "target"],
     [`coordinator and ${agents.length} agents ready`, `${startSeconds.toFixed(1)} s`, "≤ 10 s"],
     ["agent, resident, the largest", mb(sorted.at(-1)), "≤ 120 MB"],
     ["agent, resident, median", mb(sorted[sorted.length >> 1]), "≤ 120 MB"],
-    ["agent, peak since its start, the largest", mb(Math.max(...agentMemories.map(({ peakMb }) => peakMb))), ""],
-    ["coordinator without its database, resident", mb(coordinatorMemory?.nowMb), "≤ 150 MB"],
+    [
+      "agent, peak since its start, the largest",
+      mb(Math.max(...agentMemories.map((memory) => memory?.peakMb ?? Number.NaN))),
+      "",
+    ],
+    ["coordinator without its database, resident", mb(coordinatorMemory?.rssMb), "≤ 150 MB"],
     ["coordinator, peak since its start", mb(coordinatorMemory?.peakMb), ""],
     ["rounds a minute", `${(((rounds - 1) * 60) / seconds).toFixed(1)}`, ""],
   ]);

@@ -5,8 +5,10 @@ import { packageVersion } from "../runtime/package-root.ts";
 import { agentCommand } from "./agent.ts";
 import { coordinatorCommand } from "./coordinator.ts";
 import { demoCommand } from "./demo/command.ts";
+import { modelCommand } from "./model.ts";
 import { planCommand } from "./plan.ts";
 import { replayCommand } from "./replay.ts";
+import { simulateCommand } from "./simulate.ts";
 import { UsageError } from "./usage.ts";
 
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -14,7 +16,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .description("Federated learning for edge anomaly detection.")
     .version(packageVersion)
     .showHelpAfterError("Run the command with --help to see what it takes.");
-  for (const command of [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand(), planCommand()]) {
+  const commands = [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand(), planCommand()];
+  for (const command of [...commands, modelCommand(), simulateCommand()]) {
     program.addCommand(command.exitOverride().showHelpAfterError("Run it with --help to see what it takes."));
   }
   program.exitOverride();

@@ -53,6 +53,12 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  /** So many of a cohort's newest versions keep their weights in the table of models; those of older ones are archived. */
+  FLEAD_MODELS_AT_HAND: z
+    .string()
+    .regex(/^[1-9]\d{0,3}$/, "must be a whole number from 1 to 9999")
+    .transform(Number)
+    .prefault("10"),
   /** Updates that wait to be committed, in all. */
   FLEAD_MAX_WAITING_UPDATES: atLeastOne.default(4_096),
   FLEAD_MAX_WAITING_MB: atLeastOne.default(32),

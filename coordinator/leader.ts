@@ -17,7 +17,16 @@ export interface LeaderDeps {
   readonly store: FederationStore;
   readonly gateways: Pick<GatewayStore, "forgetGoneReplicas">;
   readonly openEvaluator: (cohort: CohortState) => Promise<Evaluator>;
+  readonly duties: readonly Duty[];
   readonly log: Logger;
+}
+
+/** What is for one coordinator to do now and then, beside the rounds. Doing it twice at once must be harmless. */
+export interface Duty {
+  readonly name: string;
+  readonly everyMs: number;
+  /** Ends early when `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
 }
 
 interface Round {
@@ -26,7 +35,7 @@ interface Round {
   readonly planId: string;
 }
 
-/** One round loop a cohort while this coordinator leads, none while it does not. */
+/** One round loop a cohort, and each duty, while this coordinator leads; nothing while it does not. */
 export class Leader {
   readonly #deps: LeaderDeps;
   readonly #rounds = new Map<CohortId, Round>();
@@ -44,15 +53,20 @@ export class Leader {
 
   /** One term, until `signal` aborts. Never rejects. */
   async lead(signal: AbortSignal): Promise<void> {
+    const rounds: Duty = { name: "rounds", everyMs: LOOK_EVERY_MS, run: () => this.#look(signal) };
     try {
-      while (!signal.aborted) {
-        await this.#look(signal).catch((error: Error) => {
-          if (!signal.aborted) this.#deps.log.error({ err: error }, "a duty of the leader failed; it is tried again");
-        });
-        await pause(LOOK_EVERY_MS, signal);
-      }
+      await Promise.all([rounds, ...this.#deps.duties].map((duty) => this.#keepDoing(duty, signal)));
     } finally {
       await this.#stop();
+    }
+  }
+
+  async #keepDoing({ name, everyMs, run }: Duty, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await run(signal).catch((error: Error) => {
+        if (!signal.aborted) this.#deps.log.error({ err: error, duty: name }, "a duty failed; it is tried again");
+      });
+      await pause(everyMs, signal);
     }
   }
 

@@ -16,23 +16,30 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
+import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
+import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { Leader } from "./leader.ts";
+import { type Duty, Leader } from "./leader.ts";
+import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+const ARCHIVE_EVERY_MS = 60_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
 
@@ -96,7 +103,9 @@ async function serve(
 
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
-  const leader = new Leader({ directory, store, gateways, openEvaluator, log });
+  const keeper = postgresTableKeeper(database.kysely);
+  const duties = [archiveDuty(database, config, log), maintenanceDuty({ keeper, limits: tableLimits(config), log })];
+  const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -118,13 +127,19 @@ async function serve(
   });
   const services = [sessions.service, planService({ store, problems })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
-  const queries = postgresQueries(database.kysely);
-  const admin = await startAdmin({ queries, address: config.FLEAD_HTTP_ADDRESS, version: packageVersion, log }).catch(
-    async (error) => {
-      await grpc.close(0);
-      throw error;
-    },
-  );
+  const admin = await startAdmin({
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
+    audit: postgresAuditLog(database.kysely),
+    notices,
+    address: config.FLEAD_HTTP_ADDRESS,
+    version: packageVersion,
+    log,
+  }).catch(async (error) => {
+    await grpc.close(0);
+    throw error;
+  });
   const stop = new AbortController();
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
@@ -174,6 +189,18 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
   if ([...directory.cohorts].length + leftOut === 0)
     throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
   return directory;
+}
+
+function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
+  const archive = postgresModelArchive(database.kysely);
+  return {
+    name: "archive older weights",
+    everyMs: ARCHIVE_EVERY_MS,
+    run: async (signal) => {
+      const versions = await archive.archiveOlder(config.FLEAD_MODELS_AT_HAND, signal);
+      if (versions > 0) log.info({ versions }, "weights of older versions were archived");
+    },
+  };
 }
 
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */

@@ -1,13 +1,13 @@
 // The main path of the coordinator: a cohort's updates become a candidate, which is judged and recorded; the record is
 // what every coordinator hears of, and tells its gateways.
-import { applyDelta } from "../learning/aggregation/fedavg.ts";
-import { serverStep } from "../learning/aggregation/server-optimisers.ts";
 import { poolGateways } from "../learning/fleet.ts";
 import type { GatewayId } from "../learning/ids.ts";
 import type { Scores } from "../learning/metrics.ts";
+import { growsTrees } from "../learning/models/signature.ts";
 import { afterRound, type CohortState, championsSince } from "./core/cohort-state.ts";
-import { type Combined, combineUpdates } from "./core/combine-updates.ts";
-import { type Judgement, judge, quality } from "./core/gate.ts";
+import { type NextModel, nextModel } from "./core/combine-updates.ts";
+import { contributionsOf } from "./core/contributions.ts";
+import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
@@ -29,11 +29,10 @@ export interface RoundOutcome extends Judgement {
 export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<RoundOutcome> {
   const updates = await deps.store.roundUpdates(before);
   const { rule, optimiser, gate } = before.federation;
-  const combined = combineUpdates(rule, updates, (base) => championsSince(before, base));
-  const step = serverStep(optimiser, before.server, combined.delta);
+  const next = nextModel(before, updates);
   const version = before.lastVersion + 1;
   const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
-  const candidate = { version, weights: applyDelta(before.champion.weights, step.delta), trained: true, fleet };
+  const candidate = { version, weights: next.weights, trained: true, fleet };
 
   const [evaluation, championEvaluation] = [
     await deps.evaluator.evaluate(candidate.weights, fleet, signal),
@@ -41,12 +40,14 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   ];
   const heldOut = evaluation?.scores ?? null;
   const championHeldOut = championEvaluation?.scores ?? null;
-  const judgement = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judged = judge(heldOut, before.champion.trained ? championHeldOut : null, gate.margin);
+  const judgement = underPin(judged, before.pin);
 
   const promoted = judgement.verdict === "promoted";
-  const rate = nextRate(before.rate, quality(heldOut), promoted);
-  const after = afterRound(before, candidate, promoted, rate, step.state);
-  const feedback = feedbackFor(after, version, judgement, combined, {
+  // What is grown has no learning rate.
+  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
+  const after = afterRound(before, candidate, promoted, rate, next.server);
+  const feedback = feedbackFor(after, version, judgement, next, {
     before: championHeldOut,
     after: heldOut,
   });
@@ -58,7 +59,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     rule: optimiser.kind === "none" ? rule.kind : `${rule.kind}+${optimiser.kind}`,
     ...judgement,
     updates,
-    shares: combined.shares,
+    contributions: contributionsOf(updates, next, (base) => championsSince(before, base)),
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,
@@ -72,12 +73,12 @@ function feedbackFor(
   cohort: CohortState,
   version: number,
   judgement: Judgement,
-  combined: Combined,
+  { gateways }: Pick<NextModel, "gateways">,
   scores: { before: Scores | null; after: Scores | null },
 ): GatewayFeedback[] {
   const lossBefore = scores.before?.loss ?? null;
   const lossAfter = scores.after?.loss ?? null;
-  return [...combined.gateways].map(([gatewayId, { agreement, part }]) => ({
+  return [...gateways].map(([gatewayId, { agreement, part }]) => ({
     cohort: cohort.cohort,
     gatewayId: gatewayId as GatewayId,
     version,

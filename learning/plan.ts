@@ -93,7 +93,9 @@ export type ModelSettings =
   /** Predicts the window's last row from the rows before it; no hidden layers = a linear forecaster. */
   | { readonly kind: "dense_forecaster"; readonly hidden: readonly number[] }
   /** The probability that a row is an anomaly, learned from labelled rows alone; no hidden layers = logistic. */
-  | { readonly kind: "classifier"; readonly hidden: readonly number[] };
+  | { readonly kind: "classifier"; readonly hidden: readonly number[] }
+  /** So many trees, each grown from so many rows: a gateway's own, and as many of all gateways' in the champion. */
+  | { readonly kind: "isolation_forest"; readonly trees: number; readonly subsampleRows: number };
 
 /** How a row's residuals become its score. */
 export interface ScoreSettings {
@@ -117,12 +119,13 @@ export type OptimiserSettings =
   /** Kingma & Ba 2015. */
   | { readonly kind: "adam"; readonly beta1: number; readonly beta2: number };
 
-/** How a gateway's deltas travel. */
+/** How a gateway's deltas travel; a forest's trees travel as float32. */
 export type DeltaCodec =
   | { readonly kind: "float32" | "float16" | "int8" }
   /** `share` of the parameters is sent, in (0, 1]: the nearest whole number of them, at least one. */
   | { readonly kind: "top_k" | "top_k_int8"; readonly share: number };
 
+/** A forest is grown, not descended: of these it heeds the triggers, `seed` and `codec`. */
 export interface TrainingSettings {
   readonly learningRate: number;
   readonly batchRows: number;
@@ -192,6 +195,14 @@ export interface Manifest extends PlanSettings {
   readonly residualChannels: readonly number[];
 }
 
+/** What a plan computes, in the ONNX file format. */
+export interface PlanGraphs {
+  /** One graph for all weights; of a forest, one for each: it throws InvalidTreesError for weights that are none. */
+  readonly scoreOnnx: Uint8Array | ((weights: Float32Array) => Uint8Array);
+  /** Null for a forest, which is grown. */
+  readonly trainOnnx: Uint8Array | null;
+}
+
 export interface RoundSettings {
   /** K: a round closes at this many updates … */
   readonly updates: number;
@@ -206,9 +217,9 @@ export interface RoundSettings {
 /** What the coordinator does with a cohort's updates; not part of the plan the agents hold. */
 export interface FederationSettings {
   readonly round: RoundSettings;
-  /** From the gateways' pulls to one delta … */
+  /** From the gateways' pulls to one delta, or from their trees to one forest … */
   readonly rule: CombiningRule;
-  /** … and from that to the step that the champion's weights take. */
+  /** … and from a delta to the step that the champion's weights take. */
   readonly optimiser: ServerOptimiser;
   readonly gate: {
     /** A candidate is rejected when its held-out quality is more than this below the champion's. */

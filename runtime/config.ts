@@ -43,3 +43,9 @@ export const hostAndPort = z
   .refine(({ port }) => port <= 65_535, "the port must be at most 65535");
 
 export type HostAndPort = z.output<typeof hostAndPort>;
+
+/** One address or several, comma-separated. */
+export const hostsAndPorts = z
+  .string()
+  .transform((text) => text.split(",").map((address) => address.trim()))
+  .pipe(z.array(hostAndPort).min(1).max(16));

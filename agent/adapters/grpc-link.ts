@@ -54,9 +54,12 @@ export class GrpcLink implements CoordinatorLink {
   readonly #nowMs: () => number;
   #current: number;
 
-  /** At least one address; `random` chooses which comes first, so that a fleet spreads over them. */
-  constructor(addresses: readonly Address[], nowMs: () => number, random: () => number) {
-    this.#coordinators = addresses.map(clientsOf);
+  /**
+   * At least one address; `random` chooses which comes first, so that a fleet spreads over them. `channel` adds to the
+   * agent's own options: a process that stands for many gateways needs a connection for each.
+   */
+  constructor(addresses: readonly Address[], nowMs: () => number, random: () => number, channel: ChannelOptions = {}) {
+    this.#coordinators = addresses.map((address) => clientsOf(address, { ...CHANNEL, ...channel }));
     this.#nowMs = nowMs;
     this.#current = Math.floor(random() * addresses.length);
   }
@@ -109,9 +112,9 @@ export class GrpcLink implements CoordinatorLink {
 }
 
 /** The channel connects when it is first used. */
-function clientsOf({ host, port }: Address): Clients {
+function clientsOf({ host, port }: Address, channel: ChannelOptions): Clients {
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  const federation = new FederationServiceClient(address, credentials.createInsecure(), CHANNEL);
+  const federation = new FederationServiceClient(address, credentials.createInsecure(), channel);
   const channelOverride = federation.getChannel();
   return { federation, plans: new PlanServiceClient(address, credentials.createInsecure(), { channelOverride }) };
 }

@@ -3,7 +3,7 @@ import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "../../le
 import { contributors } from "../../learning/contributors.ts";
 import { mayLackChannels } from "../../learning/front-end.ts";
 import type { DeviceId } from "../../learning/ids.ts";
-import { takesLabels } from "../../learning/models/signature.ts";
+import { growsTrees, takesLabels } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type DeviceSnapshot, type Observed } from "../../learning/monitor.ts";
 import type { Channel, Manifest } from "../../learning/plan.ts";
 import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
@@ -17,8 +17,10 @@ import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts"
 import { SeenRows } from "./seen-rows.ts";
 
 const SHOWN_CONTRIBUTORS = 5;
-/** A probability above it is over whatever operators said: no word of theirs silences a device. */
+/** What is above it is over whatever operators said: no word of theirs silences a device. */
 const HIGHEST_PROBABILITY = 0.99;
+/** Of a forest: rows that are in every feature beyond all that its trees saw score 0.67 to 0.8. */
+const HIGHEST_ISOLATION = 0.65;
 
 /** Structured-clonable. */
 export interface DeviceRecord {
@@ -369,7 +371,8 @@ export class Device {
 
 function afterOperators(ruleThreshold: number, factor: number, manifest: Manifest): number {
   const moved = ruleThreshold * factor;
-  return takesLabels(manifest) ? Math.min(moved, Math.max(ruleThreshold, HIGHEST_PROBABILITY)) : moved;
+  const highest = takesLabels(manifest) ? HIGHEST_PROBABILITY : growsTrees(manifest) ? HIGHEST_ISOLATION : null;
+  return highest === null ? moved : Math.min(moved, Math.max(ruleThreshold, highest));
 }
 
 function bounded(factor: number): number {

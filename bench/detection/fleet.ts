@@ -80,11 +80,12 @@ class Gateway {
       {
         learningRate: training.learningRate,
         trainingNumber: champion.version,
+        gatewaySeed: this.#seed,
         signal,
       },
     );
     if (trained === null) throw new Error("a training ended early");
-    const delta = trained.weights.map((weight, i) => (weight - Number(champion.weights[i])) * (lie ? LIE : 1));
+    const delta = lie ? trained.delta.map((value) => LIE * value) : trained.delta;
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, this.#residual);
     this.#residual = residual;
     const update: RoundUpdate = {
@@ -173,8 +174,10 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
       gate: { margin: 1 },
     },
     champion: { version: 1, weights: bundle.initialWeights, trained: false, fleet: noFleet },
+    pin: null,
     lastVersion: 1,
     championVersions: [1],
+    rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
   };

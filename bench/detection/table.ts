@@ -1,5 +1,6 @@
 // Rows of the benchmark's table: means over seeds of what the metrics module measured.
 import type { DetectionScores } from "../../learning/detection.ts";
+import { aligned } from "../table.ts";
 
 export interface Answer {
   readonly regime: string;
@@ -111,12 +112,3 @@ const COLUMNS: readonly (readonly [heading: string, cell: (row: TableRow) => str
 
 export const markdown = (rows: readonly TableRow[]) =>
   aligned([COLUMNS.map(([heading]) => heading), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))]);
-
-/** Lines of equally many cells, the heading first, as a Markdown table with its columns lined up. */
-export function aligned([heading = [], ...body]: readonly (readonly string[])[]): string {
-  const widths = heading.map((text, column) =>
-    Math.max(text.length, ...body.map((cells) => cells[column]?.length ?? 0)),
-  );
-  const line = (texts: readonly string[]) => `| ${texts.map((text, i) => text.padEnd(widths[i] ?? 0)).join(" | ")} |`;
-  return [line(heading), `|${widths.map((width) => "-".repeat(width + 2)).join("|")}|`, ...body.map(line)].join("\n");
-}

@@ -1,13 +1,6 @@
 // What the default plan is to reach on SKAB, beside what was measured.
+import { type Target, target } from "../table.ts";
 import type { TableRow } from "./table.ts";
-
-export interface Target {
-  readonly what: string;
-  readonly wanted: string;
-  /** Null: not measured. */
-  readonly measured: string | null;
-  readonly met: boolean | null;
-}
 
 const GROUP = "valve1";
 
@@ -71,15 +64,4 @@ const difference = (a: number | null, b: number | null) => (a === null || b === 
 function share(whole: TableRow | undefined, part: TableRow | undefined): number | null {
   if (!whole?.bytesPerUpdate || !part?.bytesPerUpdate) return null;
   return whole.bytesPerUpdate / part.bytesPerUpdate;
-}
-
-function target(
-  what: string,
-  wanted: string,
-  value: number | null | undefined,
-  isMet: (value: number) => boolean,
-  shown: (value: number) => string,
-): Target {
-  if (value === null || value === undefined) return { what, wanted, measured: null, met: null };
-  return { what, wanted, measured: shown(value), met: isMet(value) };
 }

@@ -2,7 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
+import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { cohortId } from "../../learning/ids.ts";
+import { growsTrees } from "../../learning/models/signature.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
 import { describeFaults, namesAllowedKeys, planKeys, planSettingsSchema } from "../../proto/plan-schema.ts";
@@ -21,7 +23,11 @@ const ruleSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("trimmed_mean"), share: belowHalf, clip }),
   z.strictObject({ kind: z.literal("krum"), faultyShare: belowHalf, clip }),
   z.strictObject({ kind: z.literal("multi_krum"), faultyShare: belowHalf, clip }),
+  z.strictObject({ kind: z.literal("pool_trees") }),
 ]);
+
+const DEFAULT_RULE: CombiningRule = { kind: "multi_krum", faultyShare: 0.2 };
+const FOREST_RULE: CombiningRule = { kind: "pool_trees" };
 
 const rate = z.number().positive().max(1000);
 const decay = z.number().min(0).lt(1);
@@ -51,7 +57,7 @@ const planOf = z
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
   .pipe(planSettingsSchema);
 
-export const cohortSchema = z.strictObject({
+const fileSchema = z.strictObject({
   cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
   plan: planOf,
   federation: z
@@ -64,12 +70,33 @@ export const cohortSchema = z.strictObject({
           maxStaleness: z.int().min(0).max(1000).default(10),
         })
         .prefault({}),
-      rule: ruleSchema.prefault({ kind: "multi_krum", faultyShare: 0.2 }),
+      rule: ruleSchema.optional(),
       optimiser: optimiserSchema.prefault({ kind: "none" }),
       gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
     })
     .prefault({}),
 });
+
+/** A forest's trees are pooled and nothing else is; what is left unsaid is the rule of the plan's model. */
+export const cohortSchema = fileSchema
+  .superRefine(({ plan, federation: { rule, optimiser } }, context) => {
+    if (context.issues.length > 0) return;
+    const fault = (path: string, message: string) =>
+      context.addIssue({ code: "custom", path: ["federation", path, "kind"], message });
+    const { kind } = plan.model;
+    if (growsTrees(plan)) {
+      if (rule !== undefined && rule.kind !== "pool_trees")
+        fault("rule", `an ${kind} needs pool_trees, not ${rule.kind}`);
+      if (optimiser.kind !== "none")
+        fault("optimiser", `an ${kind} needs none, not ${optimiser.kind}: pooled trees are no step`);
+    } else if (rule?.kind === "pool_trees") {
+      fault("rule", `pool_trees is an isolation_forest's; a ${kind} needs one of pulls, as multi_krum is`);
+    }
+  })
+  .transform(({ plan, federation, ...file }): CohortSettings => {
+    const rule = federation.rule ?? (growsTrees(plan) ? FOREST_RULE : DEFAULT_RULE);
+    return { ...file, plan, federation: { ...federation, rule } };
+  });
 
 function isCohortId(text: string): boolean {
   try {

@@ -14,6 +14,7 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { ModelStatus } from "../core/model-actions.ts";
 import { roundCapacity } from "../core/round-decision.ts";
 import type { FederationStore, RoundRecord } from "../ports/federation-store.ts";
 import type { Tables } from "./tables.ts";
@@ -25,6 +26,8 @@ const READ_BYTES = 4 * 1024 * 1024;
 const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
+
+const UNPINNED = { pinned_by: null, pin_reason: null, pinned_at: null };
 
 export class RoundConflictError extends Error {
   constructor(cohort: string, detail: string) {
@@ -162,15 +165,15 @@ function cohortRows(db: Kysely<Tables>) {
     .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
     .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
     .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-    .select((eb) =>
-      eb
-        .selectFrom("federated_models as f")
-        .whereRef("f.cohort", "=", "c.cohort")
-        .whereRef("f.plan_id", "=", "c.plan_id")
-        .where("f.status", "in", ["champion", "pinned", "rolled_back"])
-        .select(sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"))
-        .as("champions"),
-    );
+    .select(["c.pinned_by", "c.pin_reason"])
+    .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")]);
+}
+
+/** Of the cohort's plan, ascending. */
+function versionsOf(statuses: ModelStatus[]) {
+  return sql<number[]>`(
+    SELECT coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}') FROM federated_models f
+    WHERE f.cohort = c.cohort AND f.plan_id = c.plan_id AND f.status = ANY(${statuses}))`;
 }
 
 type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
@@ -179,6 +182,7 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
   const planId = row.plan_id as PlanId;
   const manifest = manifestOf(row.bundle, planId);
   if (manifest instanceof PlanBundleError) return manifest;
+  if (row.weights === null) throw new Error(`cohort ${row.cohort}: its champion has no weights`);
   return {
     cohort: row.cohort as CohortId,
     revision: row.revision,
@@ -191,8 +195,10 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
       trained: row.rule !== "initial",
       fleet: { scales: row.scales && Float64Array.from(row.scales), thresholdFactor: row.threshold_factor },
     },
+    pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
     lastVersion: row.last_version,
-    championVersions: row.champions ?? [],
+    championVersions: row.champions,
+    rolledBackVersions: row.rolled_back,
     rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
     server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
   };
@@ -309,7 +315,10 @@ async function insertInitialModel(
     .execute();
 }
 
-/** Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count. */
+/**
+ * Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count.
+ * A pin ends with the plan of its champion.
+ */
 async function changePlan(
   trx: Transaction<Tables>,
   cohort: CohortId,
@@ -329,8 +338,15 @@ async function changePlan(
       server_m: null,
       server_v: null,
       server_steps: 0,
+      ...UNPINNED,
     })
     .where("cohort", "=", cohort)
+    .execute();
+  await trx
+    .updateTable("federated_models")
+    .set({ status: "champion" })
+    .where("cohort", "=", cohort)
+    .where("status", "=", "pinned")
     .execute();
   await trx
     .updateTable("local_models")
@@ -388,6 +404,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       champion_held_out: json(record.championHeldOut),
       baselines: json(record.baselines),
       learning_rate_factor: record.after.rate.factor,
+      contributions: JSON.stringify(record.contributions),
       opened_at: new Date(Math.min(...record.updates.map((update) => update.receivedAtMs))),
     })
     .returning("round_id")
@@ -413,7 +430,7 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
       total_samples: samplesOf(record),
       rule: record.rule,
       weights: Buffer.from(encodeWeights(candidate.weights)),
-      status: record.verdict === "promoted" ? "champion" : "rejected",
+      status: record.verdict === "promoted" ? "champion" : record.verdict,
       accuracy: correct,
       loss: heldOut?.loss ?? null,
       parent_version: before.champion.version,
@@ -426,10 +443,11 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
   const { cohort } = record.before;
-  const ids = record.updates.map((update) => update.updateId);
+  const ids = record.contributions.map(({ updateId }) => updateId);
+  const shares = record.contributions.map(({ share }) => share);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
-    FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
+    FROM unnest(${ids}::text[], ${shares}::float8[]) AS u (update_id, share)
     WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
     throw new RoundConflictError(cohort, "some of its updates were counted before");

@@ -6,15 +6,17 @@ import {
   type CohortOverview,
   type Contributor,
   type EpisodeItem,
-  type FleetItem,
   type FleetQueries,
   FleetUnavailableError,
   type GatewayHealth,
   type GatewayItem,
-  type ModelItem,
   type Page,
+  type ReplicaItem,
   type RoundItem,
 } from "../ports/fleet-queries.ts";
+import { ModelError } from "../ports/model-actions.ts";
+import { leadingReplica } from "./leadership.ts";
+import { type FleetColumns, fleetItem, modelItem, modelRows, number } from "./model-rows.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
@@ -37,6 +39,14 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
       }));
     },
 
+    gatewayPresence: async (gateway) => {
+      const query = kysely.selectFrom("gateways").select("connected").where("gateway_id", "=", gateway);
+      const row = await answered(query.executeTakeFirst());
+      return row === undefined ? "unknown" : row.connected ? "connected" : "offline";
+    },
+
+    replicas: () => answered(readReplicas(kysely)),
+
     rounds: async ({ limit, after, cohort }) => {
       const query = kysely
         .selectFrom("rounds")
@@ -53,19 +63,20 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
     },
 
     models: async ({ limit, after, cohort }) => {
-      const query = kysely
-        .selectFrom("federated_models")
-        .select(MODEL_COLUMNS)
-        .select(microseconds("created_at"))
-        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+      const query = modelRows(kysely)
+        .select(microseconds("m.created_at"))
+        .where(cohort === null ? ALL : sql<SqlBool>`m.cohort = ${cohort}`)
         .where(
           after === null
             ? ALL
-            : olderThan("created_at", ["cohort", "global_version"], after.atUs, [after.cohort, after.globalVersion]),
+            : olderThan("m.created_at", ["m.cohort", "m.global_version"], after.atUs, [
+                after.cohort,
+                after.globalVersion,
+              ]),
         )
-        .orderBy("created_at", "desc")
-        .orderBy("cohort")
-        .orderBy("global_version")
+        .orderBy("m.created_at", "desc")
+        .orderBy("m.cohort")
+        .orderBy("m.global_version")
         .limit(limit + 1);
       return page(await answered(query.execute()), limit, modelItem, (row) => ({
         atUs: row.at_us,
@@ -92,25 +103,8 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
   };
 }
 
+const MAX_REPLICAS = 1000;
 const ALL = sql<SqlBool>`true`;
-
-const MODEL_COLUMNS = [
-  "cohort",
-  "global_version",
-  "parent_version",
-  "plan_id",
-  "aggregation_round",
-  "status",
-  "rule",
-  "num_devices",
-  "num_gateways",
-  "total_samples",
-  "accuracy",
-  "loss",
-  "scales",
-  "threshold_factor",
-  "created_at",
-] as const;
 
 /** PostgreSQL keeps microseconds, a Date only milliseconds: a key made of one would skip rows. */
 function microseconds(column: string) {
@@ -125,7 +119,7 @@ function olderThan(timeColumn: string, idColumns: string[], atUs: number, ids: (
 }
 
 /** `rows` holds one row more than the page when another page follows. */
-function page<Row, Item, Key>(
+export function page<Row, Item, Key>(
   rows: Row[],
   limit: number,
   item: (row: Row) => Item,
@@ -141,8 +135,9 @@ function page<Row, Item, Key>(
 /** SQLSTATE classes of a server that is away, going away or full; an error without one never reached a server. */
 const UNAVAILABLE = /^(08|53|57)/;
 
-async function answered<Result>(query: Promise<Result>): Promise<Result> {
+export async function answered<Result>(query: Promise<Result>): Promise<Result> {
   return query.catch((error: { code?: unknown; severity?: unknown }) => {
+    if (error instanceof ModelError) throw error;
     if (error.severity === undefined || UNAVAILABLE.test(String(error.code))) throw new FleetUnavailableError(error);
     throw error;
   });
@@ -158,6 +153,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         .on("u.round_id", "is", null),
     )
     .select(["c.cohort", "c.plan_id", "c.champion_version", "c.learning_rate_factor", "c.federation"])
+    .select(["c.pinned_by", "c.pin_reason", "c.pinned_at"])
     .select(({ fn }) => [
       fn.count<number>("u.id").as("updates"),
       fn.count<number>("u.gateway_id").distinct().as("gateways"),
@@ -186,6 +182,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
       planId: row.plan_id,
       championVersion: row.champion_version,
       learningRateFactor: row.learning_rate_factor,
+      pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
       openRound: {
         updates: row.updates,
         updatesWanted: round.updates,
@@ -200,6 +197,35 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
       },
     };
   });
+}
+
+async function readReplicas(kysely: Kysely<Tables>): Promise<ReplicaItem[]> {
+  const [rows, leader] = await Promise.all([
+    kysely
+      .selectFrom("replicas as r")
+      .select(["r.replica_id", "r.version", "r.started_at", "r.last_seen_at"])
+      .select((eb) =>
+        eb
+          .selectFrom("gateways as g")
+          .whereRef("g.replica_id", "=", "r.replica_id")
+          .where("g.connected", "=", true)
+          .select(({ fn }) => fn.countAll<number>().as("n"))
+          .as("gateways"),
+      )
+      .orderBy("r.started_at")
+      .orderBy("r.replica_id")
+      .limit(MAX_REPLICAS)
+      .execute(),
+    leadingReplica(kysely),
+  ]);
+  return rows.map((row) => ({
+    replicaId: row.replica_id,
+    version: row.version,
+    leads: row.replica_id === leader,
+    gateways: row.gateways ?? 0,
+    startedAt: row.started_at.toISOString(),
+    lastSeenAt: row.last_seen_at.toISOString(),
+  }));
 }
 
 function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
@@ -232,17 +258,7 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
   };
 }
 
-/** Counts of 64 bits may have been written as JSON strings; what an older agent does not say is null. */
-function number(said: unknown): number | null {
-  const value = typeof said === "string" && said !== "" ? Number(said) : said;
-  return typeof value === "number" && Number.isFinite(value) ? value : null;
-}
-
-type FleetColumns = Pick<Selectable<Tables["federated_models"]>, "scales" | "threshold_factor">;
-
-const fleetItem = (row: FleetColumns): FleetItem => ({ scales: row.scales, thresholdFactor: row.threshold_factor });
-
-function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
+export function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
   return {
     roundId: row.round_id,
     cohort: row.cohort,
@@ -274,25 +290,6 @@ const baselines = (stored: object | null) =>
     keyof Baselines,
     DetectionScores
   >);
-
-function modelItem(row: Pick<Selectable<Tables["federated_models"]>, (typeof MODEL_COLUMNS)[number]>): ModelItem {
-  return {
-    cohort: row.cohort,
-    globalVersion: row.global_version,
-    parentVersion: row.parent_version,
-    planId: row.plan_id,
-    roundId: row.aggregation_round,
-    status: row.status,
-    rule: row.rule,
-    devices: row.num_devices,
-    gateways: row.num_gateways,
-    samples: row.total_samples,
-    accuracy: number(row.accuracy),
-    loss: number(row.loss),
-    fleet: fleetItem(row),
-    createdAt: row.created_at.toISOString(),
-  };
-}
 
 function episodeItem(row: Selectable<Tables["episodes"]>): EpisodeItem {
   return {

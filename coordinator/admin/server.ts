@@ -8,17 +8,25 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { ModelActions } from "../ports/model-actions.ts";
+import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { episodesRoute } from "./routes/episodes.ts";
+import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
+import { modelActionRoutes } from "./routes/model-actions.ts";
+import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
+import { replicasRoute } from "./routes/replicas.ts";
 import { roundsRoute } from "./routes/rounds.ts";
 import { secure } from "./security.ts";
 
-export interface AdminSettings {
+export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
+  readonly history: ModelHistory;
+  readonly actions: ModelActions;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -45,15 +53,19 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, version }: AdminSettings, outages: Problems<"database">) {
+function api({ queries, history, actions, notices, audit, version }: AdminSettings, outages: Problems<"database">) {
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
     });
     await app.register(healthRoute(queries, version, outages));
+    await app.register(replicasRoute(queries));
     await app.register(gatewaysRoute(queries));
+    await app.register(gatewayCommandsRoute({ queries, notices, audit }));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
+    await app.register(modelHistoryRoutes(history));
+    await app.register(modelActionRoutes(actions));
     await app.register(episodesRoute(queries));
   };
 }

@@ -1,5 +1,9 @@
 // Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
+import { decodeDelta, deltaNorm } from "../../learning/codecs/codec.ts";
+import { forestShape, unpackForest } from "../../learning/forest-weights.ts";
 import type { UpdateId } from "../../learning/ids.ts";
+import { InvalidTreesError } from "../../learning/isolation-trees.ts";
+import type { Manifest } from "../../learning/plan.ts";
 
 /** What an update claims, its delta not yet decoded. */
 export interface UpdateClaim {
@@ -17,6 +21,8 @@ export interface CohortFacts {
   readonly championVersion: number;
   /** Versions of this plan that an agent may have trained from, whether they are still champion or not. */
   isKnownBase(version: number): boolean;
+  /** An operator went back behind `version`. */
+  isRolledBack(version: number): boolean;
   /** Champions promoted after `version`. */
   championsSince(version: number): number;
   readonly maxStaleness: number;
@@ -33,7 +39,9 @@ export type Refusal = {
     | "bad_loss"
     | "wrong_encoding"
     | "undecodable_delta"
+    | "invalid_trees"
     | "stale_base"
+    | "rolled_back_base"
     | "norm_too_large";
   readonly message: string;
 };
@@ -58,12 +66,33 @@ export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | n
     return malformed("bad_steps", `${claim.localSteps} local steps; allowed are 0 to ${Number.MAX_SAFE_INTEGER}`);
   }
   if (!Number.isFinite(claim.loss)) return malformed("bad_loss", `loss ${claim.loss} is not a finite number`);
+  if (cohort.isRolledBack(claim.baseVersion)) {
+    const message = `base version ${claim.baseVersion} was rolled back; the champion is ${cohort.championVersion}`;
+    return { kind: "refused", reason: "rolled_back_base", message };
+  }
   const staleness = cohort.championsSince(claim.baseVersion);
   if (staleness > cohort.maxStaleness) {
     const message = `base version ${claim.baseVersion} is ${staleness} champions old; allowed are ${cohort.maxStaleness}`;
     return { kind: "refused", reason: "stale_base", message };
   }
   return null;
+}
+
+/**
+ * Of a delta as it travels. A step is bounded by its norm, which says nothing of a forest: its trees must be such as can be
+ * grown. Throws UndecodableDeltaError.
+ */
+export function checkDelta(manifest: Manifest, bytes: Uint8Array): Refusal | null {
+  const { weights, training } = manifest;
+  const shape = forestShape(manifest);
+  if (shape === null) return checkNorm(deltaNorm(training.codec, bytes, weights));
+  try {
+    unpackForest(decodeDelta(training.codec, bytes, weights), shape);
+    return null;
+  } catch (error) {
+    if (error instanceof InvalidTreesError) return malformed("invalid_trees", error.message);
+    throw error;
+  }
 }
 
 /** `norm`: the delta's 2-norm. */

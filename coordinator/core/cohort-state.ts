@@ -5,6 +5,7 @@ import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
 import type { RateState } from "./learning-rate.ts";
+import type { Pin } from "./model-actions.ts";
 
 export interface GlobalModel {
   readonly version: number;
@@ -23,10 +24,14 @@ export interface CohortState {
   readonly manifest: Manifest;
   readonly federation: FederationSettings;
   readonly champion: GlobalModel;
+  /** While it is pinned no candidate takes the champion's place. */
+  readonly pin: Pin | null;
   /** The highest version ever given, promoted or not. */
   readonly lastVersion: number;
-  /** Every version of this plan that was champion, oldest first, the current one last. */
+  /** Every version of this plan that was champion and that nobody rolled back, oldest first, the current one last. */
   readonly championVersions: readonly number[];
+  /** Those that were: what was learned from them does not count. */
+  readonly rolledBackVersions: readonly number[];
   readonly rate: RateState;
   readonly server: ServerState;
 }
@@ -42,7 +47,8 @@ export function cohortFacts(state: CohortState): CohortFacts {
   return {
     planId: state.planId,
     championVersion: state.champion.version,
-    isKnownBase: (version) => state.championVersions.includes(version),
+    isKnownBase: (version) => state.championVersions.includes(version) || state.rolledBackVersions.includes(version),
+    isRolledBack: (version) => state.rolledBackVersions.includes(version),
     championsSince: (version) => championsSince(state, version),
     maxStaleness: state.federation.round.maxStaleness,
   };

@@ -1,7 +1,11 @@
-// From a round's updates to one delta: each gateway's training adds up, then a rule between gateways.
-import { cosine } from "../../learning/aggregation/fedavg.ts";
-import { type CombiningRule, combinePulls } from "../../learning/aggregation/rules.ts";
+// From a round's updates to the candidate's weights: a step from the champion, or the gateways' trees in one forest.
+import { applyDelta, cosine, EmptyRoundError } from "../../learning/aggregation/fedavg.ts";
+import { combinePulls, type PullRule } from "../../learning/aggregation/rules.ts";
+import { type ServerState, serverStep } from "../../learning/aggregation/server-optimisers.ts";
 import { stalenessWeight } from "../../learning/aggregation/staleness.ts";
+import { type ForestShape, forestShape, packForest, unpackForest } from "../../learning/forest-weights.ts";
+import { poolTrees } from "../../learning/isolation-trees.ts";
+import { type CohortState, championsSince } from "./cohort-state.ts";
 
 export interface RoundUpdate {
   readonly updateId: string;
@@ -9,21 +13,61 @@ export interface RoundUpdate {
   readonly baseVersion: number;
   readonly samples: number;
   readonly receivedAtMs: number;
-  /** What one training moved the gateway's weights by. */
+  /** What one training moved the gateway's weights by; of a forest's plan, the trees that it grew. */
   readonly delta: Float32Array;
 }
 
 export interface GatewayPart {
-  /** How far the gateway pulled the way the round went: cosine with its delta; null for one that did not move. */
+  /** How far the gateway pulled the way the round went: cosine with its delta; null for one that did not move, and for trees. */
   readonly agreement: number | null;
   readonly part: "counted" | "clipped" | "excluded";
 }
 
-export interface Combined {
-  readonly delta: Float32Array;
+interface Parts {
   /** Share of each update in what was combined, in the order given; they sum to 1. */
   readonly shares: readonly number[];
   readonly gateways: ReadonlyMap<string, GatewayPart>;
+}
+
+export interface NextModel extends Parts {
+  readonly weights: Float32Array;
+  readonly server: ServerState;
+}
+
+/** The candidate of a round. Throws EmptyRoundError for no updates, and what combinePulls, serverStep and poolTrees throw. */
+export function nextModel(cohort: CohortState, updates: readonly RoundUpdate[]): NextModel {
+  const { federation, manifest, champion, server } = cohort;
+  const { rule, optimiser } = federation;
+  const shape = forestShape(manifest);
+  if (shape !== null) return { ...poolUpdates(shape, updates), server };
+  if (rule.kind === "pool_trees") throw new RangeError(`a ${manifest.model.kind} has no trees to pool`);
+  const { delta, ...parts } = combineUpdates(rule, updates, (base) => championsSince(cohort, base));
+  const step = serverStep(optimiser, server, delta);
+  return { ...parts, weights: applyDelta(champion.weights, step.delta), server: step.state };
+}
+
+/** One voice a gateway, the forest that it sent last: it holds all that the gateway knew by then. */
+export function poolUpdates(
+  shape: ForestShape,
+  updates: readonly RoundUpdate[],
+): Parts & { readonly weights: Float32Array } {
+  if (updates.length === 0) throw new EmptyRoundError();
+  const latest = [...new Map(updates.map((update) => [update.gatewayId, update])).values()];
+  const { trees, taken } = poolTrees(
+    latest.map(({ delta }) => unpackForest(delta, shape)),
+    shape.trees,
+  );
+  const takenOf = new Map(latest.map((update, index) => [update, taken[index] ?? 0]));
+  return {
+    weights: packForest(trees, shape),
+    shares: updates.map((update) => (takenOf.get(update) ?? 0) / shape.trees),
+    gateways: new Map(
+      Array.from(takenOf, ([{ gatewayId }, count]) => [
+        gatewayId,
+        { agreement: null, part: count > 0 ? "counted" : "excluded" },
+      ]),
+    ),
+  };
 }
 
 /**
@@ -32,11 +76,11 @@ export interface Combined {
  * whatever rounds a walk is counted. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
  */
 export function combineUpdates(
-  rule: CombiningRule,
+  rule: PullRule,
   updates: readonly RoundUpdate[],
-  championsSince: (baseVersion: number) => number,
-): Combined {
-  const weights = updates.map((update) => update.samples * stalenessWeight(championsSince(update.baseVersion)));
+  staleness: (baseVersion: number) => number,
+): Parts & { readonly delta: Float32Array } {
+  const weights = updates.map((update) => update.samples * stalenessWeight(staleness(update.baseVersion)));
   const pulls = [...Map.groupBy(updates.keys(), (index) => updates[index]?.gatewayId ?? "")].map(([id, members]) => ({
     id,
     pull: sumOfDeltas(members.map((index) => (updates[index] as RoundUpdate).delta)),

@@ -7,7 +7,9 @@ import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/pl
 import type { Refusal } from "../core/check-update.ts";
 import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { Contribution } from "../core/contributions.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
+import type { Judgement } from "../core/gate.ts";
 import type { Trend } from "../core/learning-rate.ts";
 import type { OpenRound } from "../core/round-decision.ts";
 
@@ -51,10 +53,11 @@ export interface RoundRecord {
   readonly after: CohortState;
   readonly candidate: GlobalModel;
   readonly rule: string;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: Judgement["verdict"];
   readonly reason: string;
   readonly updates: readonly RoundUpdate[];
-  readonly shares: readonly number[];
+  /** One an update, in the same order; kept for ever. */
+  readonly contributions: readonly Contribution[];
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;

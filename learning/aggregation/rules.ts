@@ -10,7 +10,15 @@ export interface Pull {
   readonly weight: number;
 }
 
-export type CombiningRule = (
+/** Of forests, and no other model: one voice a gateway, as many trees of each as go into one forest (poolTrees). */
+interface PoolingRule {
+  readonly kind: "pool_trees";
+}
+
+export type CombiningRule = PullRule | PoolingRule;
+
+/** From pulls to one delta. */
+export type PullRule = (
   | { readonly kind: "fedavg" }
   | { readonly kind: "median" }
   /** `share` is taken from each side, in [0, 0.5). */
@@ -37,7 +45,7 @@ export interface CombinedPulls {
  * Throws EmptyRoundError for no pulls; InvalidRoundError for other lengths, values that are not finite, weights that
  * are negative or not finite, or that sum to zero; RangeError for a rule's setting out of range.
  */
-export function combinePulls(rule: CombiningRule, pulls: readonly Pull[]): CombinedPulls {
+export function combinePulls(rule: PullRule, pulls: readonly Pull[]): CombinedPulls {
   // What has no mean has no combination by any rule, so the mean's own checks guard them all.
   weightedMean(
     pulls.map(({ pull }) => pull),
@@ -61,7 +69,7 @@ export function combinePulls(rule: CombiningRule, pulls: readonly Pull[]): Combi
 }
 
 function applyRule(
-  rule: CombiningRule,
+  rule: PullRule,
   deltas: readonly Float32Array[],
   weights: readonly number[],
 ): { readonly delta: Float32Array; readonly excluded: readonly number[] } {

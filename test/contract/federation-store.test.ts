@@ -112,7 +112,12 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       verdict: promoted ? "promoted" : "rejected",
       reason: "",
       updates: await store.roundUpdates(before),
-      shares: [1],
+      contributions: (await store.roundUpdates(before)).map((counted) => ({
+        ...counted,
+        stalenessWeight: 1,
+        share: 1,
+        part: "counted",
+      })),
       heldOut: null,
       championHeldOut: null,
       baselines: null,

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
@@ -314,6 +315,18 @@ test("a server optimiser's momentum survives a restart of the coordinator", asyn
     await running.close();
   }
   expect(movedBy).toEqual([expect.closeTo(0.001, 6), expect.closeTo(0.001 + 0.0015, 6)]);
+});
+
+test("the coordinator that leads keeps partitions ahead", async () => {
+  const client = new pg.Client({
+    host: join(folder, "data", "postgres", "socket"),
+    user: "flead",
+    database: "postgres",
+  });
+  await client.connect();
+  const ahead = "SELECT FROM time_partitions('audit_log') WHERE since > now()";
+  await eventually("a partition of the next month", async () => (await client.query(ahead)).rowCount || undefined);
+  await client.end();
 });
 
 test("an episode is kept once however often it is reported, and a malformed one is left out alone", async () => {

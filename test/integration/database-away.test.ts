@@ -114,8 +114,8 @@ afterEach(async () => {
 
 afterAll(async () => {
   postgres.thaw();
+  await network?.close(); // what still waits for an answer need not wait for the limit on silence
   await coordinator?.close();
-  await network?.close();
   await postgres?.stop();
 });
 

@@ -14,6 +14,8 @@ export interface SharedPostgres {
   /** As `pg_ctl stop -m immediate`: no goodbye, and recovery at the next start. Resolves when it is gone. */
   crash(): Promise<void>;
   start(): Promise<void>;
+  /** As after a power cut: every session is cut off in the middle of what it does, and the server recovers. */
+  crashAndRecover(): Promise<void>;
 }
 
 export async function startSharedPostgres(folder: string): Promise<SharedPostgres> {
@@ -23,6 +25,14 @@ export async function startSharedPostgres(folder: string): Promise<SharedPostgre
   const pidFile = join(dataDir, "postgres/cluster/postmaster.pid");
   const postmaster = () => Number.parseInt(readFileSync(pidFile, "utf8"), 10);
   const all = () => [postmaster(), ...childrenOf(postmaster())];
+  const crash = async () => {
+    const pid = postmaster();
+    process.kill(pid, "SIGQUIT");
+    await eventually("the server is gone", () => isGone(pid) || undefined);
+  };
+  const start = async () => {
+    server = await startEmbeddedPostgres(dataDir);
+  };
   return {
     url: `postgres://${user}@localhost/${database}?host=${encodeURIComponent(host)}`,
     socketFolder: host,
@@ -33,14 +43,9 @@ export async function startSharedPostgres(folder: string): Promise<SharedPostgre
     thaw: () => {
       for (const pid of all()) signal(pid, "SIGCONT");
     },
-    crash: async () => {
-      const pid = postmaster();
-      process.kill(pid, "SIGQUIT");
-      await eventually("the server is gone", () => isGone(pid) || undefined);
-    },
-    start: async () => {
-      server = await startEmbeddedPostgres(dataDir);
-    },
+    crash,
+    start,
+    crashAndRecover: () => crash().then(start),
   };
 }
 

@@ -13,6 +13,7 @@ const ROUND = { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3
 const FACTS: CohortFacts = {
   planId: "a".repeat(64),
   championVersion: 7,
+  isRolledBack: (version) => version === 5,
   isKnownBase: (version) => [1, 2, 4, 5, 6, 7].includes(version),
   championsSince: (version) => 7 - version,
   maxStaleness: 3,
@@ -48,6 +49,7 @@ test.each([
   ["a version that never was champion", { baseVersion: 3 }, "malformed", "unknown_base"],
   ["a version of the future", { baseVersion: 8 }, "malformed", "unknown_base"],
   ["a base that is too old", { baseVersion: 2 }, "refused", "stale_base"],
+  ["a base that was rolled back", { baseVersion: 5 }, "refused", "rolled_back_base"],
   ["no samples", { samples: 0 }, "malformed", "bad_samples"],
   ["samples that no gateway can have", { samples: 1e9 }, "malformed", "bad_samples"],
   ["half a sample", { samples: 1.5 }, "malformed", "bad_samples"],

@@ -1,10 +1,9 @@
 // An update arrives: it is checked, committed, and only then answered.
-import { deltaNorm } from "../../../learning/codecs/codec.ts";
 import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
 import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
-import { checkClaim, checkNorm, type Refusal } from "../../core/check-update.ts";
+import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
 import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
@@ -76,10 +75,11 @@ function check(
       const detail = `encoding ${message.encoding}; the plan's is ${codec.kind} (${DELTA_ENCODING[codec.kind]})`;
       return { kind: "malformed", reason: "wrong_encoding", message: detail };
     }
-    const norm = deltaNorm(codec, message.delta, cohort.manifest.weights);
+    const fault = checkDelta(cohort.manifest, message.delta);
+    if (fault?.kind === "malformed") return fault;
     const { gatewayId } = gateway;
     const update = { ...claim, cohort: cohort.cohort, gatewayId, encoding: codec.kind, delta: message.delta };
-    return { update, refusal: refusal ?? checkNorm(norm) };
+    return { update, refusal: refusal ?? fault };
   } catch (error) {
     const reason = error instanceof UndecodableDeltaError ? "undecodable_delta" : "unknown_plan";
     return { kind: "malformed", reason, message: (error as Error).message };

@@ -134,7 +134,8 @@ export interface Update {
   encoding: DeltaEncoding;
   /**
    * Local weights after this training - before it, in layout order, and what the encoding left unsaid of earlier ones: a
-   * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid.
+   * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid. Of a forest's
+   * plan: all the trees that this training has grown.
    */
   delta: Buffer;
 }
@@ -179,7 +180,7 @@ export interface Feedback {
   lossAfter?:
     | number
     | undefined;
-  /** cosine between this gateway's summed delta and the round's */
+  /** cosine between this gateway's summed delta and the round's; absent: not defined */
   agreement?: number | undefined;
   reason: string;
 }
