@@ -61,7 +61,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
 }
 
 function api(settings: AdminSettings, outages: Problems<"database">) {
-  const { queries, history, actions, analytics, standings, notices, audit, version } = settings;
+  const { queries, history, actions, standings, analytics, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");

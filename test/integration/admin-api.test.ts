@@ -393,8 +393,8 @@ describe("a gateway's standing", () => {
   test.each([
     ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
     ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
-    ["no cohort", "gw-2", "{}", "application/json", 400],
-    ["a form of another site's page", "gw-2", pumps, "text/plain", 400],
+    ["no cohort", "gw-2", "{}", "application/json", 422],
+    ["a form of another site's page", "gw-2", pumps, "text/plain", 415],
   ])("%s is a problem and changes nothing", async (_, gateway, body, type, status) => {
     const before = await audited();
     const response = await reset(gateway, body, type);

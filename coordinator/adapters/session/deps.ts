@@ -38,10 +38,10 @@ export interface Gateway {
 export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
+  readonly invitations: Pick<Invitations, "open">;
   readonly analytics: Pick<AnalyticsStore, "addWindows">;
   /** Windows that are older are refused. */
   readonly windowsKeptMs: number;
-  readonly invitations: Pick<Invitations, "open">;
   readonly cohorts: Cohorts;
   readonly budgets: SampleBudgets;
   readonly notices: Pick<Notices, "tell">;
