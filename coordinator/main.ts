@@ -143,7 +143,7 @@ async function serve(
     version: packageVersion,
   });
   const services = [sessions.service, planService({ store, problems })];
-  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
+  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services, 2 * config.FLEAD_MAX_SESSIONS);
   const admin = await startAdmin({
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
