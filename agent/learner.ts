@@ -1,9 +1,11 @@
 // One cohort's learning under one plan: the champion that scores, the local weights that train, the rows in between.
 import { encodeDelta } from "../learning/codecs/codec.ts";
 import { type FleetStatistics, isUsableFleet, noFleet, poolDevices, sameFleet } from "../learning/fleet.ts";
+import { forestShape, unpackForest } from "../learning/forest-weights.ts";
 import type { CohortId, UpdateId } from "../learning/ids.ts";
+import { InvalidTreesError } from "../learning/isolation-trees.ts";
 import { takesLabels } from "../learning/models/signature.ts";
-import { weightCount } from "../learning/plan.ts";
+import { type Manifest, weightCount } from "../learning/plan.ts";
 import type { PlanModel, Scores } from "../runtime/plan-model.ts";
 import type { Device, DeviceRecord } from "./core/device.ts";
 import { boundedFactor } from "./core/feedback.ts";
@@ -17,6 +19,7 @@ import type {
   Feedback,
   FeedbackAcknowledgement,
   GlobalModel,
+  Invitation,
   Update,
 } from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
@@ -45,7 +48,7 @@ export interface LearnerDeps {
   readonly nowMs: () => number;
   readonly newUpdateId: () => UpdateId;
   readonly devices: () => Iterable<Device>;
-  /** Another one on every gateway, for what it draws when it sums up scores. */
+  /** Another one on every gateway, for what it draws when it sums up scores or grows trees. */
   readonly seed: number;
   /** Records that are due to be saved, to be saved with a training. */
   readonly dueRecords: () => readonly DeviceRecord[];
@@ -64,6 +67,8 @@ export class Learner {
   readonly #pending = new PendingRows(MAX_PENDING_ROWS);
   #slot: Slot | null;
   #factor: number;
+  /** The last one, and when it ends. */
+  #invitation: (Pick<Invitation, "roundId" | "baseVersion"> & { readonly untilMs: number }) | null = null;
   #training: AbortController | null = null;
   #computing: Promise<unknown> = Promise.resolve();
   #lastTrainingMs: number;
@@ -118,26 +123,27 @@ export class Learner {
   }
 
   /**
-   * False when it is active already; its factor and fleet statistics are in force either way. Throws UnusableModelError,
-   * changing nothing.
+   * False when it is active already; its factor, its fleet statistics and when to train are in force either way. Throws
+   * UnusableModelError, changing nothing.
    */
   async activate(model: GlobalModel): Promise<boolean> {
-    const { globalVersion, trained, weights, fleet } = model;
+    const { globalVersion, trained, weights, fleet, trainWhenInvited } = model;
     const before = this.#slot;
     const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
     const active = before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights);
-    if (active && sameFleet(before.fleet, fleet)) {
+    if (active && sameFleet(before.fleet, fleet) && before.trainWhenInvited === trainWhenInvited) {
       if (factor !== this.#factor) this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
       this.#factor = factor;
       return false;
     }
-    const count = weightCount(this.plan.manifest.weights);
-    if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
+    checkWeights(this.plan.manifest, weights);
     if (!isUsableFleet(this.plan.manifest, fleet))
       throw new UnusableModelError("its fleet statistics don't fit the plan");
-    const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(count) };
-    const champion = { globalVersion, trained, fleet, base: weights, local: weights, localSteps, residual };
-    await this.#take(active ? { ...before, fleet } : champion, factor);
+    const untrained = { localSteps: 0, residual: new Float32Array(weights.length), answeredRound: null };
+    const { localSteps, residual, answeredRound } = before ?? untrained;
+    const kept = { localSteps, residual, answeredRound };
+    const champion = { ...kept, globalVersion, trained, fleet, trainWhenInvited, base: weights, local: weights };
+    await this.#take(active ? { ...before, fleet, trainWhenInvited } : champion, factor);
     return !active;
   }
 
@@ -194,13 +200,14 @@ export class Learner {
   }
 
   /**
-   * Every training brings the devices' references and thresholds up to date. Where labels are rare trainings are, and
-   * this does as much as often as the plan would train. To be called now and then, in the lane.
+   * Every training brings the devices' references and thresholds up to date. Where labels or invitations are rare
+   * trainings are, and this does as much as often as the plan would train. To be called now and then, in the lane.
    */
   async keepUp(): Promise<void> {
     const { triggerMs } = this.plan.manifest.training;
     const nowMs = this.#deps.nowMs();
-    if (!takesLabels(this.plan.manifest) || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
+    const trainsRarely = takesLabels(this.plan.manifest) || this.#slot?.trainWhenInvited;
+    if (!trainsRarely || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
     this.#keptUpAtMs = nowMs;
     await this.#bringUpToDate();
   }
@@ -210,18 +217,27 @@ export class Learner {
     await this.recalibrate();
   }
 
-  /** Enough new rows, or any new row and enough time. */
+  /** A round wants an update trained from the champion; one that was answered, or is over, wants nothing. */
+  invite({ roundId, baseVersion, deadlineMs }: Invitation): void {
+    this.#invitation = { roundId, baseVersion, untilMs: this.#deps.nowMs() + deadlineMs };
+  }
+
+  /** Enough new rows, or any new row and enough time; in a cohort that invites, any new row and an open invitation. */
   due(): boolean {
     if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return false;
     if (this.#failedAtMs !== null && isRecent(this.#failedAtMs, this.#deps.nowMs(), RETRY_MS)) return false;
+    if (this.#slot.trainWhenInvited) return this.#openRound(this.#slot) !== null;
     const { triggerRows, triggerMs } = this.plan.manifest.training;
     return this.#pending.length >= triggerRows || this.#deps.nowMs() - this.#lastTrainingMs >= triggerMs;
   }
 
   /** To be called when due; not in the lane, which its result enters by itself. Never rejects. */
   async train(): Promise<void> {
-    const slot = this.#slot;
-    if (slot === null || this.#training !== null || this.#pending.length === 0) return;
+    if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return;
+    const roundId = this.#openRound(this.#slot);
+    if (this.#slot.trainWhenInvited && roundId === null) return;
+    // All of a round start at the champion: what an update that was refused had moved is gone.
+    const slot = roundId === null ? this.#slot : { ...this.#slot, local: this.#slot.base };
     const training = new AbortController();
     this.#training = training;
     this.#lastTrainingMs = this.#deps.nowMs();
@@ -236,14 +252,19 @@ export class Learner {
         ? taken
         : { ...recentFeatures(this.#deps.devices(), featureCount, MAX_RECENT_ROWS), y: null };
     const learningRate = manifest.training.learningRate * this.#factor;
-    const options = { learningRate, trainingNumber: slot.localSteps, signal: training.signal };
+    const options = {
+      learningRate,
+      trainingNumber: slot.localSteps,
+      gatewaySeed: this.#deps.seed,
+      signal: training.signal,
+    };
     const computing = trainLocally(this.#model, manifest, slot, data, options);
     this.#computing = computing.catch(() => undefined);
     try {
       const result = await computing;
       if (result === null) return;
       await this.#deps.lane.run(async () => {
-        if (!training.signal.aborted) await this.#adopt(slot, taken, result);
+        if (!training.signal.aborted) await this.#adopt(slot, taken, result, roundId);
       });
     } catch (error) {
       this.#failedAtMs = this.#deps.nowMs();
@@ -260,7 +281,12 @@ export class Learner {
     await this.#model.release();
   }
 
-  async #adopt(slot: Slot, taken: Pick<TakenRows, "rows" | "upTo">, result: LocalTraining): Promise<void> {
+  async #adopt(
+    slot: Slot,
+    taken: Pick<TakenRows, "rows" | "upTo">,
+    result: LocalTraining,
+    roundId: number | null,
+  ): Promise<void> {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
       const untrained = backToBase(slot);
@@ -269,7 +295,7 @@ export class Learner {
       this.#pending.learned(taken.upTo);
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
-    const { next, update } = this.#step(slot, result, taken.rows);
+    const { next, update } = this.#step(slot, result, taken.rows, roundId);
     await this.#bringUpToDate();
     store.transaction(() => {
       store.learning.saveSlot(cohort, next);
@@ -281,12 +307,25 @@ export class Learner {
     this.#deps.onTrained(update);
   }
 
+  /** The round that waits for an update of this gateway; null: none does. */
+  #openRound({ trainWhenInvited, globalVersion, answeredRound }: Slot): number | null {
+    if (!trainWhenInvited || this.#invitation === null) return null;
+    const { roundId, baseVersion, untilMs } = this.#invitation;
+    const isOpen = baseVersion === globalVersion && roundId !== answeredRound && this.#deps.nowMs() < untilMs;
+    return isOpen ? roundId : null;
+  }
+
   /** What a training on `samples` rows makes of the slot, and what is to be said of it. */
-  #step(slot: Slot, { weights, steps, loss }: LocalTraining, samples: number): { next: Slot; update: Update } {
+  #step(
+    slot: Slot,
+    { weights, delta, steps, loss }: LocalTraining,
+    samples: number,
+    roundId: number | null,
+  ): { next: Slot; update: Update } {
     const { training, weights: layout } = this.plan.manifest;
-    const delta = weights.map((weight, index) => weight - (slot.local[index] ?? 0));
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, slot.residual);
-    const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual };
+    const answeredRound = roundId ?? slot.answeredRound;
+    const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual, answeredRound };
     const update = {
       updateId: this.#deps.newUpdateId(),
       cohort: this.#deps.cohort,
@@ -297,6 +336,7 @@ export class Learner {
       loss,
       encoding: training.codec.kind,
       delta: bytes,
+      roundId,
     };
     return { next, update };
   }
@@ -369,6 +409,18 @@ function* groupsOf(devices: Iterable<Device>, featureCount: number): Generator<C
     rows += own.rows;
   }
   if (rows > 0) yield flush();
+}
+
+/** Throws UnusableModelError unless they are weights of the plan. */
+function checkWeights(manifest: Manifest, weights: Float32Array): void {
+  const count = weightCount(manifest.weights);
+  if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
+  const shape = forestShape(manifest);
+  try {
+    if (shape !== null) unpackForest(weights, shape);
+  } catch (error) {
+    throw error instanceof InvalidTreesError ? new UnusableModelError(error.message) : error;
+  }
 }
 
 const backToBase = (slot: Slot): Slot => ({

@@ -1,4 +1,6 @@
-// One local training: optimiser steps over its rows from the local weights on.
+// One local training: optimiser steps over its rows from the local weights on, or trees that are grown from them.
+import { type ForestShape, forestShape, packForest } from "../learning/forest-weights.ts";
+import { growTrees } from "../learning/grow-trees.ts";
 import type { Manifest } from "../learning/plan.ts";
 import { type Random, seededRandom } from "../learning/random.ts";
 import {
@@ -10,10 +12,21 @@ import {
 import { batches } from "./core/batches.ts";
 
 export interface LocalTraining {
+  /** The local weights after it; a forest's stay as they were. */
   readonly weights: Float32Array;
-  /** Mean over the rows in the first pass, each batch before its own step; penalties included. */
+  /** What the update says: how far they moved, or the trees that were grown. */
+  readonly delta: Float32Array;
+  /** Mean over the rows in the first pass, each batch before its own step, penalties included; or of the rows' scores. */
   readonly loss: number;
   readonly steps: number;
+}
+
+export interface TrainingOptions {
+  readonly learningRate: number;
+  readonly trainingNumber: number;
+  /** Another one on every gateway: trees of two that drew alike would be the same voice twice. */
+  readonly gatewaySeed: number;
+  readonly signal: AbortSignal;
 }
 
 export interface TrainingStart {
@@ -24,15 +37,32 @@ export interface TrainingStart {
 }
 
 /**
- * The same arguments give the same weights, to the bit. Rows of a "recent_rows" plan are visited in an order of chance,
- * another one in each pass and for each `trainingNumber`; new rows in their own. Null when `signal` aborted it.
+ * The same arguments give the same weights, to the bit. Null when `signal` aborted it, and while there are fewer rows than
+ * a tree is grown from.
  */
-export async function trainLocally(
+export function trainLocally(
+  model: PlanModel,
+  manifest: Manifest,
+  start: TrainingStart,
+  data: TrainingBatch,
+  options: TrainingOptions,
+): Promise<LocalTraining | null> {
+  const shape = forestShape(manifest);
+  return shape === null
+    ? descend(model, manifest, start, data, options)
+    : grow(model, manifest, shape, start, data, options);
+}
+
+/**
+ * Rows of a "recent_rows" plan are visited in an order of chance, another one in each pass and for each `trainingNumber`;
+ * new rows in their own.
+ */
+async function descend(
   model: PlanModel,
   manifest: Manifest,
   { local, base }: TrainingStart,
   data: TrainingBatch,
-  options: { readonly learningRate: number; readonly trainingNumber: number; readonly signal: AbortSignal },
+  options: TrainingOptions,
 ): Promise<LocalTraining | null> {
   const { batchRows, passes, learnFrom, seed } = manifest.training;
   const random = learnFrom === "recent_rows" ? seededRandom(mixed(seed, options.trainingNumber)) : null;
@@ -50,11 +80,45 @@ export async function trainLocally(
       if (pass === 0) loss += (step.loss * batch.rows) / data.rows;
     }
   }
-  return options.signal.aborted ? null : { weights: at.weights, loss, steps };
+  if (options.signal.aborted) return null;
+  const { weights } = at;
+  return { weights, delta: weights.map((weight, index) => weight - (local[index] ?? 0)), loss, steps };
 }
 
-export const isUsable = ({ weights, loss }: LocalTraining): boolean =>
-  Number.isFinite(loss) && weights.every(Number.isFinite);
+/** Bounds the time that a forest takes to score what it was grown from. */
+const MAX_SCORED_ROWS = 1_000;
+
+/** All trees are grown anew from all rows: what a forest says does not depend on the ones before it. */
+async function grow(
+  model: PlanModel,
+  manifest: Manifest,
+  shape: ForestShape,
+  { local }: TrainingStart,
+  data: TrainingBatch,
+  { gatewaySeed, trainingNumber, signal }: TrainingOptions,
+): Promise<LocalTraining | null> {
+  if (signal.aborted || data.rows < shape.subsampleRows) return null;
+  const random = seededRandom(mixed(mixed(manifest.training.seed, gatewaySeed), trainingNumber));
+  const delta = packForest(growTrees(data.x, shape.features, shape, random), shape);
+  const seen = evenly(data, shape.features, MAX_SCORED_ROWS);
+  const { scores } = await model.score(delta, seen.x, seen.rows);
+  const loss = scores.reduce((sum, score) => sum + score / scores.length, 0);
+  return signal.aborted ? null : { weights: local, delta, loss, steps: 1 };
+}
+
+/** At most `most` of the rows, evenly from the first to the last. */
+function evenly({ x, rows }: TrainingBatch, featureCount: number, most: number): Pick<TrainingBatch, "x" | "rows"> {
+  const count = Math.min(rows, most);
+  const some = new Float32Array(count * featureCount);
+  for (let at = 0; at < count; at++) {
+    const from = Math.floor((at * rows) / count) * featureCount;
+    some.set(x.subarray(from, from + featureCount), at * featureCount);
+  }
+  return { x: some, rows: count };
+}
+
+export const isUsable = ({ weights, delta, loss }: LocalTraining): boolean =>
+  Number.isFinite(loss) && weights.every(Number.isFinite) && delta.every(Number.isFinite);
 
 function part(
   { x, y }: TrainingBatch,

@@ -4,12 +4,12 @@ import { parseArgs } from "node:util";
 import type { CombiningRule } from "../learning/aggregation/rules.ts";
 import type { DeltaCodec, PlanSettings } from "../learning/plan.ts";
 import { presets } from "../learning/presets.ts";
-import { measureForests } from "./detection/forests.ts";
 import { writeNabResults } from "./detection/nab.ts";
 import {
   codecName,
   DEFAULT_CODEC,
   DEFAULT_RULE,
+  FOREST_RULE,
   measure,
   seedPlan,
   trivialAnswers,
@@ -21,6 +21,8 @@ import { targets } from "./detection/targets.ts";
 import { targetTable } from "./table.ts";
 
 const ROUNDS = 25;
+/** Trees are grown anew in each: the first round's are of scales that the fleet has not spoken of. */
+const FOREST_ROUNDS = 3;
 const PLANT_ROWS = 6000;
 
 const { values: options } = parseArgs({
@@ -28,6 +30,7 @@ const { values: options } = parseArgs({
     skab: { type: "string" },
     runs: { type: "string", default: "valve1" },
     seeds: { type: "string", default: "5" },
+    regimes: { type: "string" },
     json: { type: "string" },
     nab: { type: "string" },
   },
@@ -60,7 +63,18 @@ const variants: readonly Variant[] = [
   ...rules.map((rule) => federated({ rule, liars: LIARS })),
 ];
 
-const seedDesign = federated({ regime: "seed design", rule: { kind: "fedavg" }, codec: { kind: "float32" } });
+const others: readonly Variant[] = [
+  federated({ regime: "seed design", rule: { kind: "fedavg" }, codec: { kind: "float32" } }),
+  federated({ regime: "own forest", rule: FOREST_RULE, codec: { kind: "float32" } }),
+  federated({ regime: "pooled forest", rule: FOREST_RULE, codec: { kind: "float32" } }),
+];
+
+/** The default plan, but for the designs that it is compared with. */
+function planOf({ regime }: Variant, channels: Dataset["channels"]): PlanSettings {
+  const { machines, forest } = presets;
+  if (regime === "seed design") return seedPlan(channels, machines.commissioningRows);
+  return { ...(regime.endsWith("forest") ? forest : machines), channels };
+}
 
 function seedCount(given: string): number {
   const count = Number(given);
@@ -75,20 +89,18 @@ function dataset({ skab: folder, runs }: { readonly skab?: string; readonly runs
   return skab(folder, runs === "all" ? "all" : runs.split(","));
 }
 
-/** Every variant with every seed, and what stands beside them. */
-async function measureAll(data: Dataset, seeds: number): Promise<TableRow[]> {
-  const plan: PlanSettings = { ...presets.machines, channels: data.channels };
-  const headRows = plan.commissioningRows;
-  const answers: Answer[] = trivialAnswers(plan, data);
-  for (const variant of [...variants, seedDesign]) {
-    const base = variant === seedDesign ? seedPlan(data.channels, headRows) : plan;
+/** Every variant of these regimes with every seed, and what stands beside them. */
+async function measureAll(data: Dataset, seeds: number, regimes: readonly string[] | null): Promise<TableRow[]> {
+  const answers: Answer[] = trivialAnswers({ ...presets.machines, channels: data.channels }, data);
+  for (const variant of [...variants, ...others]) {
+    if (regimes !== null && !regimes.includes(variant.regime)) continue;
+    const plan = planOf(variant, data.channels);
+    const rounds = variant.regime.endsWith("forest") ? FOREST_ROUNDS : ROUNDS;
     process.stderr.write(`${describe(variant)}\n`);
     for (let seed = 1; seed <= seeds; seed++) {
-      answers.push(...(await measure({ ...base, training: { ...base.training, seed } }, data, variant, ROUNDS)));
+      answers.push(...(await measure({ ...plan, training: { ...plan.training, seed } }, data, variant, rounds)));
     }
   }
-  process.stderr.write("isolation forests\n");
-  for (let seed = 1; seed <= seeds; seed++) answers.push(...(await measureForests(data, headRows, seed)));
   return tableRows(answers);
 }
 
@@ -99,7 +111,7 @@ if (options.nab !== undefined) {
   const written = await writeNabResults(options.nab, ROUNDS);
   console.log(`${written.length} result files written; NAB's own scorer scores them`);
 } else {
-  const rows = await measureAll(await dataset(options), seedCount(options.seeds));
+  const rows = await measureAll(await dataset(options), seedCount(options.seeds), options.regimes?.split(",") ?? null);
   console.log(markdown(rows));
   if (rows.some(({ group }) => group === "valve1")) console.log(`\n${targetTable(targets(rows))}`);
   if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(rows, null, 2)}\n`);

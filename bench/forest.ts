@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { DEFAULT_FOREST, IsolationForest } from "../learning/isolation-forest.ts";
 import { seededRandom } from "../learning/random.ts";
 import { encodeForest } from "../proto/forest-onnx.ts";
-import { ForestModel } from "../runtime/forest-model.ts";
+import { ForestScorer } from "../runtime/forest-scorer.ts";
 
 const CHANNELS = 8;
 const ROWS = 1000;
@@ -96,7 +96,8 @@ const coldStart = performance.now();
 const forest = train();
 const coldMs = performance.now() - coldStart;
 const onnx = encodeForest(forest.trees);
-const model = await ForestModel.load(forest, onnx);
+const scorer = new ForestScorer(() => onnx, CHANNELS);
+const inOnnxruntime = (rows: Float64Array) => scorer.score(forest.trees.threshold, forest.standardise(rows));
 const own = forest.scoreRows(x);
 
 const meanDifference = (scores: ArrayLike<number>) =>
@@ -110,13 +111,15 @@ const times = await compare({
       const plain = rows === 1 ? () => forest.score(batch()) : () => forest.scoreRows(batch());
       return [
         [`typed arrays ${rows}`, plain],
-        [`onnxruntime ${rows}`, () => model.score(batch())],
+        [`onnxruntime ${rows}`, () => inOnnxruntime(batch())],
       ];
     }),
   ),
 });
-const onnxDifference = Math.max(...(await model.score(x)).map((score, row) => Math.abs(score - (own[row] as number))));
-await model.release();
+const onnxDifference = Math.max(
+  ...(await inOnnxruntime(x)).map((score, row) => Math.abs(score - (own[row] as number))),
+);
+await scorer.release();
 const scikitLearn = runScikitLearn(x);
 
 const ms = (value: number) => `${value.toFixed(1)} ms`;

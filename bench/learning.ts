@@ -8,6 +8,7 @@ import { DEFAULT_FOREST, IsolationForest } from "../learning/isolation-forest.ts
 import type { PlanSettings } from "../learning/plan.ts";
 import { seededRandom } from "../learning/random.ts";
 import { encodeOnnx } from "../proto/onnx.ts";
+import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
 import { planSettingsSchema } from "../proto/plan-schema.ts";
 import { initialOptimiserState, PlanModel, type TrainingPoint } from "../runtime/plan-model.ts";
 import { PlainDense } from "../test/support/plain-autoencoder.ts";
@@ -74,8 +75,8 @@ interface Contender {
 async function contendersOf(shape: Shape): Promise<readonly Contender[]> {
   const { features, hidden, optimiser } = shape;
   const plan = compilePlan(settingsOf(shape));
-  const graphs = { scoreOnnx: encodeOnnx(plan.score), trainOnnx: encodeOnnx(plan.train) };
-  const model = await PlanModel.load({ manifest: plan.manifest, ...graphs });
+  const { bytes, planId } = encodeBundle(plan);
+  const model = await PlanModel.load(decodeBundle(bytes, planId));
   const random = seededRandom(1);
   const x = Float32Array.from({ length: 1000 * features }, () => random.normal());
   const batch = { x: x.subarray(0, BATCH_ROWS * features), y: null, rows: BATCH_ROWS };

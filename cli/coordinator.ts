@@ -24,6 +24,11 @@ const OPTIONS: readonly VariableOption[] = [
   },
   { flags: "--grpc <host:port>", variable: "FLEAD_GRPC_ADDRESS", description: "where gateways connect" },
   { flags: "--http <host:port>", variable: "FLEAD_HTTP_ADDRESS", description: "the page and the REST API" },
+  {
+    flags: "--models-at-hand <n>",
+    variable: "FLEAD_MODELS_AT_HAND",
+    description: "versions a cohort whose weights are not archived",
+  },
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 

@@ -1,14 +1,16 @@
 // What a plan costs, and whether its graphs compute what they should: in float64, and in onnxruntime as on a gateway.
 import { checkGradient, EXAMPLE_STEP, exampleInputs, type GradientCheck, largestOf } from "../learning/check-plan.ts";
 import { encodeDelta } from "../learning/codecs/codec.ts";
-import { type CompiledPlan, compilePlan } from "../learning/compile-plan.ts";
+import { type CompiledGraphs, type CompiledPlan, compilePlan } from "../learning/compile-plan.ts";
+import { forestShape, packForest } from "../learning/forest-weights.ts";
 import { historyValues } from "../learning/front-end.ts";
 import { interpret, type Tensor } from "../learning/graph/interpret.ts";
+import { growTrees } from "../learning/grow-trees.ts";
 import { BASE, momentNames, nextName, WEIGHTS } from "../learning/models/signature.ts";
 import { rowsToCalibrate } from "../learning/monitor.ts";
 import type { Manifest, PlanSettings } from "../learning/plan.ts";
-import { encodeOnnx } from "../proto/onnx.ts";
-import { encodeBundle } from "../proto/plan-bundle.ts";
+import { seededRandom } from "../learning/random.ts";
+import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
 import { PlanModel, type TrainedStep, type TrainingBatch, type TrainingPoint } from "../runtime/plan-model.ts";
 
 const SEED = 1;
@@ -20,22 +22,37 @@ export const GRADIENT_TOLERANCE = 1e-4;
 /** Of a tensor's largest value: float32 is good to about 1e-7, sums over a layer to less. */
 export const STEP_TOLERANCE = 1e-4;
 
+/** Of one training step. */
+interface DescentReport {
+  readonly kind: "descent";
+  readonly gradient: GradientCheck;
+  /** Largest difference of the step in onnxruntime, as a share of the tensor's largest value. */
+  readonly stepError: number;
+  /** Median, in microseconds. */
+  readonly stepUs: number;
+}
+
+/** Of a whole training, from as many rows as a device keeps. */
+interface GrowthReport {
+  readonly kind: "growth";
+  readonly rows: number;
+  /** Median, in microseconds. */
+  readonly growUs: number;
+}
+
 export interface PlanReport {
   readonly planId: string;
   readonly parameters: number;
   readonly features: number;
   readonly bundleBytes: number;
-  /** Of the delta that one step makes. */
+  /** Of the delta that one step makes, or of the trees that are grown. */
   readonly updateBytes: number;
   /** Of a device's calibration rows and of the readings its features look back at. */
   readonly deviceBytes: number;
   /** Of a new device. */
   readonly rowsBeforeVerdict: number;
-  readonly gradient: GradientCheck;
-  /** Largest difference of the step in onnxruntime, as a share of the tensor's largest value. */
-  readonly stepError: number;
+  readonly training: DescentReport | GrowthReport;
   /** Medians, in microseconds. */
-  readonly stepUs: number;
   readonly scoreUs: { readonly oneRow: number; readonly thousandRows: number };
 }
 
@@ -43,31 +60,68 @@ export interface PlanReport {
 export async function inspectPlan(settings: PlanSettings): Promise<PlanReport> {
   const plan = compilePlan(settings);
   const { planId, bytes } = encodeBundle(plan);
-  const example = exampleOf(plan, CHECK_ROWS);
-  const checked = { ...plan, layout: plan.manifest.weights };
-  const gradient = checkGradient(checked, example.inputs, CHECKED_PARAMETERS, SEED);
-  const model = await PlanModel.load({
-    manifest: plan.manifest,
-    scoreOnnx: encodeOnnx(plan.score),
-    trainOnnx: encodeOnnx(plan.train),
-  });
+  const model = await PlanModel.load(decodeBundle(bytes, planId));
   try {
-    const step = await model.train(example.point, example.batch, example.learningRate);
+    const { weights, delta, training } =
+      plan.graphs === null ? await inspectGrowth(plan) : await inspectDescent(plan, plan.graphs, model);
     return {
       planId,
       parameters: plan.initialWeights.length,
       features: plan.manifest.featureCount,
       bundleBytes: bytes.length,
-      updateBytes: updateBytes(plan, example.point.weights, step.weights),
+      updateBytes: updateBytes(plan, delta),
       deviceBytes: deviceBytes(plan.manifest),
       rowsBeforeVerdict: rowsToCalibrate(plan.manifest),
-      gradient,
-      stepError: differenceOf(step, interpret(plan.train, example.inputs)),
-      ...(await timesOf(plan, model)),
+      training,
+      scoreUs: await scoreTimes(plan.manifest, model, weights),
     };
   } finally {
     await model.release();
   }
+}
+
+/** A training of the plan on rows of chance. */
+interface Inspected {
+  /** To score with. */
+  readonly weights: Float32Array;
+  /** What its update says. */
+  readonly delta: Float32Array;
+  readonly training: PlanReport["training"];
+}
+
+async function inspectDescent(plan: CompiledPlan, graphs: CompiledGraphs, model: PlanModel): Promise<Inspected> {
+  const example = exampleOf(plan, graphs, CHECK_ROWS);
+  const checked = { ...plan, ...graphs, layout: plan.manifest.weights };
+  const gradient = checkGradient(checked, example.inputs, CHECKED_PARAMETERS, SEED);
+  const before = example.point.weights;
+  const step = await model.train(example.point, example.batch, example.learningRate);
+  const timed = exampleOf(plan, graphs, plan.manifest.training.batchRows);
+  return {
+    weights: before,
+    delta: step.weights.map((weight, at) => weight - Number(before[at])),
+    training: {
+      kind: "descent",
+      gradient,
+      stepError: differenceOf(step, interpret(graphs.train, example.inputs)),
+      stepUs: await medianUs(() => model.train(timed.point, timed.batch, timed.learningRate)),
+    },
+  };
+}
+
+async function inspectGrowth({ manifest }: CompiledPlan): Promise<Inspected> {
+  const shape = forestShape(manifest);
+  if (shape === null) throw new Error(`a ${manifest.model.kind} has a graph to descend by`);
+  const { rows } = manifest.threshold;
+  const x = exampleRows(manifest, rows);
+  const grow = () => packForest(growTrees(x, shape.features, shape, seededRandom(SEED)), shape);
+  const weights = grow();
+  return { weights, delta: weights, training: { kind: "growth", rows, growUs: await medianUs(async () => grow()) } };
+}
+
+/** Features of chance, [rows, featureCount]. */
+function exampleRows({ featureCount }: Manifest, rows: number): Float32Array {
+  const random = seededRandom(SEED);
+  return Float32Array.from({ length: rows * featureCount }, () => random.normal());
 }
 
 const deviceBytes = (manifest: Manifest) =>
@@ -75,8 +129,8 @@ const deviceBytes = (manifest: Manifest) =>
   Float64Array.BYTES_PER_ELEMENT * historyValues(manifest);
 
 /** The example's inputs for the interpreter, and the same for onnxruntime. */
-function exampleOf(plan: CompiledPlan, rows: number) {
-  const inputs = exampleInputs(plan.train, plan.initialWeights, rows, SEED);
+function exampleOf(plan: CompiledPlan, { train }: CompiledGraphs, rows: number) {
+  const inputs = exampleInputs(train, plan.initialWeights, rows, SEED);
   const floats = (name: string) => Float32Array.from(inputs[name]?.data ?? []);
   const moments = momentNames(plan.manifest.training.optimiser).map((name) => [name, floats(name)] as const);
   const state = { steps: EXAMPLE_STEP - 1, moments: Object.fromEntries(moments) };
@@ -100,21 +154,14 @@ function differenceOf(step: TrainedStep, expected: Readonly<Record<string, Tenso
   );
 }
 
-function updateBytes({ manifest }: CompiledPlan, before: Float32Array, after: Float32Array): number {
-  const delta = after.map((weight, at) => weight - Number(before[at]));
+function updateBytes({ manifest }: CompiledPlan, delta: Float32Array): number {
   return encodeDelta(manifest.training.codec, delta, manifest.weights, new Float32Array(delta.length)).bytes.length;
 }
 
-async function timesOf(plan: CompiledPlan, model: PlanModel): Promise<Pick<PlanReport, "stepUs" | "scoreUs">> {
-  const { featureCount, training } = plan.manifest;
-  const { point, batch, learningRate } = exampleOf(plan, training.batchRows);
-  const rows = exampleInputs(plan.train, plan.initialWeights, 1000, SEED).x?.data ?? [];
-  const x = Float32Array.from(rows);
-  const scoring = (count: number) => () => model.score(point.weights, x.subarray(0, count * featureCount), count);
-  return {
-    stepUs: await medianUs(() => model.train(point, batch, learningRate)),
-    scoreUs: { oneRow: await medianUs(scoring(1)), thousandRows: await medianUs(scoring(1000)) },
-  };
+async function scoreTimes(manifest: Manifest, model: PlanModel, weights: Float32Array): Promise<PlanReport["scoreUs"]> {
+  const x = exampleRows(manifest, 1000);
+  const scoring = (count: number) => () => model.score(weights, x.subarray(0, count * manifest.featureCount), count);
+  return { oneRow: await medianUs(scoring(1)), thousandRows: await medianUs(scoring(1000)) };
 }
 
 const MAX_CALLS = 2000;

@@ -5,6 +5,7 @@ import { packageVersion } from "../runtime/package-root.ts";
 import { agentCommand } from "./agent.ts";
 import { coordinatorCommand } from "./coordinator.ts";
 import { demoCommand } from "./demo/command.ts";
+import { modelCommand } from "./model.ts";
 import { planCommand } from "./plan.ts";
 import { replayCommand } from "./replay.ts";
 import { simulateCommand } from "./simulate.ts";
@@ -16,7 +17,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .version(packageVersion)
     .showHelpAfterError("Run the command with --help to see what it takes.");
   const commands = [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand(), planCommand()];
-  for (const command of [...commands, simulateCommand()]) {
+  for (const command of [...commands, modelCommand(), simulateCommand()]) {
     program.addCommand(command.exitOverride().showHelpAfterError("Run it with --help to see what it takes."));
   }
   program.exitOverride();

@@ -17,6 +17,7 @@ const loopbackAddress = hostAndPort.refine(({ host }: HostAndPort) => isLoopback
     "must be on loopback (127.0.0.1, ::1, localhost): there is no transport security and no log-in to serve others",
 });
 
+const atLeastOne = z.coerce.number("must be a number").int().min(1);
 /** `table=value,table=value`: of tables that TABLE_LIMITS names, in place of their defaults; a value of 0 is no limit. */
 const perTable = (value: RegExp, allowed: string, parse: (text: string) => number) =>
   z
@@ -52,6 +53,21 @@ export const coordinatorConfigSchema = z.object({
     .string()
     .regex(/^postgres(ql)?:\/\//, "must begin with postgres:// or postgresql://")
     .optional(),
+  /** So many of a cohort's newest versions keep their weights in the table of models; those of older ones are archived. */
+  FLEAD_MODELS_AT_HAND: z
+    .string()
+    .regex(/^[1-9]\d{0,3}$/, "must be a whole number from 1 to 9999")
+    .transform(Number)
+    .prefault("10"),
+  /** Updates that wait to be committed, in all. */
+  FLEAD_MAX_WAITING_UPDATES: atLeastOne.default(4_096),
+  FLEAD_MAX_WAITING_MB: atLeastOne.default(32),
+  /** Updates of a cohort that are stored and that no round has counted yet. */
+  FLEAD_MAX_OPEN_UPDATES: atLeastOne.default(100_000),
+  FLEAD_MAX_OPEN_MB: atLeastOne.default(4_096),
+  FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY: atLeastOne.default(1_000),
+  FLEAD_MAX_SESSIONS: atLeastOne.default(10_000),
+  FLEAD_NEW_SESSIONS_PER_SECOND: atLeastOne.default(500),
   /** Days that a table's rows are kept. */
   FLEAD_RETENTION_DAYS: perTable(/^\d{1,5}$/, "days, 0 for ever", Number),
   /** What a table may take of the disk. */

@@ -6,7 +6,9 @@ import type { CohortDirectory } from "./cohort-directory.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
+import type { GatewayStandings } from "./ports/gateway-standings.ts";
 import type { GatewayStore } from "./ports/gateway-store.ts";
+import type { Invitations } from "./ports/invitations.ts";
 import { RoundLoop } from "./round-loop.ts";
 
 /** A notice of updates that was lost is made up for by then. */
@@ -15,9 +17,20 @@ const LOOK_EVERY_MS = 2_000;
 export interface LeaderDeps {
   readonly directory: CohortDirectory;
   readonly store: FederationStore;
+  readonly invitations: Omit<Invitations, "open">;
+  readonly standings: Pick<GatewayStandings, "of">;
   readonly gateways: Pick<GatewayStore, "forgetGoneReplicas">;
   readonly openEvaluator: (cohort: CohortState) => Promise<Evaluator>;
+  readonly duties: readonly Duty[];
   readonly log: Logger;
+}
+
+/** What is for one coordinator to do now and then, beside the rounds. Doing it twice at once must be harmless. */
+export interface Duty {
+  readonly name: string;
+  readonly everyMs: number;
+  /** Ends early when `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
 }
 
 interface Round {
@@ -26,7 +39,7 @@ interface Round {
   readonly planId: string;
 }
 
-/** One round loop a cohort while this coordinator leads, none while it does not. */
+/** One round loop a cohort, and each duty, while this coordinator leads; nothing while it does not. */
 export class Leader {
   readonly #deps: LeaderDeps;
   readonly #rounds = new Map<CohortId, Round>();
@@ -44,15 +57,20 @@ export class Leader {
 
   /** One term, until `signal` aborts. Never rejects. */
   async lead(signal: AbortSignal): Promise<void> {
+    const rounds: Duty = { name: "rounds", everyMs: LOOK_EVERY_MS, run: () => this.#look(signal) };
     try {
-      while (!signal.aborted) {
-        await this.#look(signal).catch((error: Error) => {
-          if (!signal.aborted) this.#deps.log.error({ err: error }, "a duty of the leader failed; it is tried again");
-        });
-        await pause(LOOK_EVERY_MS, signal);
-      }
+      await Promise.all([rounds, ...this.#deps.duties].map((duty) => this.#keepDoing(duty, signal)));
     } finally {
       await this.#stop();
+    }
+  }
+
+  async #keepDoing({ name, everyMs, run }: Duty, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await run(signal).catch((error: Error) => {
+        if (!signal.aborted) this.#deps.log.error({ err: error, duty: name }, "a duty failed; it is tried again");
+      });
+      await pause(everyMs, signal);
     }
   }
 
@@ -73,9 +91,9 @@ export class Leader {
     this.#rounds.delete(cohort);
     await this.#end(known);
     const evaluator = await this.#deps.openEvaluator(state);
-    const { store, directory, log } = this.#deps;
-    const settings = () => (directory.get(cohort) ?? state).federation.round;
-    const loop = new RoundLoop({ store, evaluator, settings }, cohort, log);
+    const { store, invitations, standings, directory, log } = this.#deps;
+    const deps = { store, invitations, standings, evaluator, known: () => directory.get(cohort) ?? state };
+    const loop = new RoundLoop(deps, cohort, log);
     this.#rounds.set(cohort, { loop, evaluator, planId });
   }
 

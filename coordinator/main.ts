@@ -16,22 +16,36 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
+import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
+import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
+import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresInvitations } from "./adapters/postgres-invitations.ts";
+import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
+import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
+import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
+import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
+import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { Leader } from "./leader.ts";
+import { dailyAnalyticsDuty } from "./daily-analytics.ts";
+import { type Duty, Leader } from "./leader.ts";
+import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+const ARCHIVE_EVERY_MS = 60_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
 
@@ -49,7 +63,8 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
-    const store = postgresFederationStore(database.kysely);
+    const intake = openIntake(database, intakeLimits(config));
+    const store = postgresFederationStore(database.kysely, intake);
     for (const { cohort, plan, federation } of definitions) {
       const compiled = compilePlan(plan);
       const { planId, bytes } = encodeBundle(compiled);
@@ -61,7 +76,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
       };
       await store.defineCohort(cohortId(cohort), definition, federation);
     }
-    return await serve(config, log, database, store);
+    return await serve(config, log, database, store, intake);
   } catch (error) {
     await database.close();
     throw error;
@@ -79,6 +94,7 @@ async function serve(
   log: Logger,
   database: Database,
   store: FederationStore,
+  intake: UpdateIntake,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -93,7 +109,16 @@ async function serve(
 
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
-  const leader = new Leader({ directory, store, gateways, openEvaluator, log });
+  const keeper = postgresTableKeeper(database.kysely);
+  const analytics = postgresAnalytics(database.kysely);
+  const duties = [
+    archiveDuty(database, config, log),
+    maintenanceDuty({ keeper, limits: tableLimits(config), log }),
+    dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
+  ];
+  const invitations = postgresInvitations(database.kysely);
+  const standings = postgresGatewayStandings(database.kysely);
+  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -104,22 +129,36 @@ async function serve(
   const sessions = openSessions({
     store,
     gateways,
+    invitations,
+    analytics,
+    windowsKeptMs: windowsKeptMs(config),
     cohorts,
+    budgets: new SampleBudgets(Date.now),
     notices,
+    intake,
+    limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
     problems,
     log,
     replicaId,
     version: packageVersion,
   });
   const services = [sessions.service, planService({ store, problems })];
-  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
-  const queries = postgresQueries(database.kysely);
-  const admin = await startAdmin({ queries, address: config.FLEAD_HTTP_ADDRESS, version: packageVersion, log }).catch(
-    async (error) => {
-      await grpc.close(0);
-      throw error;
-    },
-  );
+  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services, 2 * config.FLEAD_MAX_SESSIONS);
+  const admin = await startAdmin({
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
+    standings,
+    analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    audit: postgresAuditLog(database.kysely),
+    notices,
+    address: config.FLEAD_HTTP_ADDRESS,
+    version: packageVersion,
+    log,
+  }).catch(async (error) => {
+    await grpc.close(0);
+    throw error;
+  });
   const stop = new AbortController();
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
@@ -137,9 +176,29 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
+      sessions.close();
+      await intake.close();
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },
+  };
+}
+
+/** As long as the leader keeps them. */
+function windowsKeptMs(config: CoordinatorConfig): number {
+  const { retentionDays } = tableLimits(config).stream_analysis_results;
+  return (retentionDays ?? Number.POSITIVE_INFINITY) * 86_400_000;
+}
+
+const BYTES_A_MB = 1024 * 1024;
+
+function intakeLimits(config: CoordinatorConfig): IntakeLimits {
+  return {
+    maxWaitingUpdates: config.FLEAD_MAX_WAITING_UPDATES,
+    maxWaitingBytes: config.FLEAD_MAX_WAITING_MB * BYTES_A_MB,
+    maxOpenUpdates: config.FLEAD_MAX_OPEN_UPDATES,
+    maxOpenBytes: config.FLEAD_MAX_OPEN_MB * BYTES_A_MB,
+    maxOpenUpdatesOfAGateway: config.FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY,
   };
 }
 
@@ -155,6 +214,18 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
   if ([...directory.cohorts].length + leftOut === 0)
     throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
   return directory;
+}
+
+function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {
+  const archive = postgresModelArchive(database.kysely);
+  return {
+    name: "archive older weights",
+    everyMs: ARCHIVE_EVERY_MS,
+    run: async (signal) => {
+      const versions = await archive.archiveOlder(config.FLEAD_MODELS_AT_HAND, signal);
+      if (versions > 0) log.info({ versions }, "weights of older versions were archived");
+    },
+  };
 }
 
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */

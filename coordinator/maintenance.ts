@@ -1,6 +1,5 @@
 // Keeps the tables within their limits: partitions ahead of time, what is too old or too much dropped.
 import type { Logger } from "../runtime/log.ts";
-import { pause } from "../runtime/retry.ts";
 import {
   excessRows,
   horizonMs,
@@ -11,6 +10,7 @@ import {
   type TableInTime,
   type TableLimits,
 } from "./core/maintenance.ts";
+import type { Duty } from "./leader.ts";
 import type { TableKeeper } from "./ports/table-keeper.ts";
 
 export interface MaintenanceDeps {
@@ -25,13 +25,11 @@ const SWEEP_ROWS = 10_000;
 const SWEEP_STEPS = 1_000;
 const UNLIMITED: TableLimits = { retentionDays: null, maxBytes: null };
 
-/** Runs until `signal` aborts, at once and then every hour; for one process at a time, the leader. */
-export async function maintain(deps: MaintenanceDeps, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    await runMaintenance(deps, Date.now(), signal);
-    await pause(EVERY_MS, signal);
-  }
-}
+export const maintenanceDuty = (deps: MaintenanceDeps): Duty => ({
+  name: "keep tables within their limits",
+  everyMs: EVERY_MS,
+  run: (signal) => runMaintenance(deps, Date.now(), signal),
+});
 
 /** One pass. A table that fails is logged and has its turn again in the next; the others don't wait for it. */
 export async function runMaintenance(deps: MaintenanceDeps, nowMs: number, signal: AbortSignal): Promise<void> {

@@ -1,23 +1,29 @@
 // Turns the settings that a person writes into everything a gateway needs to learn by them.
 import { featureLayout } from "./features.ts";
+import { forestShape, unsplitForest } from "./forest-weights.ts";
 import type { Graph } from "./graph/graph.ts";
 import { buildModel } from "./models/build-model.ts";
 import { MANIFEST_VERSION, type Manifest, type PlanSettings, type WeightTensor, weightCount } from "./plan.ts";
 import { type Random, seededRandom } from "./random.ts";
 
-export interface CompiledPlan {
-  readonly manifest: Manifest;
+export interface CompiledGraphs {
   readonly score: Graph;
   readonly train: Graph;
   /** The value within `train` that is the gradient of its loss, for checks. */
   readonly gradient: string;
+}
+
+export interface CompiledPlan {
+  readonly manifest: Manifest;
+  /** Null for a forest: its graph is made of its weights. */
+  readonly graphs: CompiledGraphs | null;
   /** In the manifest's layout order. */
   readonly initialWeights: Float32Array;
 }
 
 /** The same settings give the same plan, to the bit. Throws ModelError if the model does not fit the features. */
 export function compilePlan(settings: PlanSettings): CompiledPlan {
-  const { weights, residualChannels, score, train } = buildModel(settings);
+  const { weights, residualChannels, graphs } = buildModel(settings);
   const { featureCount } = featureLayout(settings);
   const manifest: Manifest = {
     ...settings,
@@ -26,12 +32,12 @@ export function compilePlan(settings: PlanSettings): CompiledPlan {
     weights,
     residualChannels,
   };
+  const shape = forestShape(manifest);
   return {
     manifest,
-    score,
-    train: train.graph,
-    gradient: train.gradient,
-    initialWeights: initialWeights(weights, seededRandom(settings.training.seed)),
+    graphs: graphs && { score: graphs.score, train: graphs.train.graph, gradient: graphs.train.gradient },
+    initialWeights:
+      shape === null ? initialWeights(weights, seededRandom(settings.training.seed)) : unsplitForest(shape),
   };
 }
 

@@ -72,24 +72,7 @@ export class IsolationForest {
     const rows = rowsWithValues(x, channels);
     const scale = fitScale(rows, channels);
     const trees = growTrees(standardise(rows, scale), channels, growth, seededRandom(seed));
-    return IsolationForest.#calibrated({ trees, ...scale }, rows, contamination);
-  }
-
-  /**
-   * A detector with trees that come from elsewhere, a pool's as a rule, over the scale and the scores of the device's own
-   * rows `x`. Throws as train does, and InvalidTreesError for malformed trees.
-   */
-  static withTrees(trees: IsolationTrees, x: Float64Array, contamination: "auto" | number = "auto"): IsolationForest {
-    checkTrees(trees);
-    const rows = rowsWithValues(x, trees.channels);
-    return IsolationForest.#calibrated({ trees, ...fitScale(rows, trees.channels) }, rows, contamination);
-  }
-
-  static #calibrated(
-    fitted: Pick<ForestSnapshot, "trees" | "mean" | "sigma">,
-    rows: Float64Array,
-    contamination: "auto" | number,
-  ): IsolationForest {
+    const fitted = { trees, ...scale };
     if (contamination !== "auto" && !(contamination > 0 && contamination <= 0.5))
       throw new RangeError(`contamination ${contamination} is neither "auto" nor above 0 and at most 0.5`);
     const uncalibrated = { ...fitted, offset: AUTO_OFFSET, calibration: new Float64Array(0) };

@@ -99,6 +99,12 @@ function checkTree(trees: IsolationTrees, index: number): void {
   if (parents.some((count, node) => count !== Math.min(node, 1))) fail("its nodes are no tree");
 }
 
+export interface PooledTrees {
+  readonly trees: IsolationTrees;
+  /** How many of each forest's trees are in the pool, in the order given. */
+  readonly taken: readonly number[];
+}
+
 /**
  * One set of at most `maxTrees` trees from those of several gateways, in the order given; every tree counts alike, so a
  * gateway weighs as many as it has trees. Where there are more, trees are left out evenly and each gateway keeps its
@@ -106,7 +112,7 @@ function checkTree(trees: IsolationTrees, index: number): void {
  * mean the same everywhere only in standardised rows, each gateway's by its own mean and deviation.
  * Throws InvalidTreesError for none, for malformed ones and for other channel counts.
  */
-export function poolTrees(forests: readonly IsolationTrees[], maxTrees: number): IsolationTrees {
+export function poolTrees(forests: readonly IsolationTrees[], maxTrees: number): PooledTrees {
   if (!(Number.isInteger(maxTrees) && maxTrees >= 1)) throw new RangeError(`a pool of at most ${maxTrees} trees`);
   const channels = forests[0]?.channels;
   if (channels === undefined) throw new InvalidTreesError("there are no trees to pool");
@@ -115,10 +121,19 @@ export function poolTrees(forests: readonly IsolationTrees[], maxTrees: number):
       throw new InvalidTreesError(`trees of ${channels} and of ${forest.channels} channels do not go together`);
     checkTrees(forest);
   }
-  const all = forests.flatMap(splitTrees);
+  const all = forests.flatMap((forest, from) => splitTrees(forest).map((tree) => ({ tree, from })));
   const count = Math.min(all.length, maxTrees);
-  const chosen = Array.from({ length: count }, (_, at) => all[Math.floor(((at + 0.5) * all.length) / count)] as Tree);
-  return joinTrees(channels, chosen);
+  const chosen = Array.from(
+    { length: count },
+    (_, at) => all[Math.floor(((at + 0.5) * all.length) / count)] as { tree: Tree; from: number },
+  );
+  return {
+    trees: joinTrees(
+      channels,
+      chosen.map(({ tree }) => tree),
+    ),
+    taken: forests.map((_, index) => chosen.filter(({ from }) => from === index).length),
+  };
 }
 
 /** One tree: its nodes and the number of rows that it was grown from. */

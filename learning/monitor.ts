@@ -3,9 +3,10 @@ import { type AlarmState, initialAlarm, recentlyOver, stepAlarm } from "./alarm.
 import { type Excursion, noExcursion, stepExcursion } from "./excursion.ts";
 import { type DeviceStatistics, type FleetStatistics, noFleet } from "./fleet.ts";
 import { FrontEnd, type FrontEndSnapshot, rowsBeforeColumns } from "./front-end.ts";
+import { growsTrees } from "./models/signature.ts";
 import type { Manifest } from "./plan.ts";
 import { type RingSnapshot, RowRing } from "./row-ring.ts";
-import { percentile } from "./threshold.ts";
+import { percentile, quantile } from "./threshold.ts";
 import { calibrationScores, fitThreshold } from "./threshold-rules.ts";
 import { meanOf, pushTrailing, type TrailingValues } from "./trailing-mean.ts";
 
@@ -55,6 +56,8 @@ export class DeviceMonitor {
   #trailing: TrailingValues = [];
   #calibrationScores: Float32Array = new Float32Array(0);
   #threshold: number | null = null;
+  /** What alarm and excursion tell scores and thresholds from. */
+  #zero = 0;
   #fleet = noFleet;
 
   constructor(manifest: Manifest) {
@@ -111,7 +114,11 @@ export class DeviceMonitor {
     const judgement: Judgement =
       threshold === null
         ? { over: false, active: this.#alarm.active, learnable: true }
-        : this.#detect({ score, threshold, atMs });
+        : this.#detect({
+            score: Math.max(0, score - this.#zero),
+            threshold: Math.max(LEAST_THRESHOLD, threshold - this.#zero),
+            atMs,
+          });
     if (threshold === null) this.#frontEnd.accept();
     if (judgement.learnable) {
       this.#frontEnd.learn(row, atMs);
@@ -249,5 +256,7 @@ export class DeviceMonitor {
       ? fitThreshold(rule, this.#calibrationScores, this.#fleet.thresholdFactor).threshold
       : null;
     this.#threshold = threshold === null ? null : Math.max(threshold, LEAST_THRESHOLD);
+    // An isolation score has no zero of its own: rows that are nothing special have 0.4 or so.
+    this.#zero = growsTrees(this.#manifest) && threshold !== null ? quantile(this.#calibrationScores, 0.5) : 0;
   }
 }

@@ -93,7 +93,9 @@ export type ModelSettings =
   /** Predicts the window's last row from the rows before it; no hidden layers = a linear forecaster. */
   | { readonly kind: "dense_forecaster"; readonly hidden: readonly number[] }
   /** The probability that a row is an anomaly, learned from labelled rows alone; no hidden layers = logistic. */
-  | { readonly kind: "classifier"; readonly hidden: readonly number[] };
+  | { readonly kind: "classifier"; readonly hidden: readonly number[] }
+  /** So many trees, each grown from so many rows: a gateway's own, and as many of all gateways' in the champion. */
+  | { readonly kind: "isolation_forest"; readonly trees: number; readonly subsampleRows: number };
 
 /** How a row's residuals become its score. */
 export interface ScoreSettings {
@@ -117,12 +119,13 @@ export type OptimiserSettings =
   /** Kingma & Ba 2015. */
   | { readonly kind: "adam"; readonly beta1: number; readonly beta2: number };
 
-/** How a gateway's deltas travel. */
+/** How a gateway's deltas travel; a forest's trees travel as float32. */
 export type DeltaCodec =
   | { readonly kind: "float32" | "float16" | "int8" }
   /** `share` of the parameters is sent, in (0, 1]: the nearest whole number of them, at least one. */
   | { readonly kind: "top_k" | "top_k_int8"; readonly share: number };
 
+/** A forest is grown, not descended: of these it heeds the triggers, `seed` and `codec`. */
 export interface TrainingSettings {
   readonly learningRate: number;
   readonly batchRows: number;
@@ -192,23 +195,55 @@ export interface Manifest extends PlanSettings {
   readonly residualChannels: readonly number[];
 }
 
-export interface RoundSettings {
-  /** K: a round closes at this many updates … */
-  readonly updates: number;
-  /** … or this long after its first update … */
+/** What a plan computes, in the ONNX file format. */
+export interface PlanGraphs {
+  /** One graph for all weights; of a forest, one for each: it throws InvalidTreesError for weights that are none. */
+  readonly scoreOnnx: Uint8Array | ((weights: Float32Array) => Uint8Array);
+  /** Null for a forest, which is grown. */
+  readonly trainOnnx: Uint8Array | null;
+}
+
+interface AnyRoundSettings {
+  /** In any mode: how long a round waits for updates, from its first one or from its invitation. */
   readonly deadlineMs: number;
-  /** … from at least this many distinct gateways; otherwise it stays open. */
+  /** At its deadline a round closes with updates of at least this many distinct gateways, and never with fewer. */
   readonly minGateways: number;
   /** Updates whose base is more champions behind than this are refused as stale. */
   readonly maxStaleness: number;
 }
 
+/** Gateways train when they have rows, and a round is what came meanwhile. Nguyen et al. 2022 (FedBuff). */
+export interface BufferedRoundSettings extends AnyRoundSettings {
+  readonly mode: "buffered";
+  /** K: a round closes at this many updates. */
+  readonly updates: number;
+}
+
+/** Gateways train when they are invited, all from the same champion. McMahan et al. 2017; Bonawitz et al. 2019. */
+export interface SynchronousRoundSettings extends AnyRoundSettings {
+  readonly mode: "synchronous";
+  /** A round closes at updates of this many distinct gateways. */
+  readonly gateways: number;
+  /** So many more are invited, as a share of those wanted, because some will not answer. */
+  readonly overSelection: number;
+}
+
+export type RoundSettings = BufferedRoundSettings | SynchronousRoundSettings;
+
+/** How many rows a gateway can have learned from, by what time allows: a bucket that fills by the second. */
+export interface SampleBoundSettings {
+  readonly rowsPerSecond: number;
+  /** The bucket holds what so long a time gives: the outage after which an outbox is still taken whole. */
+  readonly burstMs: number;
+}
+
 /** What the coordinator does with a cohort's updates; not part of the plan the agents hold. */
 export interface FederationSettings {
   readonly round: RoundSettings;
-  /** From the gateways' pulls to one delta … */
+  readonly samples: SampleBoundSettings;
+  /** From the gateways' pulls to one delta, or from their trees to one forest … */
   readonly rule: CombiningRule;
-  /** … and from that to the step that the champion's weights take. */
+  /** … and from a delta to the step that the champion's weights take. */
   readonly optimiser: ServerOptimiser;
   readonly gate: {
     /** A candidate is rejected when its held-out quality is more than this below the champion's. */

@@ -99,7 +99,16 @@ const labelled: Preset = {
   alarm: { kind: "lasting" },
 };
 
-export const presets = { machines, univariate, labelled } as const satisfies Record<string, Preset>;
+/** As machines, but that trees are grown and pooled: nothing is descended, and an update is a whole forest. */
+const forest: Preset = {
+  ...machines,
+  model: { kind: "isolation_forest", trees: 100, subsampleRows: 256 },
+  score: { largest: null, trailingRows: 4 },
+  training: { ...machines.training, triggerRows: 300, triggerMs: 3_600_000, codec: { kind: "float32" } },
+  threshold: { rule: { kind: "federated_conformal", quantile: 0.99 }, rows: 300 },
+};
+
+export const presets = { machines, univariate, labelled, forest } as const satisfies Record<string, Preset>;
 
 export type PresetName = keyof typeof presets;
 

@@ -26,6 +26,19 @@ export function encodeOnnx(graph: Graph): Uint8Array {
   return ModelProto.encode(model).finish();
 }
 
+/** The model with one of its inputs fixed to `values`, a float tensor of that input's shape. Throws OnnxError without it. */
+export function fixInput(bytes: Uint8Array, name: string, values: Float32Array): Uint8Array {
+  const model = ModelProto.decode(bytes);
+  const fixed = model.graph?.input.find((input) => input.name === name);
+  if (!model.graph || !fixed) throw new OnnxError(`it has no input ${name}`);
+  const dims = fixed.type?.value?.value.shape?.dim.map(({ value }) => (value?.$case === "dimValue" ? value.value : 0n));
+  const size = dims?.reduce((product, dim) => product * dim, 1n);
+  if (size !== BigInt(values.length)) throw new OnnxError(`its input ${name} does not take ${values.length} values`);
+  model.graph.input = model.graph.input.filter((input) => input !== fixed);
+  model.graph.initializer.push(floatTensor({ name, shape: dims?.map(Number) ?? [], values: [...values] }));
+  return ModelProto.encode(model).finish();
+}
+
 export class OnnxError extends Error {
   constructor(message: string) {
     super(message);

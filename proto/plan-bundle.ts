@@ -1,20 +1,20 @@
 // A plan as one artifact that is known by the SHA-256 of its bytes.
 import { createHash } from "node:crypto";
 import type { CompiledPlan } from "../learning/compile-plan.ts";
+import { type ForestShape, forestShape, unpackForest } from "../learning/forest-weights.ts";
 import { planId as checkedPlanId, type PlanId } from "../learning/ids.ts";
-import { scoreSignature, trainSignature } from "../learning/models/signature.ts";
-import { type Manifest, weightCount } from "../learning/plan.ts";
+import { scoreSignature, trainSignature, WEIGHTS } from "../learning/models/signature.ts";
+import { type Manifest, type PlanGraphs, weightCount } from "../learning/plan.ts";
+import { encodeForest } from "./forest-onnx.ts";
 import { PlanBundle as BundleMessage } from "./gen/flead/v1/plan.ts";
 import { MAX_BUNDLE_BYTES } from "./limits.ts";
-import { checkOnnx, encodeOnnx } from "./onnx.ts";
+import { checkOnnx, encodeOnnx, fixInput } from "./onnx.ts";
 import { describeFaults, manifestSchema } from "./plan-schema.ts";
 import { decodeWeights, encodeWeights } from "./weights.ts";
 
-export interface PlanBundle {
+export interface PlanBundle extends PlanGraphs {
   readonly planId: PlanId;
   readonly manifest: Manifest;
-  readonly scoreOnnx: Uint8Array;
-  readonly trainOnnx: Uint8Array;
   readonly initialWeights: Float32Array;
 }
 
@@ -29,8 +29,8 @@ export class PlanBundleError extends Error {
 export function encodeBundle(plan: CompiledPlan): { planId: PlanId; bytes: Uint8Array } {
   const bytes = BundleMessage.encode({
     manifestJson: Buffer.from(canonicalJson(plan.manifest)),
-    scoreOnnx: Buffer.from(encodeOnnx(plan.score)),
-    trainOnnx: Buffer.from(encodeOnnx(plan.train)),
+    scoreOnnx: Buffer.from(plan.graphs === null ? [] : encodeOnnx(plan.graphs.score)),
+    trainOnnx: Buffer.from(plan.graphs === null ? [] : encodeOnnx(plan.graphs.train)),
     initialWeights: Buffer.from(encodeWeights(plan.initialWeights)),
   }).finish();
   const planId = hashOf(bytes);
@@ -47,12 +47,33 @@ export function decodeBundle(bytes: Uint8Array, planId: PlanId): PlanBundle {
   if (hash !== planId) throw new PlanBundleError(`its SHA-256 is ${hash}, not ${planId}: damaged or not this plan`);
   const message = part("its frame", () => BundleMessage.decode(bytes));
   const manifest = part("manifest", () => readManifest(message.manifestJson));
-  part("score graph", () => checkOnnx(message.scoreOnnx, scoreSignature(manifest)));
-  part("train graph", () => checkOnnx(message.trainOnnx, trainSignature(manifest)));
   const initialWeights = part("initial weights", () =>
     decodeWeights(message.initialWeights, weightCount(manifest.weights)),
   );
-  return { planId, manifest, scoreOnnx: message.scoreOnnx, trainOnnx: message.trainOnnx, initialWeights };
+  const shape = forestShape(manifest);
+  const graphs = shape === null ? decodeGraphs(message, manifest) : forestGraphs(message, shape, initialWeights);
+  return { planId, manifest, ...graphs, initialWeights };
+}
+
+function decodeGraphs({ scoreOnnx, trainOnnx }: BundleMessage, manifest: Manifest): PlanGraphs {
+  part("score graph", () => checkOnnx(scoreOnnx, scoreSignature(manifest)));
+  part("train graph", () => checkOnnx(trainOnnx, trainSignature(manifest)));
+  return { scoreOnnx, trainOnnx };
+}
+
+function forestGraphs(given: BundleMessage, shape: ForestShape, initialWeights: Float32Array): PlanGraphs {
+  if (given.scoreOnnx.length > 0 || given.trainOnnx.length > 0)
+    throw new PlanBundleError("a forest's plan holds no graph: its weights are its graph");
+  part("initial weights", () => unpackForest(initialWeights, shape));
+  return { scoreOnnx: (weights) => encodeForest(unpackForest(weights, shape)), trainOnnx: null };
+}
+
+/**
+ * The score graph with `weights` in it, which takes feature rows alone: `x`, and of a forest `z`. Throws OnnxError, and of a
+ * forest what its weights throw, for weights that are not the plan's.
+ */
+export function scoreModel({ scoreOnnx }: Pick<PlanBundle, "scoreOnnx">, weights: Float32Array): Uint8Array {
+  return typeof scoreOnnx === "function" ? scoreOnnx(weights) : fixInput(scoreOnnx, WEIGHTS, weights);
 }
 
 function hashOf(bytes: Uint8Array): PlanId {

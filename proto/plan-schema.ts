@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { CHANNEL_NAME_RULE, isChannelName, isLabel, isUnit, UNIT_RULE } from "../learning/channels.ts";
 import { featureLayout } from "../learning/features.ts";
+import { forestLayout } from "../learning/forest-weights.ts";
 import { historyValues } from "../learning/front-end.ts";
 import { buildModel, ModelError } from "../learning/models/build-model.ts";
 import { MANIFEST_VERSION, type Manifest, type PlanSettings, weightCount } from "../learning/plan.ts";
@@ -142,6 +143,11 @@ const settings = z.strictObject({
     }),
     z.strictObject({ kind: z.literal("dense_forecaster"), hidden }),
     z.strictObject({ kind: z.literal("classifier"), hidden }),
+    z.strictObject({
+      kind: z.literal("isolation_forest"),
+      trees: z.int().min(1).max(1000),
+      subsampleRows: z.int().min(16).max(4096),
+    }),
   ]),
   score: z
     .strictObject({
@@ -183,6 +189,7 @@ export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine(
     ...thresholdFaults(plan),
     ...memoryFaults(plan),
     ...classifierFaults(plan),
+    ...forestFaults(plan),
     ...baselineFaults(plan),
     ...modelFaults(plan),
   ];
@@ -236,6 +243,20 @@ function* classifierFaults({ model, threshold, training }: PlanSettings): Genera
     yield { key: "training.learnFrom", message: `a classifier needs new_rows, not ${training.learnFrom}` };
 }
 
+/** Trees are grown from good rows without labels, as many as a tree is grown from, and travel as they are. */
+function* forestFaults({ model, threshold, training }: PlanSettings): Generator<Fault> {
+  if (model.kind !== "isolation_forest") return;
+  const needs = (wanted: string, given: string) => `an isolation_forest needs ${wanted}, not ${given}`;
+  if (training.learnFrom !== "recent_rows")
+    yield { key: "training.learnFrom", message: needs("recent_rows", training.learnFrom) };
+  if (training.codec.kind !== "float32")
+    yield { key: "training.codec.kind", message: needs("float32", training.codec.kind) };
+  if (threshold.rows < model.subsampleRows) {
+    const rows = `${model.subsampleRows} or more, its subsampleRows`;
+    yield { key: "threshold.rows", message: needs(rows, String(threshold.rows)) };
+  }
+}
+
 /** A gated baseline has its scale from commissioning rows. */
 function* baselineFaults({ features: { reference }, commissioningRows }: PlanSettings): Generator<Fault> {
   if (reference.kind === "gated_baseline" && reference.scaleFromRow >= commissioningRows) {
@@ -261,6 +282,15 @@ const weightTensor = z.strictObject({
   offset: z.int().min(0),
 });
 
+/** A forest has no graph that could say what its weights and residuals are. */
+function* forestLayoutFaults({ model, weights, residualChannels, ...plan }: Manifest): Generator<Fault> {
+  if (model.kind !== "isolation_forest") return;
+  if (JSON.stringify(weights) !== JSON.stringify(forestLayout(model)))
+    yield { key: "weights", message: "is not the layout of an isolation_forest of these settings" };
+  if (residualChannels.join() !== featureLayout(plan).channelOf.join())
+    yield { key: "residualChannels", message: "must be the features' channels" };
+}
+
 /** The layout is taken as it is said, not rebuilt: a gateway can run an architecture that its own code does not build. */
 const ourManifest: z.ZodType<Manifest> = settings
   .extend({
@@ -285,7 +315,7 @@ const ourManifest: z.ZodType<Manifest> = settings
       const message = `every index must be below ${manifest.channels.length}, the number of channels`;
       fault({ key: "residualChannels", message });
     }
-    for (const each of memoryFaults(manifest)) fault(each);
+    for (const each of [...memoryFaults(manifest), ...forestLayoutFaults(manifest)]) fault(each);
   });
 
 /** The version comes before the rest: of a manifest of another one the rest would only be unknown and missing keys. */

@@ -1,13 +1,9 @@
-// Runs a plan's two graphs with onnxruntime on one thread.
-import * as ort from "onnxruntime-node";
+// Runs a plan's graphs with onnxruntime on one thread.
+import type * as ort from "onnxruntime-node";
 import { BASE, momentNames, nextName, takesLabels, WEIGHTS } from "../learning/models/signature.ts";
-import { type Manifest, weightCount } from "../learning/plan.ts";
-
-export interface PlanGraphs {
-  readonly manifest: Manifest;
-  readonly scoreOnnx: Uint8Array;
-  readonly trainOnnx: Uint8Array;
-}
+import { type Manifest, type PlanGraphs, weightCount } from "../learning/plan.ts";
+import { ForestScorer } from "./forest-scorer.ts";
+import { floats, floatTensor, openSession } from "./onnx-session.ts";
 
 export interface Scores {
   /** One a row. */
@@ -51,27 +47,21 @@ export function initialOptimiserState({ training, weights }: Manifest): Optimise
 }
 
 const MAX_ROWS_A_RUN = 1000; // bounds the memory of one run
-const FATAL = 4;
-
-const SESSION_OPTIONS: ort.InferenceSession.SessionOptions = {
-  executionProviders: ["cpu"],
-  intraOpNumThreads: 1,
-  interOpNumThreads: 1,
-  executionMode: "sequential",
-  graphOptimizationLevel: "all",
-  logSeverityLevel: FATAL, // of its runs too: what is wrong comes as an exception, not on standard error
-};
 
 /** Calls may overlap. What a call is given must not change until it resolves; what it returns belongs to the caller. */
 export class PlanModel {
   readonly #manifest: Manifest;
-  readonly #score: ort.InferenceSession;
-  readonly #train: ort.InferenceSession;
+  readonly #score: ort.InferenceSession | ForestScorer;
+  readonly #train: ort.InferenceSession | null;
   readonly #weightCount: number;
   /** Inputs of the train graph. */
   readonly #moments: readonly string[];
 
-  private constructor(manifest: Manifest, score: ort.InferenceSession, train: ort.InferenceSession) {
+  private constructor(
+    manifest: Manifest,
+    score: ort.InferenceSession | ForestScorer,
+    train: ort.InferenceSession | null,
+  ) {
     this.#manifest = manifest;
     this.#score = score;
     this.#train = train;
@@ -79,19 +69,33 @@ export class PlanModel {
     this.#moments = momentNames(manifest.training.optimiser);
   }
 
-  static async load({ manifest, scoreOnnx, trainOnnx }: PlanGraphs): Promise<PlanModel> {
-    const score = await ort.InferenceSession.create(scoreOnnx, SESSION_OPTIONS);
+  static async load({
+    manifest,
+    scoreOnnx,
+    trainOnnx,
+  }: PlanGraphs & { readonly manifest: Manifest }): Promise<PlanModel> {
+    const score =
+      typeof scoreOnnx === "function"
+        ? new ForestScorer(scoreOnnx, manifest.featureCount)
+        : await openSession(scoreOnnx);
     try {
-      return new PlanModel(manifest, score, await ort.InferenceSession.create(trainOnnx, SESSION_OPTIONS));
+      return new PlanModel(manifest, score, trainOnnx && (await openSession(trainOnnx)));
     } catch (error) {
       await score.release();
       throw error;
     }
   }
 
-  /** `x`: `rows` feature rows, row-major. Throws RangeError if a length does not fit the plan. */
+  /**
+   * `x`: `rows` feature rows, row-major. A forest's residuals are the features' squares: how far each is from the device's
+   * reference, for which splits shortened a path is not told. Throws RangeError if a length does not fit the plan, and
+   * InvalidTreesError for weights that are no forest of a forest's plan.
+   */
   async score(weights: Float32Array, x: Float32Array, rows: number): Promise<Scores> {
     this.#checkRows(x, rows);
+    const session = this.#score;
+    if (session instanceof ForestScorer)
+      return { scores: await session.score(weights, x), residuals: x.map((value) => value * value) };
     const { featureCount, residualChannels } = this.#manifest;
     const columns = residualChannels.length;
     const scores = new Float32Array(rows);
@@ -101,7 +105,7 @@ export class PlanModel {
       const count = Math.min(MAX_ROWS_A_RUN, rows - from);
       const chunk = x.subarray(from * featureCount, (from + count) * featureCount);
       const feeds = { x: floatTensor(chunk, [count, featureCount]), [WEIGHTS]: weightFeed };
-      const { score, residual } = await this.#score.run(feeds);
+      const { score, residual } = await session.run(feeds);
       scores.set(floats(score), from);
       residuals.set(floats(residual), from * columns);
     }
@@ -117,6 +121,7 @@ export class PlanModel {
     batch: TrainingBatch,
     learningRate: number,
   ): Promise<TrainedStep> {
+    if (this.#train === null) throw new Error("a forest is grown, not descended");
     const steps = state.steps + 1;
     const feeds: Record<string, ort.Tensor> = {
       ...this.#batchFeeds(batch),
@@ -138,7 +143,7 @@ export class PlanModel {
   /** Frees the native memory; the model is of no use afterwards. */
   async release(): Promise<void> {
     await this.#score.release();
-    await this.#train.release();
+    await this.#train?.release();
   }
 
   #batchFeeds({ x, y, rows }: TrainingBatch): Record<string, ort.Tensor> {
@@ -169,11 +174,4 @@ export class PlanModel {
   }
 }
 
-const floatTensor = (values: Float32Array, shape: readonly number[]) => new ort.Tensor("float32", values, shape);
 const scalar = (value: number) => floatTensor(Float32Array.of(value), []);
-
-function floats(tensor: ort.Tensor | undefined): Float32Array {
-  if (!(tensor?.data instanceof Float32Array))
-    throw new TypeError("the graph lacks a float output that a plan must have");
-  return tensor.data;
-}

@@ -17,6 +17,7 @@ import type {
   ToCoordinator,
   Update,
   UpdateStatus,
+  WindowSummaries,
 } from "../ports/coordinator-link.ts";
 
 export function wireHello(hello: Hello): SessionRequest {
@@ -58,16 +59,18 @@ function wireUpdate(update: Update) {
     localSteps: BigInt(update.localSteps),
     samples: BigInt(update.samples),
     encoding: DELTA_ENCODING[update.encoding],
+    roundId: BigInt(update.roundId ?? 0), // an earlier version's updates in the outbox lack it
     delta: Buffer.from(update.delta),
   };
 }
 
-function wireReport({ reportId, episodes, health, cohorts, statistics }: Report) {
+function wireReport({ reportId, episodes, health, cohorts, statistics, summaries }: Report) {
   return {
     reportId,
     cohorts: wireCohorts(cohorts),
     episodes: episodes.map(wireEpisode),
     statistics: statistics.map(wireStatistics),
+    summaries: summaries.map(wireSummaries),
     health: {
       rows: BigInt(health.rows),
       rowsRefused: BigInt(health.rowsRefused),
@@ -76,7 +79,29 @@ function wireReport({ reportId, episodes, health, cohorts, statistics }: Report)
       outboxBytes: BigInt(health.outboxBytes),
       outboxDropped: BigInt(health.outboxDropped),
       rssBytes: BigInt(health.rssBytes),
+      windowsDropped: BigInt(health.windowsDropped),
     },
+  };
+}
+
+function wireSummaries({ cohort, windowMs, channels, windows }: WindowSummaries) {
+  return {
+    cohort,
+    windowMs,
+    channels: [...channels],
+    windows: windows.map(({ deviceId, startMs, anomaly, lateRows, ...lists }) => ({
+      deviceId,
+      startMs: BigInt(startMs),
+      anomalyConfidence: anomaly ?? undefined,
+      lateRows,
+      counts: [...lists.counts],
+      means: [...lists.means],
+      deviations: [...lists.deviations],
+      minima: [...lists.minima],
+      maxima: [...lists.maxima],
+      last: [...lists.last],
+      z: [...lists.z],
+    })),
   };
 }
 
@@ -141,7 +166,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
     case "planChanged":
       return { kind: "planChanged", cohort: cohortId(message.value.cohort), planId: planId(message.value.planId) };
     case "globalModel": {
-      const { weights, trained, learningRateFactor, scales, thresholdFactor } = message.value;
+      const { weights, trained, learningRateFactor, scales, thresholdFactor, trainWhenInvited } = message.value;
       return {
         kind: "globalModel",
         cohort: cohortId(message.value.cohort),
@@ -150,6 +175,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         weights: decodeWeights(weights, Math.floor(weights.byteLength / 4)),
         trained,
         learningRateFactor: learningRateFactor || null,
+        trainWhenInvited,
         fleet: {
           scales: scales.length > 0 ? Float64Array.from(scales) : null,
           thresholdFactor: thresholdFactor ?? null,
@@ -167,6 +193,11 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         learningRateFactor,
         reason,
       };
+    }
+    case "invitation": {
+      const { roundId, baseVersion, deadlineMs } = message.value;
+      const cohort = cohortId(message.value.cohort);
+      return { kind: "invitation", cohort, roundId: Number(roundId), baseVersion: Number(baseVersion), deadlineMs };
     }
     case "updateResult": {
       const { updateId, reason, retryAfterMs } = message.value;

@@ -4,6 +4,7 @@ import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
+import type { WindowSummary } from "../core/windows.ts";
 import type { Plan } from "./plan.ts";
 
 export interface Hello {
@@ -36,6 +37,8 @@ export interface Update {
    * the gateway moved from it, less the slot's residual.
    */
   readonly delta: Uint8Array;
+  /** The round that it was invited to; null: it trained by itself. */
+  readonly roundId: number | null;
 }
 
 export interface GatewayHealth {
@@ -45,6 +48,7 @@ export interface GatewayHealth {
   readonly samplesTrained: number;
   readonly outboxBytes: number;
   readonly outboxDropped: number;
+  readonly windowsDropped: number;
   readonly rssBytes: number;
 }
 
@@ -56,12 +60,25 @@ export interface CohortStatistics extends GatewayStatistics {
   readonly globalVersion: number;
 }
 
+/** Closed windows of devices that have the same channels. */
+export interface WindowSummaries {
+  readonly cohort: CohortId;
+  readonly windowMs: number;
+  readonly channels: readonly string[];
+  readonly windows: readonly DeviceWindow[];
+}
+
+export interface DeviceWindow extends WindowSummary {
+  readonly deviceId: DeviceId;
+}
+
 export interface Report {
   readonly reportId: string;
   readonly episodes: readonly Episode[];
   readonly health: GatewayHealth;
   readonly cohorts: Hello["cohorts"];
   readonly statistics: readonly CohortStatistics[];
+  readonly summaries: readonly WindowSummaries[];
 }
 
 export interface GlobalModel {
@@ -74,6 +91,8 @@ export interface GlobalModel {
   readonly trained: boolean;
   /** In force for the cohort; null: not said. */
   readonly learningRateFactor: number | null;
+  /** The cohort's gateways train when they are invited, and at no other time. */
+  readonly trainWhenInvited: boolean;
   /** As it was said; whether it fits the plan is not checked. */
   readonly fleet: FleetStatistics;
 }
@@ -93,12 +112,24 @@ export interface FeedbackAcknowledgement {
   readonly learningRateFactor: number;
 }
 
+/** A round wants one update of this gateway. */
+export interface Invitation {
+  readonly kind: "invitation";
+  readonly cohort: CohortId;
+  readonly roundId: number;
+  /** The champion to train from. */
+  readonly baseVersion: number;
+  /** From when it was said; later updates are refused. */
+  readonly deadlineMs: number;
+}
+
 export type UpdateStatus = "accepted" | "known" | "refused" | "retry";
 
 export type FromCoordinator =
   | { readonly kind: "planChanged"; readonly cohort: CohortId; readonly planId: PlanId }
   | GlobalModel
   | Feedback
+  | Invitation
   | {
       readonly kind: "updateResult";
       readonly updateId: string;

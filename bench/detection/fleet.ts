@@ -80,11 +80,12 @@ class Gateway {
       {
         learningRate: training.learningRate,
         trainingNumber: champion.version,
+        gatewaySeed: this.#seed,
         signal,
       },
     );
     if (trained === null) throw new Error("a training ended early");
-    const delta = trained.weights.map((weight, i) => (weight - Number(champion.weights[i])) * (lie ? LIE : 1));
+    const delta = lie ? trained.delta.map((value) => LIE * value) : trained.delta;
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, this.#residual);
     this.#residual = residual;
     const update: RoundUpdate = {
@@ -167,20 +168,24 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
     planId: bundle.planId,
     manifest: bundle.manifest,
     federation: {
-      round: { updates: 1, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
+      round: { mode: "buffered", updates: 1, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
+      samples: { rowsPerSecond: 1, burstMs: 1 },
       rule,
       optimiser: { kind: "none" },
       gate: { margin: 1 },
     },
     champion: { version: 1, weights: bundle.initialWeights, trained: false, fleet: noFleet },
+    pin: null,
     lastVersion: 1,
     championVersions: [1],
+    rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
+    invitation: null,
   };
 }
 
-/** The coordinator's round, with nothing to evaluate on and nobody connected. */
+/** The coordinator's round, with nothing to evaluate on, nobody connected, and every voice counted whole. */
 async function closeRound(
   cohort: CohortState,
   updates: readonly RoundUpdate[],
@@ -192,6 +197,7 @@ async function closeRound(
     recordRound: async () => {},
   };
   const evaluator = { evaluate: async () => null, baselines: null };
-  const outcome = await runRound({ store, evaluator }, cohort, new AbortController().signal);
+  const standings = { of: async () => new Map() };
+  const outcome = await runRound({ store, standings, evaluator }, cohort, new AbortController().signal);
   return outcome.cohort;
 }

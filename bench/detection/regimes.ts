@@ -12,7 +12,15 @@ import type { BenchStream, Dataset } from "./streams.ts";
 import type { Answer } from "./table.ts";
 
 export interface Variant {
-  readonly regime: "federated" | "centralised" | "local" | "no network" | "seed design";
+  /** The forests learn by the preset forest: pooled as a fleet does, own as every device by itself. */
+  readonly regime:
+    | "federated"
+    | "centralised"
+    | "local"
+    | "no network"
+    | "seed design"
+    | "pooled forest"
+    | "own forest";
   readonly rule: CombiningRule;
   readonly codec: DeltaCodec;
   /** Share of the gateways that send ×5 sign-flipped deltas. */
@@ -20,6 +28,7 @@ export interface Variant {
 }
 
 export const DEFAULT_RULE: CombiningRule = { kind: "multi_krum", faultyShare: 0.2 };
+export const FOREST_RULE: CombiningRule = { kind: "pool_trees" };
 export const DEFAULT_CODEC: DeltaCodec = { kind: "int8" };
 
 const SEED_Z = 2.5;
@@ -52,16 +61,17 @@ export async function measure(plan: PlanSettings, data: Dataset, variant: Varian
     const labels = isSeed ? { labelOf: seedLabel(plan.channels.length) } : {};
     const fleet: FleetSettings = { bundle, model, rule: variant.rule, rounds, liars, ...labels };
     const series = new Map<BenchStream, DetectedSeries>();
+    const sends = variant.regime === "federated" || variant.regime === "pooled forest";
     let bytesPerUpdate: number | null = null;
     for (const { devices, meets } of partition(variant, learners, data.streams)) {
       const trained = await trainFleet(fleet, devices);
-      bytesPerUpdate = variant.regime === "federated" ? trained.bytesPerUpdate : null;
+      bytesPerUpdate = sends ? trained.bytesPerUpdate : null;
       for (const [stream, answer] of await answersOf(fleet, trained, meets)) series.set(stream, answer);
     }
     const described = {
       regime: variant.liars > 0 ? `${variant.regime}, ${Math.round(100 * variant.liars)} % lie` : variant.regime,
-      rule: variant.regime === "federated" ? variant.rule.kind : null,
-      codec: variant.regime === "federated" ? codecName(variant.codec) : null,
+      rule: sends ? variant.rule.kind : null,
+      codec: sends ? codecName(variant.codec) : null,
       bytesPerUpdate,
     };
     return byGroup(data, series).map((group) => ({ ...described, ...group }));
@@ -77,7 +87,8 @@ function partition(
   all: readonly BenchStream[],
 ): { readonly devices: readonly (readonly BenchStream[])[]; readonly meets: readonly BenchStream[] }[] {
   if (regime === "centralised") return [{ devices: [learners], meets: all }];
-  if (regime === "local") return all.map((stream) => ({ devices: [[stream]], meets: [stream] }));
+  if (regime === "local" || regime === "own forest")
+    return all.map((stream) => ({ devices: [[stream]], meets: [stream] }));
   return [{ devices: learners.map((stream) => [stream]), meets: all }];
 }
 
@@ -102,10 +113,7 @@ async function answersOf(
 }
 
 /** Each group on its own, and all that train pooled. */
-export function byGroup(
-  data: Dataset,
-  series: ReadonlyMap<BenchStream, DetectedSeries>,
-): Pick<Answer, "group" | "scores">[] {
+function byGroup(data: Dataset, series: ReadonlyMap<BenchStream, DetectedSeries>): Pick<Answer, "group" | "scores">[] {
   const groups = Map.groupBy(series.keys(), ({ group }) => group);
   const learned = [...groups.keys()].filter((group) => !data.onlyEvaluated.has(group));
   if (learned.length > 1)

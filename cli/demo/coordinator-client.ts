@@ -1,9 +1,10 @@
 // Reads the demo's coordinator over its REST API, as any dashboard would.
 import type { DetectionScores } from "../../learning/detection.ts";
+import { callApi } from "../rest.ts";
 
 export interface RoundSummary {
   readonly globalVersion: number;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: "promoted" | "rejected" | "candidate";
   readonly reason: string;
   readonly updates: number;
   readonly gateways: number;
@@ -37,12 +38,10 @@ interface Rounds {
   readonly nextCursor: string | null;
 }
 
-const REQUEST_TIMEOUT_MS = 5_000;
-
 export async function readLoop(url: string, cohort: string): Promise<LoopState> {
   const [health, gateways, rounds] = await Promise.all([
-    get<Health>(url, "/api/v1/health"),
-    get<Gateways>(url, "/api/v1/gateways?limit=200"),
+    callApi<Health>(url, "/api/v1/health"),
+    callApi<Gateways>(url, "/api/v1/gateways?limit=200"),
     readRounds(url, cohort),
   ]);
   const overview = health.cohorts.find((entry) => entry.cohort === cohort);
@@ -59,15 +58,9 @@ async function readRounds(url: string, cohort: string): Promise<RoundSummary[]> 
   const rounds: RoundSummary[] = [];
   let cursor = "";
   do {
-    const page = await get<Rounds>(url, `/api/v1/rounds?cohort=${cohort}&limit=200${cursor}`);
+    const page = await callApi<Rounds>(url, `/api/v1/rounds?cohort=${cohort}&limit=200${cursor}`);
     rounds.push(...page.items);
     cursor = page.nextCursor === null ? "" : `&cursor=${encodeURIComponent(page.nextCursor)}`;
   } while (cursor !== "");
   return rounds.reverse();
-}
-
-async function get<T>(url: string, path: string): Promise<T> {
-  const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
-  return (await response.json()) as T;
 }

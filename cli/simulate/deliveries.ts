@@ -1,5 +1,6 @@
 // How long a champion takes to its gateways.
 import { z } from "zod";
+import { callApi } from "../rest.ts";
 import type { Arrival } from "./meter.ts";
 
 export interface Delivery {
@@ -20,14 +21,11 @@ export function deliveries(arrivals: readonly Arrival[], closings: ReadonlyMap<n
   });
 }
 
-const REQUEST_TIMEOUT_MS = 5_000;
 const pageOfRounds = z.object({ items: z.array(z.object({ globalVersion: z.int(), closedAt: z.string() })) });
 
 /** Of the newest rounds of `cohort`, by version. */
 export async function readClosings(url: string, cohort: string): Promise<Map<number, number>> {
   const path = `/api/v1/rounds?cohort=${encodeURIComponent(cohort)}&limit=200`;
-  const response = await fetch(new URL(path, url), { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
-  const { items } = pageOfRounds.parse(await response.json());
+  const { items } = pageOfRounds.parse(await callApi<unknown>(url, path));
   return new Map(items.map(({ globalVersion, closedAt }) => [globalVersion, Date.parse(closedAt)]));
 }

@@ -2,7 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
+import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { cohortId } from "../../learning/ids.ts";
+import { growsTrees } from "../../learning/models/signature.ts";
 import type { CohortSettings } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
 import { describeFaults, namesAllowedKeys, planKeys, planSettingsSchema } from "../../proto/plan-schema.ts";
@@ -21,7 +23,11 @@ const ruleSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("trimmed_mean"), share: belowHalf, clip }),
   z.strictObject({ kind: z.literal("krum"), faultyShare: belowHalf, clip }),
   z.strictObject({ kind: z.literal("multi_krum"), faultyShare: belowHalf, clip }),
+  z.strictObject({ kind: z.literal("pool_trees") }),
 ]);
+
+const DEFAULT_RULE: CombiningRule = { kind: "multi_krum", faultyShare: 0.2 };
+const FOREST_RULE: CombiningRule = { kind: "pool_trees" };
 
 const rate = z.number().positive().max(1000);
 const decay = z.number().min(0).lt(1);
@@ -38,6 +44,33 @@ const optimiserSchema = z.discriminatedUnion("kind", [
   }),
 ]);
 
+const DAY_MS = 86_400_000;
+const gateways = z.int().min(1).max(1000);
+
+const anyRound = {
+  deadlineMs: z.int().min(100).max(DAY_MS).default(60_000),
+  minGateways: gateways.default(2),
+  maxStaleness: z.int().min(0).max(1000).default(10),
+};
+
+const roundSchema = z
+  .looseObject({ mode: z.enum(["buffered", "synchronous"]).default("buffered") })
+  .pipe(
+    z.discriminatedUnion("mode", [
+      z.strictObject({ mode: z.literal("buffered"), updates: z.int().min(1).max(1000).default(20), ...anyRound }),
+      z.strictObject({
+        mode: z.literal("synchronous"),
+        gateways,
+        overSelection: z.number().min(0).max(4).default(0.3),
+        ...anyRound,
+      }),
+    ]),
+  )
+  .refine((round) => round.mode === "buffered" || round.minGateways <= round.gateways, {
+    path: ["minGateways"],
+    message: "must be at most the gateways wanted",
+  });
+
 const DEFAULT_PRESET: PresetName = "machines";
 const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
 
@@ -51,25 +84,49 @@ const planOf = z
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
   .pipe(planSettingsSchema);
 
-export const cohortSchema = z.strictObject({
+const fileSchema = z.strictObject({
   cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
   plan: planOf,
   federation: z
     .strictObject({
-      round: z
+      round: roundSchema.prefault({}),
+      samples: z
         .strictObject({
-          updates: z.int().min(1).max(1000).default(20),
-          deadlineMs: z.int().min(100).max(86_400_000).default(60_000),
-          minGateways: z.int().min(1).max(1000).default(2),
-          maxStaleness: z.int().min(0).max(1000).default(10),
+          rowsPerSecond: z.number().positive().max(1_000_000).default(2_000),
+          burstMs: z
+            .int()
+            .min(1_000)
+            .max(31 * DAY_MS)
+            .default(DAY_MS),
         })
         .prefault({}),
-      rule: ruleSchema.prefault({ kind: "multi_krum", faultyShare: 0.2 }),
+      rule: ruleSchema.optional(),
       optimiser: optimiserSchema.prefault({ kind: "none" }),
       gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
     })
     .prefault({}),
 });
+
+/** A forest's trees are pooled and nothing else is; what is left unsaid is the rule of the plan's model. */
+export const cohortSchema = fileSchema
+  .superRefine(({ plan, federation: { rule, optimiser } }, context) => {
+    if (context.issues.length > 0) return;
+    const fault = (path: string, message: string) =>
+      context.addIssue({ code: "custom", path: ["federation", path, "kind"], message });
+    const { kind } = plan.model;
+    if (growsTrees(plan)) {
+      if (rule !== undefined && rule.kind !== "pool_trees")
+        fault("rule", `an ${kind} needs pool_trees, not ${rule.kind}`);
+      if (optimiser.kind !== "none")
+        fault("optimiser", `an ${kind} needs none, not ${optimiser.kind}: pooled trees are no step`);
+    } else if (rule?.kind === "pool_trees") {
+      fault("rule", `pool_trees is an isolation_forest's; a ${kind} needs one of pulls, as multi_krum is`);
+    }
+  })
+  .transform(({ plan, federation, ...file }): CohortSettings => {
+    const rule = federation.rule ?? (growsTrees(plan) ? FOREST_RULE : DEFAULT_RULE);
+    return { ...file, plan, federation: { ...federation, rule } };
+  });
 
 function isCohortId(text: string): boolean {
   try {

@@ -1,4 +1,5 @@
 // One PostgreSQL, the embedded one or any other by URL, migrated to the newest schema before anybody uses it.
+import { Socket } from "node:net";
 import { join } from "node:path";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
@@ -15,7 +16,7 @@ export interface Database {
   /** False for an operator's PostgreSQL, which any number of coordinators may share. */
   readonly exclusive: boolean;
   /** A connection of the caller's own, to be ended by it, for what lasts as long as the connection does. */
-  connect(name: string): Promise<pg.Client>;
+  connect(name: string, settings?: pg.ClientConfig): Promise<pg.Client>;
   close(): Promise<void>;
 }
 
@@ -34,6 +35,8 @@ const LOCK_ATTEMPTS = 10;
 const LOCK_RETRY_MS = 300;
 const CONNECT_TIMEOUT_MS = 10_000;
 const STATEMENT_TIMEOUT_MS = 60_000;
+/** A server that says nothing for longer than any statement takes is not there, whatever the network says. */
+const SILENCE_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 /** Any constant: replicas that start together migrate one after the other. */
 const MIGRATION_LOCK = 4_021_982;
 
@@ -48,11 +51,14 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     max: POOL_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    stream: () => socketThatEnds(SILENCE_TIMEOUT_MS),
     application_name: "flead-coordinator",
     types: {
       getTypeParser: (oid, format) => (oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)),
     },
   });
+  // A connection may break between two statements of a transaction: the next one fails, and the process must not.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   pool.on("error", (error) => log.error({ err: error }, "an idle database connection was lost"));
   const release = () => Promise.all([pool.end(), claim?.end()]);
   try {
@@ -66,7 +72,7 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
     pool,
     exclusive: embedded !== null,
-    connect: (name) => connectOnce({ ...connection, application_name: name }),
+    connect: (name, settings) => connectOnce({ ...connection, ...settings, application_name: name }),
     close: async () => {
       await release();
       await embedded?.stop();
@@ -74,8 +80,14 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
   };
 }
 
+/** Once nothing came and nothing went for `ms`. */
+function socketThatEnds(ms: number): Socket {
+  const socket = new Socket();
+  return socket.setTimeout(ms, () => socket.destroy(new Error(`the database said nothing for ${ms} ms`)));
+}
+
 async function connectOnce(connection: pg.ClientConfig): Promise<pg.Client> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true });
+  const client = new pg.Client({ connectionTimeoutMillis: CONNECT_TIMEOUT_MS, keepAlive: true, ...connection });
   client.on("error", () => undefined); // its owner hears it too; without anybody it would end the process
   await client.connect();
   return client;

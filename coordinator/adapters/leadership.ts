@@ -1,10 +1,14 @@
 // Which coordinator of a database leads: the one whose connection holds an advisory lock.
+import { type Kysely, sql } from "kysely";
 import type pg from "pg";
 import type { Logger } from "../../runtime/log.ts";
 import { pause } from "../../runtime/retry.ts";
 import type { Database } from "./database.ts";
+import type { Tables } from "./tables.ts";
 
 const LEADER_LOCK = 4_021_984;
+/** What the lock's connection is called, before the replica's id. */
+const LEADER = "flead-leader ";
 /** How often one that does not lead tries, and one that leads shows that it is there. */
 const CAMPAIGN_MS = 1_000;
 const RENEW_MS = 2_000;
@@ -15,7 +19,7 @@ const ANSWER_MS = 5_000;
 
 export interface Candidate {
   readonly database: Pick<Database, "connect">;
-  /** Part of its connection's name, so that the server's views say who leads. */
+  /** Part of its connection's name, which is how others see who leads. */
   readonly replicaId: string;
   /** One term, until its signal aborts. */
   readonly lead: (signal: AbortSignal) => Promise<void>;
@@ -41,7 +45,7 @@ export async function campaign(candidate: Candidate, signal: AbortSignal): Promi
 
 /** Waits for the lock, leads until it is lost or `signal` aborts. */
 async function oneTerm({ database, replicaId, lead, log }: Candidate, signal: AbortSignal): Promise<void> {
-  const client = await database.connect(`flead-leader ${replicaId}`);
+  const client = await database.connect(LEADER + replicaId);
   const lost = new AbortController();
   const lose = (error?: Error) => lost.abort(error ?? new Error("the server closed the connection"));
   client.on("error", lose);
@@ -60,6 +64,15 @@ async function oneTerm({ database, replicaId, lead, log }: Candidate, signal: Ab
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/** Null: nobody leads right now. */
+export async function leadingReplica(db: Kysely<Tables>): Promise<string | null> {
+  const { rows } = await sql<{ name: string }>`
+    SELECT a.application_name AS name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ${LEADER_LOCK}
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`.execute(db);
+  return rows[0]?.name.slice(LEADER.length) ?? null;
 }
 
 async function isTaken(client: pg.Client): Promise<boolean> {

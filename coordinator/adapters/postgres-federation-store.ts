@@ -14,31 +14,35 @@ import { decodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
-import type { FederationStore, NewUpdate, RoundRecord } from "../ports/federation-store.ts";
+import type { ModelStatus } from "../core/model-actions.ts";
+import { roundCapacity } from "../core/round-capacity.ts";
+import { type FederationStore, RoundConflictError, type RoundRecord } from "../ports/federation-store.ts";
+import { postgresAuditLog } from "./postgres-audit.ts";
+import { recordStandings } from "./postgres-gateway-standings.ts";
+import { endInvitation, type InvitationRow, readInvitation } from "./postgres-invitations.ts";
 import type { Tables } from "./tables.ts";
 
-/** Bounds of what one round reads: in all, and for one gateway so that it cannot crowd out the others. */
-const MAX_UPDATES_A_ROUND = 1000;
+/** So that one gateway cannot crowd out the others of a round. */
 const MAX_UPDATES_A_GATEWAY = 50;
+/** Of decoded deltas that are read in one go. */
+const READ_BYTES = 4 * 1024 * 1024;
 const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
 
-export class RoundConflictError extends Error {
-  constructor(cohort: string, detail: string) {
-    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
-    this.name = "RoundConflictError";
-  }
-}
+const UNPINNED = { pinned_by: null, pin_reason: null, pinned_at: null };
 
-export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
+export function postgresFederationStore(
+  db: Kysely<Tables>,
+  intake: Pick<FederationStore, "addUpdate" | "addRefusal">,
+): FederationStore {
   return {
     defineCohort: (cohort, plan, federation) =>
       db.transaction().execute(async (trx) => {
         await insertPlan(trx, plan);
         const known = await trx
           .selectFrom("cohorts")
-          .select(["plan_id", "last_version"])
+          .select(["plan_id", "last_version", "learning_rate_factor"])
           .where("cohort", "=", cohort)
           .forUpdate()
           .executeTakeFirst();
@@ -56,6 +60,8 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
           await insertInitialModel(trx, cohort, plan, 1, null);
         } else if (known.plan_id !== plan.planId) {
           await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
+          const change = { from: known.learning_rate_factor, to: 1, globalVersion: known.last_version + 1 };
+          await auditFactor(trx, cohort, { ...change, reason: "another plan begins anew" });
         }
         await trx
           .updateTable("cohorts")
@@ -98,17 +104,8 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
         .execute();
     },
 
-    addUpdate: async (update) => ((await insertUpdate(db, update, null)) ? "stored" : "known"),
-
-    addRefusal: async (update, { reason, message }) => {
-      if (await insertUpdate(db, update, `${reason}: ${message}`)) return "refused";
-      const { refused } = await db
-        .selectFrom("update_ids")
-        .select("refused")
-        .where("update_id", "=", update.updateId)
-        .executeTakeFirstOrThrow();
-      return refused ? "refused" : "known";
-    },
+    addUpdate: intake.addUpdate,
+    addRefusal: intake.addRefusal,
 
     openRound: async (cohort) => {
       const row = await db
@@ -122,32 +119,14 @@ export function postgresFederationStore(db: Kysely<Tables>): FederationStore {
       return { updates: row.updates, gateways: row.gateways, openedAtMs };
     },
 
-    roundUpdates: async ({ cohort, manifest }) => {
-      const rows = await db
-        .with("open", (cte) =>
-          cte
-            .selectFrom("local_models")
-            .selectAll()
-            .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
-            .where("cohort", "=", cohort)
-            .where("status", "in", ["accepted", "clipped"]),
-        )
-        .selectFrom("open")
-        .selectAll()
-        .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
-        .orderBy("id")
-        .limit(MAX_UPDATES_A_ROUND)
-        .execute();
-      return rows.map(
-        (row): RoundUpdate => ({
-          updateId: row.update_id,
-          gatewayId: row.gateway_id,
-          baseVersion: row.global_version,
-          samples: row.samples_processed,
-          receivedAtMs: new Date(row.created_at).getTime(),
-          delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
-        }),
-      );
+    roundUpdates: async (state) => {
+      const updates: RoundUpdate[] = [];
+      const ids = await idsOfRound(db, state);
+      const atOnce = Math.max(1, Math.floor(READ_BYTES / (4 * weightCount(state.manifest.weights))));
+      for (let from = 0; from < ids.length; from += atOnce) {
+        updates.push(...(await readUpdates(db, state, ids.slice(from, from + atOnce))));
+      }
+      return updates;
     },
 
     gatewayStatistics: async ({ cohort, planId }) => {
@@ -184,15 +163,21 @@ function cohortRows(db: Kysely<Tables>) {
     .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
     .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
     .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-    .select((eb) =>
-      eb
-        .selectFrom("federated_models as f")
-        .whereRef("f.cohort", "=", "c.cohort")
-        .whereRef("f.plan_id", "=", "c.plan_id")
-        .where("f.status", "in", ["champion", "pinned", "rolled_back"])
-        .select(sql<number[]>`coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}')`.as("v"))
-        .as("champions"),
-    );
+    .select(["c.pinned_by", "c.pin_reason"])
+    .select(({ selectFrom }) =>
+      selectFrom("invitations as i")
+        .whereRef("i.cohort", "=", "c.cohort")
+        .select(sql<InvitationRow>`to_jsonb(i)`.as("i"))
+        .as("invitation"),
+    )
+    .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")]);
+}
+
+/** Of the cohort's plan, ascending. */
+function versionsOf(statuses: ModelStatus[]) {
+  return sql<number[]>`(
+    SELECT coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}') FROM federated_models f
+    WHERE f.cohort = c.cohort AND f.plan_id = c.plan_id AND f.status = ANY(${statuses}))`;
 }
 
 type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
@@ -201,6 +186,7 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
   const planId = row.plan_id as PlanId;
   const manifest = manifestOf(row.bundle, planId);
   if (manifest instanceof PlanBundleError) return manifest;
+  if (row.weights === null) throw new Error(`cohort ${row.cohort}: its champion has no weights`);
   return {
     cohort: row.cohort as CohortId,
     revision: row.revision,
@@ -213,11 +199,58 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
       trained: row.rule !== "initial",
       fleet: { scales: row.scales && Float64Array.from(row.scales), thresholdFactor: row.threshold_factor },
     },
+    pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
     lastVersion: row.last_version,
-    championVersions: row.champions ?? [],
+    championVersions: row.champions,
+    rolledBackVersions: row.rolled_back,
     rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
     server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
+    invitation: row.invitation && readInvitation(row.invitation),
   };
+}
+
+/** First every gateway's oldest, then every gateway's second and so on, as many as a round takes; in the order stored. */
+async function idsOfRound(db: Kysely<Tables>, { cohort, manifest, federation }: CohortState): Promise<number[]> {
+  const rows = await db
+    .with("open", (cte) =>
+      cte
+        .selectFrom("local_models")
+        .select("id")
+        .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
+        .where("cohort", "=", cohort)
+        .where("status", "in", ["accepted", "clipped"]),
+    )
+    .selectFrom("open")
+    .select("id")
+    .where("nth_of_gateway", "<=", MAX_UPDATES_A_GATEWAY)
+    .orderBy("nth_of_gateway")
+    .orderBy("id")
+    .limit(roundCapacity(federation.round, weightCount(manifest.weights)))
+    .execute();
+  return rows.map(({ id }) => id).toSorted((a, b) => a - b);
+}
+
+/** Those of the ids that are still open. */
+async function readUpdates(
+  db: Kysely<Tables>,
+  { manifest }: CohortState,
+  ids: readonly number[],
+): Promise<RoundUpdate[]> {
+  const rows = await db
+    .selectFrom("local_models")
+    .select(["update_id", "gateway_id", "global_version", "samples_processed", "created_at", "delta"])
+    .where("id", "=", sql<number>`ANY(${ids}::bigint[])`)
+    .where("status", "in", ["accepted", "clipped"])
+    .orderBy("id")
+    .execute();
+  return rows.map((row) => ({
+    updateId: row.update_id,
+    gatewayId: row.gateway_id,
+    baseVersion: row.global_version,
+    samples: row.samples_processed,
+    receivedAtMs: new Date(row.created_at).getTime(),
+    delta: decodeDelta(manifest.training.codec, row.delta as Buffer, manifest.weights),
+  }));
 }
 
 /** Or why it can't be had: an earlier or later version of FLEAD wrote the plan in another way. */
@@ -251,23 +284,6 @@ function serverState(
   const [m, v] = [row.server_m, row.server_v].map((bytes) => decodeWeights(bytes, bytes.byteLength / 4));
   const fits = m?.length === initial.m.length && v?.length === initial.v.length;
   return fits ? { m, v, step: row.server_steps } : initial;
-}
-
-/** The id, which makes it count once, and the update in one statement. False: the id was known, and nothing changed. */
-async function insertUpdate(db: Kysely<Tables>, update: NewUpdate, refusal: string | null): Promise<boolean> {
-  const { updateId, cohort, planId, gatewayId, localSteps, baseVersion, samples, loss, encoding } = update;
-  const refused = refusal !== null;
-  const inserted = await sql`
-    WITH fresh AS (
-      INSERT INTO update_ids (update_id, cohort, refused) VALUES (${updateId}, ${cohort}, ${refused})
-      ON CONFLICT DO NOTHING RETURNING update_id
-    )
-    INSERT INTO local_models (update_id, cohort, plan_id, gateway_id, model_version, global_version, samples_processed,
-                              loss, encoding, status, reason, delta)
-    SELECT update_id, ${cohort}, ${planId}, ${gatewayId}, ${localSteps}, ${baseVersion}, ${samples},
-           ${loss}, ${encoding}, ${refused ? "refused" : "accepted"}, ${refusal}, ${refused ? null : Buffer.from(update.delta)}
-    FROM fresh`.execute(db);
-  return inserted.numAffectedRows === 1n;
 }
 
 type Plan = Parameters<FederationStore["defineCohort"]>[1];
@@ -304,7 +320,10 @@ async function insertInitialModel(
     .execute();
 }
 
-/** Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count. */
+/**
+ * Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count.
+ * A pin ends with the plan of its champion.
+ */
 async function changePlan(
   trx: Transaction<Tables>,
   cohort: CohortId,
@@ -313,6 +332,7 @@ async function changePlan(
   parent: number,
 ): Promise<void> {
   await insertInitialModel(trx, cohort, plan, version, parent);
+  await endInvitation(trx, { cohort });
   await trx
     .updateTable("cohorts")
     .set({
@@ -324,8 +344,15 @@ async function changePlan(
       server_m: null,
       server_v: null,
       server_steps: 0,
+      ...UNPINNED,
     })
     .where("cohort", "=", cohort)
+    .execute();
+  await trx
+    .updateTable("federated_models")
+    .set({ status: "champion" })
+    .where("cohort", "=", cohort)
+    .where("status", "=", "pinned")
     .execute();
   await trx
     .updateTable("local_models")
@@ -336,7 +363,8 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, updates } = record;
+  const { before, after, candidate, reason } = record;
+  if (record.updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
   const moved = await trx
     .updateTable("cohorts")
     .set({
@@ -354,12 +382,33 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   if (moved.numUpdatedRows !== 1n) {
     throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
   }
+  await endInvitation(trx, before);
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);
   await countUpdates(trx, record, roundId);
   await insertEvaluation(trx, record);
   if (record.feedback.length > 0) await insertFeedback(trx, record);
-  if (updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
+  await recordStandings(trx, before.cohort, candidate.version, record.standings);
+  const { factor } = before.rate;
+  await auditFactor(trx, before.cohort, {
+    from: factor,
+    to: after.rate.factor,
+    globalVersion: candidate.version,
+    reason,
+  });
+}
+
+interface FactorChange {
+  readonly from: number;
+  readonly to: number;
+  readonly globalVersion: number;
+  readonly reason: string;
+}
+
+async function auditFactor(trx: Transaction<Tables>, cohort: CohortId, change: FactorChange): Promise<void> {
+  if (change.from === change.to) return;
+  const action = "cohort.learning_rate_factor";
+  await postgresAuditLog(trx).record({ actor: "coordinator", action, subject: `cohort/${cohort}`, detail: change });
 }
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
@@ -370,6 +419,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   const { round_id } = await trx
     .insertInto("rounds")
     .values({
+      ...(record.before.invitation && { round_id: record.before.invitation.roundId }),
       cohort: record.before.cohort,
       base_version: record.before.champion.version,
       global_version: record.candidate.version,
@@ -383,6 +433,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       champion_held_out: json(record.championHeldOut),
       baselines: json(record.baselines),
       learning_rate_factor: record.after.rate.factor,
+      contributions: JSON.stringify(record.contributions),
       opened_at: new Date(Math.min(...record.updates.map((update) => update.receivedAtMs))),
     })
     .returning("round_id")
@@ -408,7 +459,7 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
       total_samples: samplesOf(record),
       rule: record.rule,
       weights: Buffer.from(encodeWeights(candidate.weights)),
-      status: record.verdict === "promoted" ? "champion" : "rejected",
+      status: record.verdict === "promoted" ? "champion" : record.verdict,
       accuracy: correct,
       loss: heldOut?.loss ?? null,
       parent_version: before.champion.version,
@@ -421,10 +472,11 @@ async function insertCandidate(trx: Transaction<Tables>, record: RoundRecord, ro
 /** An update that is no longer open was counted by somebody else: then none of this round happened. */
 async function countUpdates(trx: Transaction<Tables>, record: RoundRecord, roundId: number): Promise<void> {
   const { cohort } = record.before;
-  const ids = record.updates.map((update) => update.updateId);
+  const ids = record.contributions.map(({ updateId }) => updateId);
+  const shares = record.contributions.map(({ share }) => share);
   const counted = await sql`
     UPDATE local_models m SET status = 'aggregated', round_id = ${roundId}, weight = u.share, delta = NULL
-    FROM unnest(${ids}::text[], ${record.shares}::float8[]) AS u (update_id, share)
+    FROM unnest(${ids}::text[], ${shares}::float8[]) AS u (update_id, share)
     WHERE m.update_id = u.update_id AND m.cohort = ${cohort} AND m.status IN ('accepted', 'clipped')`.execute(trx);
   if (Number(counted.numAffectedRows) !== ids.length) {
     throw new RoundConflictError(cohort, "some of its updates were counted before");

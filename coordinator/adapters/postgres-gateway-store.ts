@@ -72,11 +72,11 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
       return other !== null && other !== replicaId;
     },
 
-    seen: async (gateway) => {
+    seen: async (gateways) => {
       await db
         .updateTable("gateways")
         .set({ last_seen_at: new Date(), ...mine })
-        .where("gateway_id", "=", gateway)
+        .where("gateway_id", "=", sql<string>`ANY(${gateways})`)
         .execute();
     },
 

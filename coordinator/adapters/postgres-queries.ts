@@ -2,19 +2,19 @@
 import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
 import type { DetectionScores } from "../../learning/detection.ts";
 import type { Baselines } from "../core/evaluate.ts";
-import {
-  type CohortOverview,
-  type Contributor,
-  type EpisodeItem,
-  type FleetItem,
-  type FleetQueries,
-  FleetUnavailableError,
-  type GatewayHealth,
-  type GatewayItem,
-  type ModelItem,
-  type Page,
-  type RoundItem,
+import type {
+  CohortOverview,
+  Contributor,
+  EpisodeItem,
+  FleetQueries,
+  GatewayHealth,
+  GatewayItem,
+  ReplicaItem,
+  RoundItem,
 } from "../ports/fleet-queries.ts";
+import { leadingReplica } from "./leadership.ts";
+import { type FleetColumns, fleetItem, modelItem, modelRows, number } from "./model-rows.ts";
+import { ALL, answered, microseconds, olderThan, page } from "./pages.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
@@ -26,6 +26,16 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
         .selectFrom("gateways")
         .selectAll()
         .select(microseconds("created_at"))
+        .select((eb) =>
+          eb
+            .selectFrom("gateway_standings as s")
+            .whereRef("s.gateway_id", "=", "gateways.gateway_id")
+            .select(
+              sql<StandingColumns[]>`coalesce(json_agg(json_build_object('cohort', s.cohort, 'standing', s.standing,
+                'reason', s.reason, 'changedAt', s.changed_at)), '[]')`.as("all"),
+            )
+            .as("standings"),
+        )
         .where(cohort === null ? ALL : sql<SqlBool>`cohorts @> ${JSON.stringify([{ cohort }])}::jsonb`)
         .where(after === null ? ALL : olderThan("created_at", ["gateway_id"], after.atUs, [after.id]))
         .orderBy("created_at", "desc")
@@ -36,6 +46,14 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
         id: row.gateway_id,
       }));
     },
+
+    gatewayPresence: async (gateway) => {
+      const query = kysely.selectFrom("gateways").select("connected").where("gateway_id", "=", gateway);
+      const row = await answered(query.executeTakeFirst());
+      return row === undefined ? "unknown" : row.connected ? "connected" : "offline";
+    },
+
+    replicas: () => answered(readReplicas(kysely)),
 
     rounds: async ({ limit, after, cohort }) => {
       const query = kysely
@@ -53,19 +71,20 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
     },
 
     models: async ({ limit, after, cohort }) => {
-      const query = kysely
-        .selectFrom("federated_models")
-        .select(MODEL_COLUMNS)
-        .select(microseconds("created_at"))
-        .where(cohort === null ? ALL : sql<SqlBool>`cohort = ${cohort}`)
+      const query = modelRows(kysely)
+        .select(microseconds("m.created_at"))
+        .where(cohort === null ? ALL : sql<SqlBool>`m.cohort = ${cohort}`)
         .where(
           after === null
             ? ALL
-            : olderThan("created_at", ["cohort", "global_version"], after.atUs, [after.cohort, after.globalVersion]),
+            : olderThan("m.created_at", ["m.cohort", "m.global_version"], after.atUs, [
+                after.cohort,
+                after.globalVersion,
+              ]),
         )
-        .orderBy("created_at", "desc")
-        .orderBy("cohort")
-        .orderBy("global_version")
+        .orderBy("m.created_at", "desc")
+        .orderBy("m.cohort")
+        .orderBy("m.global_version")
         .limit(limit + 1);
       return page(await answered(query.execute()), limit, modelItem, (row) => ({
         atUs: row.at_us,
@@ -92,61 +111,7 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
   };
 }
 
-const ALL = sql<SqlBool>`true`;
-
-const MODEL_COLUMNS = [
-  "cohort",
-  "global_version",
-  "parent_version",
-  "plan_id",
-  "aggregation_round",
-  "status",
-  "rule",
-  "num_devices",
-  "num_gateways",
-  "total_samples",
-  "accuracy",
-  "loss",
-  "scales",
-  "threshold_factor",
-  "created_at",
-] as const;
-
-/** PostgreSQL keeps microseconds, a Date only milliseconds: a key made of one would skip rows. */
-function microseconds(column: string) {
-  return sql<number>`(extract(epoch from ${sql.ref(column)}) * 1000000)::bigint`.as("at_us");
-}
-
-function olderThan(timeColumn: string, idColumns: string[], atUs: number, ids: (string | number)[]) {
-  const time = sql.ref(timeColumn);
-  const at = sql`(timestamptz 'epoch' + ${atUs}::bigint * interval '1 microsecond')`;
-  const columns = sql.join(idColumns.map((column) => sql.ref(column)));
-  return sql<SqlBool>`(${time} < ${at} OR (${time} = ${at} AND ROW(${columns}) > ROW(${sql.join(ids)})))`;
-}
-
-/** `rows` holds one row more than the page when another page follows. */
-function page<Row, Item, Key>(
-  rows: Row[],
-  limit: number,
-  item: (row: Row) => Item,
-  key: (row: Row) => Key,
-): Page<Item, Key> {
-  const last = rows[limit - 1];
-  return {
-    items: rows.slice(0, limit).map(item),
-    next: rows.length > limit && last !== undefined ? key(last) : null,
-  };
-}
-
-/** SQLSTATE classes of a server that is away, going away or full; an error without one never reached a server. */
-const UNAVAILABLE = /^(08|53|57)/;
-
-async function answered<Result>(query: Promise<Result>): Promise<Result> {
-  return query.catch((error: { code?: unknown; severity?: unknown }) => {
-    if (error.severity === undefined || UNAVAILABLE.test(String(error.code))) throw new FleetUnavailableError(error);
-    throw error;
-  });
-}
+const MAX_REPLICAS = 1000;
 
 async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
   const rows = await kysely
@@ -158,6 +123,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         .on("u.round_id", "is", null),
     )
     .select(["c.cohort", "c.plan_id", "c.champion_version", "c.learning_rate_factor", "c.federation"])
+    .select(["c.pinned_by", "c.pin_reason", "c.pinned_at"])
     .select(({ fn }) => [
       fn.count<number>("u.id").as("updates"),
       fn.count<number>("u.gateway_id").distinct().as("gateways"),
@@ -186,9 +152,10 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
       planId: row.plan_id,
       championVersion: row.champion_version,
       learningRateFactor: row.learning_rate_factor,
+      pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
       openRound: {
         updates: row.updates,
-        updatesWanted: round.updates,
+        updatesWanted: round.mode === "buffered" ? round.updates : round.gateways,
         gateways: row.gateways,
         gatewaysWanted: round.minGateways,
         openedAt: row.opened_at?.toISOString() ?? null,
@@ -202,7 +169,55 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
   });
 }
 
-function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
+async function readReplicas(kysely: Kysely<Tables>): Promise<ReplicaItem[]> {
+  const [rows, leader] = await Promise.all([
+    kysely
+      .selectFrom("replicas as r")
+      .select(["r.replica_id", "r.version", "r.started_at", "r.last_seen_at"])
+      .select((eb) =>
+        eb
+          .selectFrom("gateways as g")
+          .whereRef("g.replica_id", "=", "r.replica_id")
+          .where("g.connected", "=", true)
+          .select(({ fn }) => fn.countAll<number>().as("n"))
+          .as("gateways"),
+      )
+      .orderBy("r.started_at")
+      .orderBy("r.replica_id")
+      .limit(MAX_REPLICAS)
+      .execute(),
+    leadingReplica(kysely),
+  ]);
+  return rows.map((row) => ({
+    replicaId: row.replica_id,
+    version: row.version,
+    leads: row.replica_id === leader,
+    gateways: row.gateways ?? 0,
+    startedAt: row.started_at.toISOString(),
+    lastSeenAt: row.last_seen_at.toISOString(),
+  }));
+}
+
+interface StandingColumns {
+  readonly cohort: string;
+  readonly standing: number;
+  readonly reason: string | null;
+  /** As PostgreSQL writes it into JSON. */
+  readonly changedAt: string | null;
+}
+
+function standingItem(cohort: string, standings: readonly StandingColumns[] | null) {
+  const found = standings?.find((each) => each.cohort === cohort);
+  return {
+    standing: found?.standing ?? 1,
+    standingReason: found?.reason ?? null,
+    standingChangedAt: found?.changedAt ? new Date(found.changedAt).toISOString() : null,
+  };
+}
+
+type GatewayRow = Selectable<Tables["gateways"]> & { readonly standings: StandingColumns[] | null };
+
+function gatewayItem(row: GatewayRow): GatewayItem {
   return {
     gatewayId: row.gateway_id,
     site: row.site,
@@ -215,6 +230,7 @@ function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
       planId: held.planId || null,
       globalVersion: number(held.globalVersion),
       devices: (held.devices ?? []).map(String),
+      ...standingItem(String(held.cohort), row.standings),
     })),
     health: row.health === null ? null : gatewayHealth(row.health as Record<string, unknown>),
   };
@@ -229,20 +245,11 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
     outboxBytes: number(said.outboxBytes),
     outboxDropped: number(said.outboxDropped),
     rssBytes: number(said.rssBytes),
+    windowsDropped: number(said.windowsDropped),
   };
 }
 
-/** Counts of 64 bits may have been written as JSON strings; what an older agent does not say is null. */
-function number(said: unknown): number | null {
-  const value = typeof said === "string" && said !== "" ? Number(said) : said;
-  return typeof value === "number" && Number.isFinite(value) ? value : null;
-}
-
-type FleetColumns = Pick<Selectable<Tables["federated_models"]>, "scales" | "threshold_factor">;
-
-const fleetItem = (row: FleetColumns): FleetItem => ({ scales: row.scales, thresholdFactor: row.threshold_factor });
-
-function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
+export function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
   return {
     roundId: row.round_id,
     cohort: row.cohort,
@@ -274,25 +281,6 @@ const baselines = (stored: object | null) =>
     keyof Baselines,
     DetectionScores
   >);
-
-function modelItem(row: Pick<Selectable<Tables["federated_models"]>, (typeof MODEL_COLUMNS)[number]>): ModelItem {
-  return {
-    cohort: row.cohort,
-    globalVersion: row.global_version,
-    parentVersion: row.parent_version,
-    planId: row.plan_id,
-    roundId: row.aggregation_round,
-    status: row.status,
-    rule: row.rule,
-    devices: row.num_devices,
-    gateways: row.num_gateways,
-    samples: row.total_samples,
-    accuracy: number(row.accuracy),
-    loss: number(row.loss),
-    fleet: fleetItem(row),
-    createdAt: row.created_at.toISOString(),
-  };
-}
 
 function episodeItem(row: Selectable<Tables["episodes"]>): EpisodeItem {
   return {

@@ -14,6 +14,8 @@ interface Aging {
   /** A row's age; null: it has none yet. */
   readonly time: RawBuilder<Date | null>;
   readonly expendable: RawBuilder<boolean>;
+  /** Of a row; absent: as the server estimates, which leaves out what is stored out of line. */
+  readonly bytes?: RawBuilder<number>;
 }
 
 const ANY = sql<boolean>`true`;
@@ -29,6 +31,7 @@ const AGING: Partial<Record<LimitedTable, Aging>> = {
   ml_models: { time: sql`retired_at`, expendable: ANY },
   join_tokens: { time: sql`expires_at`, expendable: ANY },
   certificates: { time: sql`not_after`, expendable: ANY },
+  model_archive: { time: sql`archived_at`, expendable: ANY, bytes: sql`octet_length(weights)` },
   update_ids: { time: sql`created_at`, expendable: UNCOUNTABLE },
 };
 
@@ -78,6 +81,8 @@ export function postgresTableKeeper(db: Kysely<Tables>): TableKeeper {
     },
 
     size: async (table) => {
+      const { bytes } = AGING[table] ?? {};
+      if (bytes) return measured(db, table, bytes);
       const { rows } = await sql<{ rows: number; bytes: number }>`
         SELECT c.reltuples::bigint AS rows,
                (c.reltuples * (${ROW_OVERHEAD_BYTES} + coalesce(sum(s.avg_width * (1 - s.null_frac)), 0)))::bigint AS bytes
@@ -95,6 +100,13 @@ export function postgresTableKeeper(db: Kysely<Tables>): TableKeeper {
       return rows[0]?.at.getTime() ?? null;
     },
   };
+}
+
+async function measured(db: Kysely<Tables>, table: LimitedTable, bytes: RawBuilder<number>) {
+  const { rows } = await sql<{ rows: number; bytes: number }>`
+    SELECT count(*) AS rows, coalesce(sum(${ROW_OVERHEAD_BYTES} + ${bytes}), 0)::bigint AS bytes
+    FROM ${sql.table(table)}`.execute(db);
+  return rows[0] ?? { rows: 0, bytes: 0 };
 }
 
 /** Tuple header, line pointer and an entry in one index. */

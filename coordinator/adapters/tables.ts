@@ -1,6 +1,7 @@
 // The rows of the coordinator's tables, as kysely sees them (adapters/sql holds the tables themselves).
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { Contribution } from "../core/contributions.ts";
 
 type Time = ColumnType<Date, Date | undefined, Date>;
 type NullableJson = ColumnType<object | null, string | null | undefined, string | null>;
@@ -21,6 +22,9 @@ export interface Tables {
     server_v: Buffer | null;
     server_steps: Generated<number>;
     revision: Generated<Count>;
+    pinned_by: string | null;
+    pin_reason: string | null;
+    pinned_at: Date | null;
     created_at: Time;
   };
   replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
@@ -41,7 +45,7 @@ export interface Tables {
     base_version: Count;
     global_version: Count;
     rule: string;
-    verdict: "promoted" | "rejected";
+    verdict: "promoted" | "rejected" | "candidate";
     reason: string;
     updates: number;
     gateways: number;
@@ -50,6 +54,7 @@ export interface Tables {
     champion_held_out: NullableJson;
     baselines: NullableJson;
     learning_rate_factor: number;
+    contributions: ColumnType<Contribution[] | null, string | null | undefined, never>;
     opened_at: ColumnType<Date, Date, never>;
     closed_at: Time;
   };
@@ -83,15 +88,20 @@ export interface Tables {
     num_gateways: number;
     total_samples: Count;
     rule: string;
-    weights: Buffer;
+    /** Null: in model_archive, or dropped from there. */
+    weights: Buffer | null;
     status: "candidate" | "champion" | "rejected" | "rolled_back" | "pinned";
     accuracy: number | null;
     loss: number | null;
     parent_version: Count | null;
     scales: number[] | null;
     threshold_factor: number | null;
+    origin_version: Count | null;
+    actor: string | null;
+    reason: string | null;
     created_at: Time;
   };
+  model_archive: { cohort: string; global_version: Count; weights: Buffer; sha256: string; archived_at: Time };
   gateway_statistics: {
     cohort: string;
     gateway_id: string;
@@ -101,6 +111,23 @@ export interface Tables {
     scales: number[] | null;
     ratios: Buffer | null;
     reported_at: Time;
+  };
+  invitations: {
+    cohort: string;
+    round_id: ColumnType<Count, Count, never>;
+    base_version: Count;
+    gateways: string[];
+    wanted: number;
+    deadline_at: Time;
+  };
+  gateway_standings: {
+    gateway_id: string;
+    cohort: string;
+    standing: Generated<number>;
+    rounds_apart: Generated<number>;
+    reason: string | null;
+    changed_at: Date | null;
+    last_invited_round: Count | null;
   };
   held_out_streams: {
     cohort: string;
@@ -179,8 +206,13 @@ export interface Tables {
     is_anomaly: boolean | null;
     anomaly_confidence: number | null;
     sample_count: number;
+    sum: number | null;
+    min: number | null;
+    max: number | null;
+    late_count: Generated<number>;
     created_at: Time;
   };
+  analytics_days: { day: ColumnType<Date, string, string>; changed: Generated<boolean>; analysed_at: Date | null };
   batch_analysis_results: {
     cohort: string;
     gateway_id: string;
@@ -194,6 +226,7 @@ export interface Tables {
     stddev: number | null;
     sample_count: Count;
     anomaly_count: Count;
+    late_count: Generated<Count>;
     analysis_timestamp: Time;
   };
   dashboard_metrics: {

@@ -1,6 +1,6 @@
 // Lists are read page by page: a cursor is the key of a page's last row, opaque to whoever hands it back.
 import { z } from "zod";
-import { cohortId } from "../../learning/ids.ts";
+import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { Page, PageRequest } from "../ports/fleet-queries.ts";
 
 const MAX_CURSOR_CHARACTERS = 512;
@@ -34,19 +34,35 @@ function parseJson(text: string): unknown {
 
 export const timeKey = z.strictObject({ atUs: z.int().min(0), id: z.string().max(128) });
 
-const cohortName = z.string().refine((text) => {
-  try {
-    return cohortId(text) === text;
-  } catch {
-    return false;
-  }
-}, "must be a cohort's name: 1 to 64 letters, digits, '_', '.' or '-'");
+const name = (parse: (text: string) => string, whose: string) =>
+  z.string().refine((text) => {
+    try {
+      return parse(text) === text;
+    } catch {
+      return false;
+    }
+  }, `must be a ${whose}'s name: 1 to 64 letters, digits, '_', '.' or '-'`);
+
+export const cohortName = name(cohortId, "cohort");
+export const gatewayName = name(gatewayId, "gateway");
+export const deviceName = name(deviceId, "device");
+
+export const versionParams = z.strictObject({
+  cohort: cohortName,
+  version: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
+});
+
+export const pageSize = z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page");
 
 export function pageQuery<Key>(cursor: Cursor<Key>) {
+  return plainPageQuery(cursor).extend({ cohort: cohortName.optional().describe("Only this cohort's") });
+}
+
+/** Of a list that is of one cohort anyway. */
+export function plainPageQuery<Key>(cursor: Cursor<Key>) {
   return z.strictObject({
-    limit: z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page, newest first"),
+    limit: pageSize,
     cursor: cursor.optional().describe("nextCursor of the page before"),
-    cohort: cohortName.optional().describe("Only this cohort's"),
   });
 }
 

@@ -5,7 +5,9 @@ import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
+import { AnalysisRunningError } from "../ports/analytics-store.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
+import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
 import { apiSchemas } from "./schemas.ts";
 
 const CONTENT_TYPE = "application/problem+json";
@@ -80,9 +82,13 @@ function describe(error: FastifyError): Found {
       parameter: instancePath.replace(/^\//, ""),
       detail: message ?? "is not valid",
     }));
-    return { status: 400, detail: errors.map(({ parameter, detail }) => `${parameter}: ${detail}`).join("; "), errors };
+    const status = error.validationContext === "body" ? 422 : 400;
+    return { status, detail: errors.map(({ parameter, detail }) => `${parameter}: ${detail}`).join("; "), errors };
   }
   if (error instanceof FleetUnavailableError) return { status: 503, detail: error.message };
+  if (error instanceof AnalysisRunningError) return { status: 409, detail: error.message };
+  if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
+  if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) return { status, detail: error.message };
   return { status: 500, detail: "the coordinator failed at this request; its log says why" };

@@ -51,4 +51,6 @@ export const fleetSchema = z
   .describe("As sent with the model; null: not known, or not asked for by the plan")
   .register(apiSchemas, { id: "FleetStatistics" });
 
+export const pinSchema = z.object({ by: z.string(), reason: z.string() }).register(apiSchemas, { id: "Pin" });
+
 export const time = z.iso.datetime().describe("ISO 8601, UTC");

@@ -7,18 +7,33 @@ import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
+import type { AnalyticsQueries } from "../ports/analytics-queries.ts";
+import type { AnalyticsStore } from "../ports/analytics-store.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { GatewayStandings } from "../ports/gateway-standings.ts";
+import type { ModelActions } from "../ports/model-actions.ts";
+import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
+import { analyticsRoute } from "./routes/analytics.ts";
 import { episodesRoute } from "./routes/episodes.ts";
+import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
+import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
+import { modelActionRoutes } from "./routes/model-actions.ts";
+import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
+import { replicasRoute } from "./routes/replicas.ts";
 import { roundsRoute } from "./routes/rounds.ts";
 import { secure } from "./security.ts";
 
-export interface AdminSettings {
+export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
+  readonly analytics: AnalyticsQueries & Pick<AnalyticsStore, "analyseDay">;
+  readonly history: ModelHistory;
+  readonly actions: ModelActions;
+  readonly standings: Pick<GatewayStandings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -45,15 +60,22 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, version }: AdminSettings, outages: Problems<"database">) {
+function api(settings: AdminSettings, outages: Problems<"database">) {
+  const { queries, history, actions, standings, analytics, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
     });
     await app.register(healthRoute(queries, version, outages));
+    await app.register(replicasRoute(queries));
     await app.register(gatewaysRoute(queries));
+    await app.register(gatewayCommandsRoute({ queries, notices, audit }));
+    await app.register(gatewayStandingRoute(standings));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
+    await app.register(modelHistoryRoutes(history));
+    await app.register(modelActionRoutes(actions));
     await app.register(episodesRoute(queries));
+    await app.register(analyticsRoute(analytics));
   };
 }

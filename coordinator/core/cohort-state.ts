@@ -4,7 +4,9 @@ import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
+import type { Invitation } from "./invitation.ts";
 import type { RateState } from "./learning-rate.ts";
+import type { Pin } from "./model-actions.ts";
 
 export interface GlobalModel {
   readonly version: number;
@@ -23,12 +25,18 @@ export interface CohortState {
   readonly manifest: Manifest;
   readonly federation: FederationSettings;
   readonly champion: GlobalModel;
+  /** While it is pinned no candidate takes the champion's place. */
+  readonly pin: Pin | null;
   /** The highest version ever given, promoted or not. */
   readonly lastVersion: number;
-  /** Every version of this plan that was champion, oldest first, the current one last. */
+  /** Every version of this plan that was champion and that nobody rolled back, oldest first, the current one last. */
   readonly championVersions: readonly number[];
+  /** Those that were: what was learned from them does not count. */
+  readonly rolledBackVersions: readonly number[];
   readonly rate: RateState;
   readonly server: ServerState;
+  /** Of the synchronous round that is open; null: none is. */
+  readonly invitation: Invitation | null;
 }
 
 export function championsSince(state: CohortState, version: number): number {
@@ -42,13 +50,17 @@ export function cohortFacts(state: CohortState): CohortFacts {
   return {
     planId: state.planId,
     championVersion: state.champion.version,
-    isKnownBase: (version) => state.championVersions.includes(version),
+    isKnownBase: (version) => state.championVersions.includes(version) || state.rolledBackVersions.includes(version),
+    isRolledBack: (version) => state.rolledBackVersions.includes(version),
     championsSince: (version) => championsSince(state, version),
     maxStaleness: state.federation.round.maxStaleness,
   };
 }
 
-/** A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. */
+/**
+ * A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. A round's
+ * invitation ends with it.
+ */
 export function afterRound(
   state: CohortState,
   candidate: GlobalModel,
@@ -65,5 +77,6 @@ export function afterRound(
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,
     rate,
     server: promoted ? server : state.server,
+    invitation: null,
   };
 }

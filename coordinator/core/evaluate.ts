@@ -2,6 +2,7 @@
 import { initialAlarm, stepAlarm } from "../../learning/alarm.ts";
 import { type DetectedSeries, type DetectionScores, summariseDetection } from "../../learning/detection.ts";
 import type { FleetStatistics } from "../../learning/fleet.ts";
+import { growsTrees } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type Observed, rowsToCalibrate } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
@@ -76,7 +77,7 @@ interface WatchedStream {
   readonly stream: HeldOutStream;
   readonly monitor: DeviceMonitor;
   readonly rows: EvaluatedRow[];
-  /** Sum over its normal rows of half the sum of squared residuals. */
+  /** Sum over its normal rows: of half the sum of squared residuals; of a forest, which has no error, of the score. */
   normalLoss: number;
 }
 
@@ -125,7 +126,11 @@ async function evaluateRow(
   for (const [i, device] of devices.entries()) {
     const row = observed[i];
     const residual = residuals.subarray(i * columns, (i + 1) * columns);
-    if (row) judgeRow(device, index, row, { score: Number(scores[i]), residual });
+    if (row) {
+      const score = Number(scores[i]);
+      const loss = growsTrees(manifest) ? score : residual.reduce((sum, square) => sum + square, 0) / 2;
+      judgeRow(device, index, row, { score, loss });
+    }
     if ((index + 1) % FREEZE_ROWS === 0) device.monitor.freeze();
   }
 }
@@ -134,7 +139,7 @@ function judgeRow(
   device: WatchedStream,
   index: number,
   observed: Observed,
-  scored: { readonly score: number; readonly residual: Float32Array },
+  scored: { readonly score: number; readonly loss: number },
 ): void {
   const { stream, monitor } = device;
   const { threshold } = monitor;
@@ -143,7 +148,7 @@ function judgeRow(
   const row = stream.rows[index] as Float64Array;
   const judgement = monitor.judge({ row, observed, score, threshold, atMs: stream.atMs[index] ?? 0 });
   const actual = stream.labels[index] === 1 ? 1 : 0;
-  if (actual === 0) device.normalLoss += scored.residual.reduce((sum, square) => sum + square, 0) / 2;
+  if (actual === 0) device.normalLoss += scored.loss;
   device.rows.push({
     stream: stream.stream,
     rowIndex: index,

@@ -1,8 +1,10 @@
 // The gate: a candidate becomes champion unless it is clearly worse on the same held-out windows.
 import type { Scores } from "../../learning/metrics.ts";
+import { type Pin, pinnedBy } from "./model-actions.ts";
 
 export interface Judgement {
-  readonly verdict: "promoted" | "rejected";
+  /** A candidate that remains one: the gate lets it pass, but the champion is pinned. */
+  readonly verdict: "promoted" | "rejected" | "candidate";
   readonly reason: string;
 }
 
@@ -31,4 +33,10 @@ export function judge(candidate: Scores | null, champion: Scores | null, margin:
   return worse
     ? { verdict: "rejected", reason: `${compared}: worse by more than ${margin}` }
     : { verdict: "promoted", reason: compared };
+}
+
+/** What is worse is rejected all the same; what is not remains a candidate while the champion is pinned. */
+export function underPin({ verdict, reason }: Judgement, pin: Pin | null): Judgement {
+  if (pin === null || verdict === "rejected") return { verdict, reason };
+  return { verdict: "candidate", reason: `${reason}; the champion is ${pinnedBy(pin)}` };
 }

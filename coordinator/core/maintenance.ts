@@ -30,8 +30,10 @@ export const TABLE_LIMITS = {
   ml_models: { retentionDays: 30, maxBytes: null },
   join_tokens: { retentionDays: 30, maxBytes: null },
   certificates: { retentionDays: 365, maxBytes: null },
+  /** Weights of older versions, whose rows stay. */
+  model_archive: { retentionDays: null, maxBytes: 1 * GIB },
   /** Beyond it an id is forgotten once its update is too stale to count. */
-  update_ids: { retentionDays: 90, maxBytes: null },
+  update_ids: { retentionDays: 14, maxBytes: null },
 } as const satisfies Record<string, TableLimits>;
 
 export type LimitedTable = keyof typeof TABLE_LIMITS;

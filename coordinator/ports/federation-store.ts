@@ -7,9 +7,12 @@ import type { DeltaCodec, FederationSettings, Manifest } from "../../learning/pl
 import type { Refusal } from "../core/check-update.ts";
 import type { CohortState, GlobalModel } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
+import type { Contribution } from "../core/contributions.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
+import type { Judgement } from "../core/gate.ts";
+import type { GatewayStanding } from "../core/gateway-standing.ts";
 import type { Trend } from "../core/learning-rate.ts";
-import type { OpenRound } from "../core/round-decision.ts";
+import type { OpenRound } from "../core/round-machine.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -45,21 +48,50 @@ export interface GatewayFeedback {
   readonly reason: string;
 }
 
+export interface StandingChange {
+  readonly gatewayId: GatewayId;
+  readonly before: GatewayStanding;
+  readonly after: GatewayStanding;
+}
+
+/** Somebody else moved the cohort meanwhile, another leader or an operator: nothing was written. */
+export class RoundConflictError extends Error {
+  constructor(cohort: string, detail: string) {
+    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
+    this.name = "RoundConflictError";
+  }
+}
+
 export interface RoundRecord {
-  /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
+  /** The cohort before and after; the round has the number of the invitation before, if there is one, and ends it. */
   readonly before: CohortState;
   readonly after: CohortState;
   readonly candidate: GlobalModel;
   readonly rule: string;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: Judgement["verdict"];
   readonly reason: string;
   readonly updates: readonly RoundUpdate[];
-  readonly shares: readonly number[];
+  /** One an update, in the same order; kept for ever. */
+  readonly contributions: readonly Contribution[];
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
+  /** One that was reset meanwhile stays as it was reset. */
+  readonly standings: readonly StandingChange[];
+}
+
+/** The update may or may not be durable: sent again after `retryAfterMs`, it is "stored" or "known". */
+export class NotStoredError extends Error {
+  readonly reason: "database" | "busy" | "open_updates";
+  readonly retryAfterMs: number;
+  constructor(reason: NotStoredError["reason"], message: string, retryAfterMs: number, cause?: unknown) {
+    super(message, { cause });
+    this.name = "NotStoredError";
+    this.reason = reason;
+    this.retryAfterMs = Math.ceil(retryAfterMs);
+  }
 }
 
 export interface FederationStore {
@@ -80,11 +112,11 @@ export interface FederationStore {
     stream: { name: string; sha256: string; rows: number; anomalies: number },
   ): Promise<void>;
 
-  /** A second call with the same updateId changes nothing and says so. */
+  /** A second call with the same updateId changes nothing and says so. Rejects with NotStoredError. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;
   /**
    * Keeps that a well-formed update was refused, and why; its delta is not kept. One that was stored when it came first
-   * is "known" and stays what it was: a resend does not get staler than its first sending.
+   * is "known" and stays what it was: a resend does not get staler than its first sending. Rejects with NotStoredError.
    */
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
   openRound(cohort: CohortId): Promise<OpenRound>;
@@ -93,8 +125,9 @@ export interface FederationStore {
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
   /**
-   * All of a round or nothing: its updates are counted exactly once, whenever the process dies. Rejects when the cohort
-   * has another revision by now. Every coordinator hears that the cohort moved.
+   * All of a round or nothing: its updates are counted exactly once, whenever the process dies, and each change of the
+   * learning-rate factor and of a standing is in the audit log. Throws RoundConflictError when the cohort has another
+   * revision by now. Every coordinator hears that the cohort moved.
    */
   recordRound(record: RoundRecord): Promise<void>;
 }

@@ -1,6 +1,9 @@
 // What the admin API reads of the fleet: pages of rows, newest first, and one overview. Times are ISO 8601 in UTC.
 import type { DetectionScores } from "../../learning/detection.ts";
+import type { GatewayId } from "../../learning/ids.ts";
 import type { Baselines } from "../core/evaluate.ts";
+import type { Judgement } from "../core/gate.ts";
+import type { ModelStatus, Pin, WeightsState } from "../core/model-actions.ts";
 
 export interface PageRequest<Key> {
   readonly limit: number;
@@ -37,6 +40,8 @@ export interface CohortOverview {
   readonly planId: string;
   readonly championVersion: number;
   readonly learningRateFactor: number;
+  /** Null: a candidate may take the champion's place. */
+  readonly pin: Pin | null;
   /** What waits for the next round, and what it waits for. */
   readonly openRound: {
     readonly updates: number;
@@ -65,6 +70,21 @@ export interface GatewayHealth {
   readonly outboxBytes: number | null;
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
+  readonly windowsDropped: number | null;
+}
+
+/** What a gateway holds of a cohort, and what its voice counts for in it. */
+export interface GatewayCohort {
+  readonly cohort: string;
+  readonly planId: string | null;
+  readonly globalVersion: number | null;
+  readonly devices: string[];
+  /** In [0.1, 1]. */
+  readonly standing: number;
+  /** Why it is, or was lately, below 1; null: nothing lowered it. */
+  readonly standingReason: string | null;
+  /** Null: never. */
+  readonly standingChangedAt: string | null;
 }
 
 export interface GatewayItem {
@@ -74,7 +94,7 @@ export interface GatewayItem {
   readonly connected: boolean;
   readonly lastSeenAt: string;
   readonly createdAt: string;
-  readonly cohorts: { cohort: string; planId: string | null; globalVersion: number | null; devices: string[] }[];
+  readonly cohorts: GatewayCohort[];
   readonly health: GatewayHealth | null;
 }
 
@@ -92,7 +112,7 @@ export interface RoundItem {
   readonly baseVersion: number;
   readonly globalVersion: number;
   readonly rule: string;
-  readonly verdict: "promoted" | "rejected";
+  readonly verdict: Judgement["verdict"];
   readonly reason: string;
   readonly updates: number;
   readonly gateways: number;
@@ -113,11 +133,14 @@ export interface RoundItem {
 export interface ModelItem {
   readonly cohort: string;
   readonly globalVersion: number;
+  /** The champion whose place it took, or would have taken; null: there was none. */
   readonly parentVersion: number | null;
+  /** Of a version that an operator made, the one whose weights it has; null: its weights are its own. */
+  readonly originVersion: number | null;
   readonly planId: string;
-  /** The round it came from; null: the plan's initial weights. */
+  /** The round it came from; null: the plan's initial weights, or an operator's version. */
   readonly roundId: number | null;
-  readonly status: "candidate" | "champion" | "rejected" | "rolled_back" | "pinned";
+  readonly status: ModelStatus;
   readonly rule: string;
   readonly devices: number;
   readonly gateways: number;
@@ -126,7 +149,23 @@ export interface ModelItem {
   readonly accuracy: number | null;
   readonly loss: number | null;
   readonly fleet: FleetItem;
+  readonly weights: WeightsState;
+  /** The operator who made it; null: a round or the plan did. */
+  readonly actor: string | null;
+  /** The operator's, or the round's; null: the plan's initial weights. */
+  readonly reason: string | null;
   readonly createdAt: string;
+}
+
+export interface ReplicaItem {
+  readonly replicaId: string;
+  readonly version: string;
+  /** Runs the rounds. */
+  readonly leads: boolean;
+  /** With a session there. */
+  readonly gateways: number;
+  readonly startedAt: string;
+  readonly lastSeenAt: string;
 }
 
 export interface Contributor {
@@ -163,6 +202,9 @@ export interface EpisodeItem {
 export interface FleetQueries {
   cohorts(): Promise<CohortOverview[]>;
   gateways(request: PageRequest<TimeKey>): Promise<Page<GatewayItem, TimeKey>>;
+  gatewayPresence(gateway: GatewayId): Promise<"unknown" | "offline" | "connected">;
+  /** The coordinators that showed themselves lately. */
+  replicas(): Promise<ReplicaItem[]>;
   rounds(request: PageRequest<RoundKey>): Promise<Page<RoundItem, RoundKey>>;
   models(request: PageRequest<ModelKey>): Promise<Page<ModelItem, ModelKey>>;
   episodes(request: PageRequest<TimeKey>): Promise<Page<EpisodeItem, TimeKey>>;

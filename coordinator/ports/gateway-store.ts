@@ -60,7 +60,8 @@ export interface GatewayStore {
   leaveReplicas(): Promise<void>;
   /** True when its session was with another replica before, as far as is known. */
   connected(hello: GatewayHello): Promise<boolean>;
-  seen(gateway: GatewayId): Promise<void>;
+  /** They have a session here right now. */
+  seen(gateways: readonly GatewayId[]): Promise<void>;
   /** Changes nothing when it has a session with another replica by now. */
   disconnected(gateway: GatewayId): Promise<void>;
   /** Repeating a report changes nothing. */

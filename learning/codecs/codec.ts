@@ -2,8 +2,8 @@
 import { type DeltaCodec, type WeightTensor, weightCount } from "../plan.ts";
 import { UnencodableDeltaError } from "./errors.ts";
 import { readFloat16, writeFloat16 } from "./float16.ts";
-import { readFloat32s, writeFloat32 } from "./float32.ts";
-import { readInt8, writeInt8 } from "./int8.ts";
+import { normOfFloat32s, readFloat32s, writeFloat32 } from "./float32.ts";
+import { normOfInt8, readInt8, writeInt8 } from "./int8.ts";
 import { readTopK, writeTopK } from "./top-k.ts";
 
 export interface EncodedDelta {
@@ -53,6 +53,21 @@ export function decodeDelta(codec: DeltaCodec, bytes: Uint8Array, layout: readon
       return readTopK(bytes, weightCount(layout), "float32");
     case "top_k_int8":
       return readTopK(bytes, weightCount(layout), "int8");
+  }
+}
+
+/**
+ * The 2-norm of the delta that `bytes` hold in `codec`, without its values being kept where they need not be. Throws
+ * UndecodableDeltaError for the bytes for which `decodeDelta` does.
+ */
+export function deltaNorm(codec: DeltaCodec, bytes: Uint8Array, layout: readonly WeightTensor[]): number {
+  switch (codec.kind) {
+    case "float32":
+      return normOfFloat32s(bytes, weightCount(layout));
+    case "int8":
+      return normOfInt8(bytes, layout);
+    default:
+      return Math.sqrt(decodeDelta(codec, bytes, layout).reduce((sum, value) => sum + value * value, 0));
   }
 }
 

@@ -15,5 +15,19 @@ export function writeFloat32(values: Float64Array): Uint8Array {
 export function readFloat32s(bytes: Uint8Array, parameters: number): Float32Array {
   expectLength(bytes, 4 * parameters);
   const view = viewOf(bytes);
-  return new Float32Array(parameters).map((_, i) => readFloat32(view, 4 * i));
+  const values = new Float32Array(parameters);
+  for (let i = 0; i < parameters; i++) values[i] = readFloat32(view, 4 * i);
+  return values;
+}
+
+/** The 2-norm of what `readFloat32s` reads. Throws UndecodableDeltaError as it does. */
+export function normOfFloat32s(bytes: Uint8Array, parameters: number): number {
+  expectLength(bytes, 4 * parameters);
+  const view = viewOf(bytes);
+  let sum = 0;
+  for (let i = 0; i < parameters; i++) {
+    const value = readFloat32(view, 4 * i);
+    sum += value * value;
+  }
+  return Math.sqrt(sum);
 }

@@ -61,3 +61,21 @@ export function readInt8(bytes: Uint8Array, layout: readonly WeightTensor[]): Fl
   });
   return values;
 }
+
+/** The 2-norm of what `readInt8` reads, before its rounding to float32. Throws UndecodableDeltaError as it does. */
+export function normOfInt8(bytes: Uint8Array, layout: readonly WeightTensor[]): number {
+  expectLength(bytes, 4 * layout.length + weightCount(layout));
+  const view = viewOf(bytes);
+  let sum = 0;
+  layout.forEach((tensor, t) => {
+    const scale = readScale(view, 4 * t);
+    const end = tensor.offset + weightCount([tensor]);
+    let squares = 0;
+    for (let i = tensor.offset; i < end; i++) {
+      const steps = readSteps(view, 4 * layout.length + i);
+      squares += steps * steps;
+    }
+    sum += scale * scale * squares;
+  });
+  return Math.sqrt(sum);
+}

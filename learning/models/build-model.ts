@@ -1,5 +1,6 @@
 // The graphs and the weight layout of the model that a plan asks for.
 import { featureLayout } from "../features.ts";
+import { forestLayout } from "../forest-weights.ts";
 import type { GraphBuilder } from "../graph/builder.ts";
 import type { Graph, Value } from "../graph/graph.ts";
 import type { ModelSettings, PlanSettings, WeightTensor } from "../plan.ts";
@@ -13,10 +14,13 @@ export interface Model {
   readonly weights: readonly WeightTensor[];
   /** For each column of the score graph's `residual`, the index of the channel it speaks of. */
   readonly residualChannels: readonly number[];
-  /** As scoreSignature says. */
-  readonly score: Graph;
-  /** As trainSignature says. */
-  readonly train: TrainGraph;
+  /** Null for a forest: what it computes is in its weights. */
+  readonly graphs: {
+    /** As scoreSignature says. */
+    readonly score: Graph;
+    /** As trainSignature says. */
+    readonly train: TrainGraph;
+  } | null;
 }
 
 export class ModelError extends Error {
@@ -28,12 +32,25 @@ export class ModelError extends Error {
 
 /** Throws ModelError if model, features, loss and score do not fit each other. */
 export function buildModel(settings: PlanSettings): Model {
-  return settings.model.kind === "classifier"
-    ? classifier(settings, settings.model.hidden)
-    : errorModel(settings, settings.model);
+  switch (settings.model.kind) {
+    case "classifier":
+      return classifier(settings, settings.model.hidden);
+    case "isolation_forest":
+      return forest(settings, settings.model);
+    default:
+      return errorModel(settings, settings.model);
+  }
 }
 
-type ErrorModelSettings = Exclude<ModelSettings, { kind: "classifier" }>;
+type ForestSettings = Extract<ModelSettings, { kind: "isolation_forest" }>;
+type ErrorModelSettings = Exclude<ModelSettings, ForestSettings | { kind: "classifier" }>;
+
+/** Its residuals are the features' squares: how far each is from the device's reference. */
+function forest(settings: PlanSettings, model: ForestSettings): Model {
+  if (settings.score.largest !== null)
+    throw new ModelError("an isolation_forest needs score.largest to be null: its score is of all features");
+  return { weights: forestLayout(model), residualChannels: featureLayout(settings).channelOf, graphs: null };
+}
 
 /** A model that says what a row should be: its errors are what is abnormal about the row. */
 function errorModel(settings: PlanSettings, model: ErrorModelSettings): Model {
@@ -51,8 +68,10 @@ function errorModel(settings: PlanSettings, model: ErrorModelSettings): Model {
   return {
     weights: network.layout,
     residualChannels: channelOf,
-    score: errorScoreGraph(network, largest),
-    train: trainGraph({ ...network, loss: (b, error) => errorLoss(b, error, loss) }, settings.training),
+    graphs: {
+      score: errorScoreGraph(network, largest),
+      train: trainGraph({ ...network, loss: (b, error) => errorLoss(b, error, loss) }, settings.training),
+    },
   };
 }
 
@@ -125,7 +144,9 @@ function classifier(settings: PlanSettings, hidden: readonly number[]): Model {
   return {
     weights: layout,
     residualChannels: channelOf,
-    score: probabilityScoreGraph(network),
-    train: trainGraph({ ...network, loss: (b, logit) => crossEntropy(b, logit, b.input("y", ["N"])) }, training),
+    graphs: {
+      score: probabilityScoreGraph(network),
+      train: trainGraph({ ...network, loss: (b, logit) => crossEntropy(b, logit, b.input("y", ["N"])) }, training),
+    },
   };
 }

@@ -60,6 +60,9 @@ export function trainSignature(
 
 export const takesLabels = ({ model }: Pick<PlanSettings, "model">) => model.kind === "classifier";
 
+/** Its weights are the trees themselves: they are grown and pooled, and there is no gradient. */
+export const growsTrees = ({ model }: Pick<PlanSettings, "model">) => model.kind === "isolation_forest";
+
 const featureRows = ({ featureCount }: { readonly featureCount: number }): Value => ({
   name: "x",
   shape: ["N", featureCount],

@@ -179,7 +179,7 @@ test("one row is no stream to evaluate, tells the fleet nothing, and can be trai
 
 function train({ bundle: { manifest, initialWeights }, model }: Awaited<ReturnType<typeof open>>, x: Float32Array) {
   const start = { local: initialWeights, base: initialWeights };
-  const options = { learningRate: 0.1, trainingNumber: 0, signal: new AbortController().signal };
+  const options = { learningRate: 0.1, trainingNumber: 0, gatewaySeed: 1, signal: new AbortController().signal };
   return trainLocally(model, manifest, start, { x, y: null, rows: x.length / manifest.featureCount }, options);
 }
 
@@ -192,11 +192,12 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])("a training on a feature of %s
 });
 
 test("a training whose loss or any of whose weights is no number is not usable", () => {
-  const training = { weights: Float32Array.of(1, 2), loss: 0.5, steps: 1 };
+  const training = { weights: Float32Array.of(1, 2), delta: Float32Array.of(1, 1), loss: 0.5, steps: 1 };
   expect(isUsable(training)).toBe(true);
   for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
     expect(isUsable({ ...training, loss: value })).toBe(false);
     expect(isUsable({ ...training, weights: Float32Array.of(1, value) })).toBe(false);
+    expect(isUsable({ ...training, delta: Float32Array.of(1, value) })).toBe(false);
   }
 });
 

@@ -7,6 +7,7 @@ import { writeNabResults } from "../../bench/detection/nab.ts";
 import {
   DEFAULT_CODEC,
   DEFAULT_RULE,
+  FOREST_RULE,
   measure,
   seedPlan,
   trivialAnswers,
@@ -148,6 +149,27 @@ test.each(["federated", "centralised", "local", "no network", "seed design"] as 
     }
   },
 );
+
+test.each(["pooled forest", "own forest"] as const)("a %s goes the way of a fleet's model", async (regime) => {
+  const grown: PlanSettings = {
+    ...presets.forest,
+    channels: data.channels,
+    commissioningRows: HEAD_ROWS,
+    model: { kind: "isolation_forest", trees: 20, subsampleRows: 60 },
+    threshold: { ...presets.forest.threshold, rows: 60 },
+  };
+  const measured = () =>
+    measure(grown, data, variant({ regime, rule: FOREST_RULE, codec: { kind: "float32" } }), ROUNDS);
+  const answers = await measured();
+  expect(await measured()).toEqual(answers);
+  expect(answers.map(({ group }) => group)).toEqual(GROUPS);
+  const sends = regime === "pooled forest";
+  for (const { rule, bytesPerUpdate } of answers) {
+    expect(rule).toBe(sends ? "pool_trees" : null);
+    // 20 trees of 63 splits (feature, threshold) and 64 ends, 4 bytes each.
+    expect(bytesPerUpdate).toBe(sends ? 15_200 : null);
+  }
+});
 
 test("a fault that takes a channel away is found by the fleet's model, in the newcomer too", async () => {
   for (const { scores } of await measure(plan(), data, variant({}), ROUNDS)) {

@@ -44,7 +44,7 @@ async function trainedOn({ rows, labels, atMs }: HeldOutStream): Promise<Float32
   const { initialWeights, manifest } = plan;
   const start = { local: initialWeights, base: initialWeights };
   const data = { x: Float32Array.from(x), y: Float32Array.from(y), rows: y.length };
-  const options = { learningRate: manifest.training.learningRate, trainingNumber: 0, signal: running };
+  const options = { learningRate: manifest.training.learningRate, trainingNumber: 0, gatewaySeed: 1, signal: running };
   const result = await trainLocally(model, manifest, start, data, options);
   await model.release();
   if (result === null) throw new Error("the training was aborted");

@@ -4,6 +4,7 @@ import { postgresFederationStore } from "../../coordinator/adapters/postgres-fed
 import { postgresGatewayStore } from "../../coordinator/adapters/postgres-gateway-store.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { afterRound, type CohortState } from "../../coordinator/core/cohort-state.ts";
+import { contributionsOf } from "../../coordinator/core/contributions.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import type { GatewayStore, ReportedStatistics } from "../../coordinator/ports/gateway-store.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
@@ -16,6 +17,7 @@ import { cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
 import { onEveryHome } from "../support/homes.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const PUMPS = cohortId("pumps");
 const { federation } = cohortState();
@@ -103,6 +105,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       delta: encodeWeights(new Float32Array(weights.length)),
     };
     await store.addUpdate(update);
+    const updates = await store.roundUpdates(before);
     await store.recordRound({
       before,
       after: afterRound(before, candidate, promoted, before.rate, before.server),
@@ -110,13 +113,14 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       rule: "fedavg",
       verdict: promoted ? "promoted" : "rejected",
       reason: "",
-      updates: await store.roundUpdates(before),
-      shares: [1],
+      updates,
+      contributions: contributionsOf(updates, { shares: [1], gateways: new Map() }, () => 0),
       heldOut: null,
       championHeldOut: null,
       baselines: null,
       evaluatedRows: [],
       feedback: [],
+      standings: [],
     });
     await reopen();
     return cohort();
@@ -144,7 +148,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
 
 onEveryHome((home) => {
   const stores = () => ({
-    store: postgresFederationStore(home.database.kysely),
+    store: postgresFederationStore(home.database.kysely, roomyIntake(home.database)),
     gateways: postgresGatewayStore(home.database.kysely, { replicaId: "replica-1", version: "1", alone: true }),
   });
 

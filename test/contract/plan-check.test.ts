@@ -8,7 +8,7 @@ import { GRADIENT_TOLERANCE, inspectPlan, STEP_TOLERANCE } from "../../cli/plan-
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
 import type { LossSettings, ModelSettings, PlanSettings } from "../../learning/plan.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
-import { featuresOf, testPlan } from "../support/plan-settings.ts";
+import { featuresOf, forestPlan, testPlan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("plan-check");
@@ -41,6 +41,19 @@ test("a good plan is told what it costs", () => {
   expect(stdout).toMatch(/^scoring 1000 rows +\d+\.\d µs$/m);
 });
 
+test("a forest's plan is told what it costs to grow, and that there is no gradient", () => {
+  const { status, stdout, stderr } = check(planFile("forest.yaml", forestPlan));
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  // 20 trees of 63 splits (feature, threshold) and 64 ends.
+  expect(stdout).toMatch(/^parameters +3800$/m);
+  expect(stdout).toMatch(/^an update +15200 bytes$/m);
+  expect(stdout).toMatch(/^gradient +no gradient: a forest is grown, not descended$/m);
+  expect(stdout).toMatch(/^growing from 150 rows +\d+\.\d µs$/m);
+  expect(stdout).toMatch(/^scoring 1000 rows +\d+\.\d µs$/m);
+  expect(stdout).not.toContain("a step of");
+  expect(flead("show", join(folder, "forest.yaml")).stdout).toMatch(/^ {4}kind: pool_trees$/m);
+});
+
 test("a plan that cannot be is refused with the key and what is allowed, and exit code 1", () => {
   const file = planFile("bad.yaml", { ...testPlan, score: { largest: 13, trailingRows: 1 } });
   const { status, stdout, stderr } = check(file);
@@ -67,8 +80,9 @@ test.each<[ModelSettings, Partial<PlanSettings>]>([
   const optimiser = { kind: "adam", beta1: 0.9, beta2: 0.999 } as const;
   const training = { ...testPlan.training, loss, optimiser, clip: 1, l2: 0.01, proximal: 0.1 };
   const report = await inspectPlan({ ...testPlan, ...change, model, training });
-  expect(report.gradient.worst).toBeLessThan(GRADIENT_TOLERANCE / 10);
-  expect(report.stepError).toBeLessThan(STEP_TOLERANCE / 10);
+  if (report.training.kind !== "descent") throw new Error("there is no step");
+  expect(report.training.gradient.worst).toBeLessThan(GRADIENT_TOLERANCE / 10);
+  expect(report.training.stepError).toBeLessThan(STEP_TOLERANCE / 10);
   expect(report.updateBytes).toBe(4 * report.parameters);
 });
 

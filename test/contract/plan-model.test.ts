@@ -14,6 +14,7 @@ import { encodeOnnx } from "../../proto/onnx.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { initialOptimiserState, PlanModel } from "../../runtime/plan-model.ts";
+import { compileGraphs } from "../support/compiled-graphs.ts";
 import { expectClose, randomInputs } from "../support/graph-checks.ts";
 import { PlainDense, plainLogisticStep } from "../support/plain-autoencoder.ts";
 import { nameOf, PLAN_MIXES } from "../support/plan-mixes.ts";
@@ -104,7 +105,7 @@ test("scores are the root of the mean residual, and the same in one call, in chu
   const columns = manifest.featureCount;
   const x = randomRows(2345, columns, 9);
   const all = await model.score(initialWeights, x, 2345);
-  const expected = interpret(compilePlan(testPlan).score, {
+  const expected = interpret(compileGraphs(testPlan).score, {
     x: tensor([2345, columns], x),
     [WEIGHTS]: tensor([initialWeights.length], initialWeights),
   });
@@ -192,7 +193,7 @@ test("a classifier learns what a label depends on", async () => {
 
 test("a step of every mix in onnxruntime is the interpreter's, and so is the score", async () => {
   for (const settings of PLAN_MIXES) {
-    const plan = compilePlan(settings);
+    const plan = compileGraphs(settings);
     const { bytes, planId } = encodeBundle(plan);
     const model = await PlanModel.load(decodeBundle(bytes, planId));
     const inputs = exampleInputs(plan.train, plan.initialWeights, 5, 6);
@@ -259,12 +260,12 @@ test("every operation means the same in onnxruntime and in the interpreter", asy
 
 test("a graph that onnxruntime refuses, or cannot run, is an exception and not a line on standard error", () => {
   const script = `
-    const { compilePlan } = await import("./learning/compile-plan.ts");
     const { GraphBuilder } = await import("./learning/graph/builder.ts");
     const { encodeOnnx } = await import("./proto/onnx.ts");
     const { PlanModel } = await import("./runtime/plan-model.ts");
+    const { compileGraphs } = await import("./test/support/compiled-graphs.ts");
     const { testPlan } = await import("./test/support/plan-settings.ts");
-    const plan = compilePlan(testPlan);
+    const plan = compileGraphs(testPlan);
     const [scoreOnnx, trainOnnx] = [encodeOnnx(plan.score), encodeOnnx(plan.train)];
     const model = await PlanModel.load({ manifest: plan.manifest, scoreOnnx, trainOnnx });
     await model.score(plan.initialWeights, new Float32Array(12), 1);

@@ -10,6 +10,7 @@ import { cohortId, gatewayId, planId, updateId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { addCohort, addEpisode, addRound, PLAN_ID, scores } from "../support/fleet-rows.ts";
 import { type Home, onEveryHome } from "../support/homes.ts";
+import { roomyIntake } from "../support/roomy-intake.ts";
 
 const DAY = 86_400_000;
 const NOW = Date.now();
@@ -36,7 +37,7 @@ const ROUND = { verdict: "promoted", reason: "", heldOut: HELD_OUT, championHeld
 
 onEveryHome((home: Home) => {
   const db = () => home.database.kysely;
-  const store = () => postgresFederationStore(db());
+  const store = () => postgresFederationStore(db(), roomyIntake(home.database));
   const keeper = () => postgresTableKeeper(db());
   const maintainWith = (change: Partial<Record<LimitedTable, TableLimits>> = {}, nowMs = NOW) =>
     runMaintenance(
@@ -226,7 +227,7 @@ onEveryHome((home: Home) => {
     const policies = () =>
       column<string>(sql`SELECT proc_name || ' ' || hypertable_name || ' ' ||
           extract(day FROM coalesce(config ->> 'drop_after', config ->> 'compress_after')::interval) AS value
-        FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL ORDER BY 1`);
+        FROM timescaledb_information.jobs JOIN time_tables ON table_name = hypertable_name ORDER BY 1`);
     const detect = (days: number) =>
       db()
         .insertInto("anomaly_detections")

@@ -6,6 +6,7 @@ import type { PlanSettings, TrainingSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { encodeOnnx } from "../../proto/onnx.ts";
 import { PlanModel, type TrainingBatch } from "../../runtime/plan-model.ts";
+import { compileGraphs } from "../support/compiled-graphs.ts";
 import { OPTIMISERS } from "../support/plan-mixes.ts";
 import { featuresOf, testPlan } from "../support/plan-settings.ts";
 
@@ -19,13 +20,13 @@ function randomBatch(rows: number, columns = FEATURES): TrainingBatch {
 
 /** A function that trains as `training` says, on these rows, from the initial weights on. */
 async function trainer(training: Partial<TrainingSettings>, change: Partial<PlanSettings> = {}) {
-  const plan = compilePlan({ ...testPlan, ...change, training: { ...testPlan.training, passes: 3, ...training } });
+  const plan = compileGraphs({ ...testPlan, ...change, training: { ...testPlan.training, passes: 3, ...training } });
   const { manifest, initialWeights } = plan;
   const graphs = { scoreOnnx: encodeOnnx(plan.score), trainOnnx: encodeOnnx(plan.train) };
   const model = await PlanModel.load({ manifest, ...graphs });
   onTestFinished(() => model.release());
   return (data: TrainingBatch, { trainingNumber = 0, base = initialWeights, signal = running } = {}) => {
-    const options = { learningRate: 0.05, trainingNumber, signal };
+    const options = { learningRate: 0.05, trainingNumber, gatewaySeed: 1, signal };
     return trainLocally(model, manifest, { local: initialWeights, base }, data, options);
   };
 }

@@ -6,8 +6,9 @@ import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
-import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
+import type { Admin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { adminOver } from "../support/admin.ts";
 import {
   addCohort,
   addEpisode,
@@ -21,7 +22,6 @@ import {
 } from "../support/fleet-rows.ts";
 
 const log = createLogger("test", "silent");
-const address = { host: "127.0.0.1", port: 0 };
 
 let dataDir: string;
 let database: Database;
@@ -75,7 +75,7 @@ beforeAll(async () => {
   for (let n = 0; n < 7; n++)
     await addEpisode(kysely, { alertId: `A${n}`, cohort: n === 6 ? "fans" : "pumps", receivedAt: minutes(n >> 1) });
   for (let n = 0; n < 12; n++) await addOpenUpdate(kysely, "pumps", `gw-${1 + (n % 2)}`, n);
-  admin = await startAdmin({ queries: postgresQueries(kysely), address, version: "1.2.3", log });
+  admin = await adminOver(database);
 }, 60_000);
 
 afterAll(async () => {
@@ -118,6 +118,7 @@ describe("what the endpoints say", () => {
         planId: PLAN_ID,
         championVersion: 1,
         learningRateFactor: 1,
+        pin: null,
         openRound: { updates: 0, updatesWanted: 20, gateways: 0, gatewaysWanted: 2, openedAt: null },
         updates: { acknowledged: 20, aggregated: 20, refused: 0 },
       },
@@ -126,6 +127,7 @@ describe("what the endpoints say", () => {
         planId: PLAN_ID,
         championVersion: 7,
         learningRateFactor: 1,
+        pin: null,
         openRound: {
           updates: 12,
           updatesWanted: 20,
@@ -189,12 +191,20 @@ describe("what the endpoints say", () => {
     const of = (id: string) => body.items.find((gateway: Json) => gateway.gatewayId === id);
     expect(of("gw-1").health).toMatchObject({ rows: 5000, outboxBytes: 2048, rssBytes: null });
     expect(of("gw-1").cohorts).toEqual([
-      { cohort: "pumps", planId: PLAN_ID, globalVersion: 7, devices: ["pump-1", "pump-2"] },
+      {
+        cohort: "pumps",
+        planId: PLAN_ID,
+        globalVersion: 7,
+        devices: ["pump-1", "pump-2"],
+        standing: 1,
+        standingReason: null,
+        standingChangedAt: null,
+      },
     ]);
     expect(of("gw-2").health).toBeNull();
   });
 
-  test("models show versions with their round and without their weights", async () => {
+  test("models show versions with their round and where their weights are, without these", async () => {
     const { body } = await get("/api/v1/models?cohort=pumps&limit=1");
     expect(body.items[0]).toMatchObject({
       globalVersion: 8,
@@ -203,7 +213,7 @@ describe("what the endpoints say", () => {
       devices: 12,
       rule: "fedavg",
     });
-    expect(body.items[0]).not.toHaveProperty("weights");
+    expect(body.items[0]).toMatchObject({ weights: "at_hand", reason: "no worse", actor: null, originVersion: null });
   });
 
   test("episodes show severity, score and contributors", async () => {
@@ -314,7 +324,7 @@ describe("problem details", () => {
   test("without its database the lists answer 503 and health says what is down", async () => {
     const folder = await mkdtemp(join(tmpdir(), "flead-admin-"));
     const other = await openDatabase({ dataDir: folder, log });
-    const lonely = await startAdmin({ queries: postgresQueries(other.kysely), address, version: "1.2.3", log });
+    const lonely = await adminOver(other);
     try {
       await other.close();
       const health = await fetch(`${lonely.url}/api/v1/health`);
@@ -334,7 +344,7 @@ describe("problem details", () => {
 
   test("what goes wrong inside is a 500 that gives nothing of it away", async () => {
     const queries = { ...postgresQueries(database.kysely), rounds: () => Promise.reject(new Error("secret detail")) };
-    const faulty = await startAdmin({ queries, address, version: "1.2.3", log });
+    const faulty = await adminOver(database, { queries });
     const response = await fetch(`${faulty.url}/api/v1/rounds`);
     await faulty.close();
     expect(response.status).toBe(500);
@@ -342,13 +352,87 @@ describe("problem details", () => {
   });
 });
 
+describe("a gateway's standing", () => {
+  const reset = (gateway: string, body: string, type = "application/json") =>
+    fetch(`${admin.url}/api/v1/gateways/${gateway}/standing/reset`, {
+      method: "POST",
+      headers: { "content-type": type },
+      body,
+    });
+  const audited = () =>
+    database.kysely.selectFrom("audit_log").select(["actor", "action", "subject", "detail"]).execute();
+  const pumps = JSON.stringify({ cohort: "pumps" });
+
+  test("is shown with its reason, counts whole after a reset, and that is in the audit log once", async () => {
+    await sql`INSERT INTO gateway_standings (gateway_id, cohort, standing, rounds_apart, reason, changed_at)
+      VALUES ('gw-2', 'pumps', 0.64, 2, 'it pulled against the others', ${minutes(5)})`.execute(database.kysely);
+    const shown = async () =>
+      (await get("/api/v1/gateways?cohort=pumps")).body.items.find((item: Json) => item.gatewayId === "gw-2").cohorts;
+    expect(await shown()).toMatchObject([
+      {
+        standing: 0.64,
+        standingReason: "it pulled against the others",
+        standingChangedAt: minutes(5).toISOString(),
+      },
+    ]);
+    for (let time = 0; time < 2; time++) {
+      const response = await reset("gw-2", pumps);
+      expect([response.status, await response.json()]).toEqual([200, { standing: 1 }]);
+    }
+    expect(await shown()).toMatchObject([{ standing: 1, standingReason: null }]);
+    expect(await audited()).toEqual([
+      {
+        actor: "admin (loopback)",
+        action: "gateway.standing_reset",
+        subject: "cohort/pumps/gateway/gw-2",
+        detail: { from: 0.64, to: 1 },
+      },
+    ]);
+  });
+
+  test.each([
+    ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
+    ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
+    ["no cohort", "gw-2", "{}", "application/json", 422],
+    ["a form of another site's page", "gw-2", pumps, "text/plain", 415],
+  ])("%s is a problem and changes nothing", async (_, gateway, body, type, status) => {
+    const before = await audited();
+    const response = await reset(gateway, body, type);
+    expect(response.status).toBe(status);
+    expect(response.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+    expect(await audited()).toEqual(before);
+  });
+});
+
 describe("documentation", () => {
   test("the OpenAPI document lists every route with its answers and names each schema once", async () => {
     const { body } = await get("/docs/json");
     expect(body.openapi).toBe("3.1.0");
-    expect(Object.keys(body.paths).sort()).toEqual(
-      ["episodes", "gateways", "health", "models", "rounds"].map((name) => `/api/v1/${name}`),
+    const routes = Object.entries<object>(body.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method} ${path.replace("/api/v1/", "")}`),
     );
+    expect(routes.sort()).toEqual([
+      "get analytics/days",
+      "get analytics/windows",
+      "get episodes",
+      "get gateways",
+      "get health",
+      "get models",
+      "get models/{cohort}/{version}",
+      "get models/{cohort}/{version}/evaluations",
+      "get models/{cohort}/{version}/lineage",
+      "get models/{cohort}/{version}/model.onnx",
+      "get replicas",
+      "get rounds",
+      "post analytics/days/{date}",
+      "post cohorts/{cohort}/pin",
+      "post cohorts/{cohort}/unpin",
+      "post gateways/{gatewayId}/commands",
+      "post gateways/{gatewayId}/standing/reset",
+      "post models/{cohort}/{version}/promote",
+      "post models/{cohort}/{version}/roll-back",
+    ]);
+    expect(JSON.stringify(body)).not.toContain("Input");
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
       const { parameters, responses } = body.paths[`/api/v1/${path}`].get;
       expect(parameters.map((parameter: Json) => parameter.name).sort()).toEqual(["cohort", "cursor", "limit"]);
@@ -357,15 +441,22 @@ describe("documentation", () => {
     }
     const named = [
       "CohortOverview",
+      "Day",
       "Episode",
+      "Evaluation",
       "EventScores",
       "FleetStatistics",
       "Gateway",
       "Health",
+      "Lineage",
       "Model",
+      "Pin",
       "Problem",
+      "Replica",
       "Round",
       "Scores",
+      "Standing",
+      "Window",
     ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);
     expect(body.components.schemas.Round.properties).toHaveProperty("championHeldOut");
@@ -383,12 +474,7 @@ describe("who may ask", () => {
   test.each(["0.0.0.0", "::", "192.168.1.10", "coordinator.example", "128.0.0.1", "localhost.example"])(
     "listening on %s is refused: there is no log-in",
     async (host) => {
-      const starting = startAdmin({
-        queries: postgresQueries(database.kysely),
-        address: { host, port: 0 },
-        version: "1",
-        log,
-      });
+      const starting = adminOver(database, { address: { host, port: 0 } });
       await expect(starting).rejects.toThrow(/no log-in.*not a loopback address/);
     },
   );

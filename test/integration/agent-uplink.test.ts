@@ -17,6 +17,7 @@ const HEALTH = {
   outboxBytes: 0,
   outboxDropped: 0,
   rssBytes: 0,
+  windowsDropped: 0,
 };
 const UPDATE = {
   updateId: updateId(`01${"0".repeat(24)}`),
@@ -28,6 +29,7 @@ const UPDATE = {
   loss: 0.5,
   encoding: "float32" as const,
   delta: new Uint8Array(4),
+  roundId: null,
 };
 
 /** An uplink that reports only what it is asked for, with a clock that the test sets. */
@@ -43,8 +45,15 @@ async function openUplink(coordinator: ScriptedCoordinator) {
     store.alerts.unreported(1);
     return asked
       ? {
-          report: { reportId: `r${++reports}`, episodes: [], health: HEALTH, cohorts: [], statistics: [] },
-          episodes: [],
+          report: {
+            reportId: `r${++reports}`,
+            episodes: [],
+            health: HEALTH,
+            cohorts: [],
+            statistics: [],
+            summaries: [],
+          },
+          answered: () => undefined,
         }
       : null;
   };
@@ -59,6 +68,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       planChanged: () => undefined,
       globalModel: async () => undefined,
       feedback: () => Promise.reject(new Error("disk full")),
+      invitation: () => undefined,
       sessionChanged: () => undefined,
       problem: () => undefined,
       storeFailed: ({ message }) => failures.push(message),

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
@@ -112,6 +113,7 @@ test.each([
   ["on a base beyond any number", { baseVersion: 2n ** 64n - 1n }, "unknown_base"],
   ["of another plan", { planId: "f".repeat(64) }, "unknown_plan"],
   ["with no samples", { samples: 0n }, "bad_samples"],
+  ["with more steps than can be counted", { localSteps: 2n ** 64n - 1n }, "bad_steps"],
   ["with a loss of NaN", { loss: Number.NaN }, "bad_loss"],
   ["for a cohort that is not there", { cohort: "nobody" }, "unknown_cohort"],
   ["with an id that is no ULID", { updateId: "'; DROP TABLE local_models" }, "unknown_plan"],
@@ -315,6 +317,18 @@ test("a server optimiser's momentum survives a restart of the coordinator", asyn
   expect(movedBy).toEqual([expect.closeTo(0.001, 6), expect.closeTo(0.001 + 0.0015, 6)]);
 });
 
+test("the coordinator that leads keeps partitions ahead", async () => {
+  const client = new pg.Client({
+    host: join(folder, "data", "postgres", "socket"),
+    user: "flead",
+    database: "postgres",
+  });
+  await client.connect();
+  const ahead = "SELECT FROM time_partitions('audit_log') WHERE since > now()";
+  await eventually("a partition of the next month", async () => (await client.query(ahead)).rowCount || undefined);
+  await client.end();
+});
+
 test("an episode is kept once however often it is reported, and a malformed one is left out alone", async () => {
   const gateway = await connect("reporter", "open");
   const episode = {
@@ -335,7 +349,7 @@ test("an episode is kept once however often it is reported, and a malformed one 
   };
   const bad = { ...episode, alertId: "01JD0000000000000000000001", severity: "apocalyptic" };
   for (const reportId of ["r1", "r2"]) {
-    const value = { reportId, episodes: [episode, bad], health: undefined, cohorts: [], statistics: [] };
+    const value = { reportId, episodes: [episode, bad], health: undefined, cohorts: [], statistics: [], summaries: [] };
     gateway.say({ $case: "report", value });
     await gateway.hears("reportResult", (result) => result.reportId === reportId);
   }

@@ -67,6 +67,18 @@ export class GatewayClient {
     return this.hears("updateResult", ({ updateId }) => updateId === update.updateId);
   }
 
+  /** The answer to this sending, whatever an earlier one was answered. */
+  async pushAgain(update: Update) {
+    const answered = this.heard.length;
+    this.say({ $case: "update", value: update });
+    return eventually(`${this.gatewayId} is answered`, () => {
+      for (const message of this.heard.slice(answered)) {
+        if (message.$case === "updateResult" && message.value.updateId === update.updateId) return message.value;
+      }
+      return undefined;
+    });
+  }
+
   close(): void {
     this.#stream.cancel();
     this.#client.close();
@@ -85,6 +97,7 @@ export function anUpdate(cohort: string, planId: string, count: number, change: 
     loss: 0.5,
     encoding: DeltaEncoding.FLOAT32,
     delta: Buffer.from(encodeWeights(new Float32Array(count).fill(0.001))),
+    roundId: 0n,
     ...change,
   };
 }

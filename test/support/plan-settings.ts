@@ -60,3 +60,10 @@ export const pumpPlan: PlanSettings = {
   training: { ...TRAINING, seed: 5 },
   threshold: { rule: { kind: "quantile", quantile: 0.99 }, rows: 150 },
 };
+
+/** A forest over rows of the demo's plant, of which a tree is grown from 64. */
+export const forestPlan: PlanSettings = {
+  ...pumpPlan,
+  model: { kind: "isolation_forest", trees: 20, subsampleRows: 64 },
+  training: { ...pumpPlan.training, learnFrom: "recent_rows" },
+};

@@ -31,10 +31,13 @@ export class Life {
     });
     this.ended = new Promise((resolve) => this.#child.once("exit", () => resolve()));
     this.ready = new Promise((resolve, reject) => {
-      this.#child.on("message", ({ ready }: { ready: Ready }) => resolve(ready));
-      this.#child.once("exit", () =>
-        reject(new Error(`${command} ended before it served:\n${readFileSync(logFile, "utf8").slice(-2_000)}`)),
-      );
+      const tooSoon = () =>
+        reject(new Error(`${command} ended before it served:\n${readFileSync(logFile, "utf8").slice(-2_000)}`));
+      this.#child.once("exit", tooSoon);
+      this.#child.on("message", ({ ready }: { ready: Ready }) => {
+        this.#child.off("exit", tooSoon);
+        resolve(ready);
+      });
     });
     this.ready.catch(() => undefined);
   }

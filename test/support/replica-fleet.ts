@@ -1,5 +1,5 @@
 // Coordinators as processes over one PostgreSQL, each of which a test may kill at any moment.
-import { readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { eventually } from "./eventually.ts";
@@ -30,9 +30,13 @@ export class ReplicaFleet {
   readonly #folder: string;
   readonly #places: readonly Place[];
   readonly #alive = new Map<string, Replica>();
+  readonly #killed = new Set<Replica>();
+  /** Names of coordinators whose process ended though nobody killed it. */
+  readonly endedByThemselves: string[] = [];
 
-  /** `folder` holds plan.yaml and held-out. */
+  /** `folder` holds plan.yaml and, if anything is to be evaluated, held-out. */
   static async open(folder: string, replicas: number): Promise<ReplicaFleet> {
+    mkdirSync(join(folder, "held-out"), { recursive: true });
     const postgres = await startSharedPostgres(folder);
     const places: Place[] = [];
     for (let nth = 1; nth <= replicas; nth++) {
@@ -41,7 +45,12 @@ export class ReplicaFleet {
       places.push({ name, grpcPort: await freePort(), httpPort: await freePort(), logFile });
     }
     const fleet = new ReplicaFleet(folder, postgres, places);
-    await Promise.all(places.map(({ name }) => fleet.start(name)));
+    try {
+      await Promise.all(places.map(({ name }) => fleet.start(name)));
+    } catch (error) {
+      await fleet.close();
+      throw error;
+    }
     return fleet;
   }
 
@@ -74,6 +83,7 @@ export class ReplicaFleet {
   async start(name: string): Promise<Replica> {
     const place = this.#places.find((each) => each.name === name);
     if (place === undefined) throw new Error(`there is no ${name}`);
+    const lives = replicaIds(place.logFile).length;
     const life = new Life(
       "coordinator",
       {
@@ -92,17 +102,19 @@ export class ReplicaFleet {
       grpc: `localhost:${place.grpcPort}`,
       url: `http://127.0.0.1:${place.httpPort}`,
       life,
-      replicaId: lastReplicaId(place.logFile),
+      replicaId: await lastReplicaId(place.logFile, lives),
     };
     this.#alive.set(name, replica);
     void life.ended.then(() => {
       if (this.#alive.get(name) === replica) this.#alive.delete(name);
+      if (!this.#killed.has(replica)) this.endedByThemselves.push(name);
     });
     return replica;
   }
 
   /** Resolves when the process is no more. */
   async kill(replica: Replica): Promise<void> {
+    this.#killed.add(replica);
     replica.life.kill();
     await replica.life.ended;
   }
@@ -125,8 +137,12 @@ export class ReplicaFleet {
   }
 }
 
-function lastReplicaId(logFile: string): string {
-  const said = [...readFileSync(logFile, "utf8").matchAll(/"replicaId":"([0-9A-Z]{26})"/g)].at(-1)?.[1];
-  if (said === undefined) throw new Error(`${logFile} names no replica`);
-  return said;
+/** Of every life that the log tells of. */
+function replicaIds(logFile: string): string[] {
+  if (!existsSync(logFile)) return [];
+  return [...readFileSync(logFile, "utf8").matchAll(/"replicaId":"([0-9A-Z]{26})"/g)].map(([, id]) => id ?? "");
 }
+
+/** Of the life after the first `lives`. */
+const lastReplicaId = (logFile: string, lives: number) =>
+  eventually(`${logFile} names a replica`, () => replicaIds(logFile)[lives]);

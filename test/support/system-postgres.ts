@@ -11,9 +11,13 @@ const BIN = "/usr/lib/postgresql/15/bin";
 
 export const hasSystemPostgres = (): boolean => debianProgram("postgres", [BIN]) !== null;
 
+/** pg_dump, pg_restore and the like, as an operator runs them. */
+export const runSystemPostgres = (program: string, ...args: string[]) => run(join(BIN, program), args);
+
 /** Starts a new cluster in `folder`/system; gives its URL and how to end it. */
 export async function startSystemPostgres(folder: string): Promise<{ url: string; stop(): Promise<void> }> {
   const home = join(folder, "system");
+  mkdirSync(folder, { recursive: true });
   mkdirSync(home, { mode: 0o700 });
   const owner = debianOwner();
   if (owner) chownSync(home, owner.uid, owner.gid);
@@ -23,10 +27,12 @@ export async function startSystemPostgres(folder: string): Promise<{ url: string
   await run(join(BIN, "initdb"), ["--pgdata", cluster, "--username", "flead", "--auth", "trust"], as);
   const pgCtl = (...args: string[]) => run(join(BIN, "pg_ctl"), ["--pgdata", cluster, ...args], as);
   await pgCtl("start", "--wait", "--silent", "--log", join(home, "server.log"), "-o", settings);
+  let running = true;
   return {
     url: `postgres://flead@localhost/postgres?host=${encodeURIComponent(home)}`,
     stop: async () => {
-      await pgCtl("stop", "--mode", "immediate", "--silent");
+      if (running) await pgCtl("stop", "--mode", "immediate", "--silent");
+      running = false;
     },
   };
 }

@@ -5,9 +5,11 @@ import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
-import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
-import { type Admin, startAdmin } from "../../coordinator/admin/server.ts";
+import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
+import type { Admin } from "../../coordinator/admin/server.ts";
+import { cohortId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { adminOver } from "../support/admin.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -48,13 +50,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     if (dataDir) await rm(dataDir, { recursive: true });
   });
 
-  const start = (port = 0) =>
-    startAdmin({
-      queries: postgresQueries(database.kysely),
-      address: { host: "127.0.0.1", port },
-      version: "0.1.0",
-      log,
-    });
+  const start = (port = 0) => adminOver(database, { address: { host: "127.0.0.1", port }, version: "0.1.0" });
 
   interface Opened {
     page: Page;
@@ -115,9 +111,15 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
       expect(await newest.textContent()).toContain("0.700+0.030");
       const events = newest.getByTitle("episode precision 0.857, recall 0.833");
       expect(await events.textContent()).toBe("5 of 61 false episode, delay 12 s");
+      const versions = page.locator("#models tbody tr");
+      expect(await versions.first().textContent()).toMatch(/^v8after v7✓champion/);
+      expect(await shown(page, "models")).toContain("✓was champion");
+      expect(await shown(page, "models")).toContain("✕rejected");
       const gateways = await shown(page, "gateways");
       expect(gateways).toContain("not reported");
       expect(gateways).toContain("offline");
+      expect(gateways).toContain("×0.64it pulled against the others (cosine -0.83)");
+      expect(gateways.match(/●full/g)).toHaveLength(3);
       const episodes = await shown(page, "episodes");
       expect(episodes).toContain("critical");
       expect(episodes).toMatch(/vibration_x 61 %/);
@@ -164,6 +166,35 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     expect(await page.locator("#news").textContent()).toBe("Version 10 was promoted.");
     await database.kysely.deleteFrom("federated_models").where("global_version", "=", 10).execute();
     await database.kysely.deleteFrom("rounds").where("global_version", "=", 10).execute();
+    await close();
+  });
+
+  test("what an operator did is shown: whose weights the champion has, why, and that it is pinned", async () => {
+    const { kysely } = database;
+    await addCohort(kysely, "valves", 3);
+    for (const [version, tp] of [
+      [1, 120],
+      [2, 150],
+      [3, 160],
+    ] as const) {
+      const heldOut = scores(tp, 40, tp / 200);
+      const values = { cohort: "valves", version, heldOut, championHeldOut: null, factor: 1 };
+      await addRound(kysely, { ...values, verdict: "promoted", reason: "no worse" });
+    }
+    const actions = postgresModelActions(kysely);
+    const order = { cohort: cohortId("valves"), actor: "ada", expectedChampion: null };
+    await actions.act({ ...order, action: { kind: "roll_back", version: 2 }, reason: "version 3 alarms all day" });
+    await actions.act({ ...order, action: { kind: "pin" }, reason: "until the audit" });
+    const { page, faults, close } = await open("/#valves");
+    const row = page.locator("#models tbody tr").first();
+    await row.getByText("version 3 alarms all day").waitFor();
+    expect(await row.textContent()).toMatch(/^v4after v3◆pinnedof v2at handada/);
+    expect(await page.locator("#models tbody tr").nth(1).textContent()).toContain("↺rolled back");
+    const summary = await shown(page, "summary");
+    expect(summary).toMatch(/Champion\s*v4v2’s weights, by ada .*pinned by ada: until the audit/);
+    expect(summary).toMatch(/Held-out PR-AUC\s*0\.750/);
+    await page.screenshot({ path: join(tmpdir(), "flead-page-pinned.png"), fullPage: true });
+    expect(faults).toEqual([]);
     await close();
   });
 
@@ -251,6 +282,16 @@ async function addPumps({ kysely }: Database): Promise<void> {
     health,
     lastSeenAt: before(900),
   });
+  await kysely
+    .insertInto("gateway_standings")
+    .values({
+      gateway_id: "gw-north-2",
+      cohort: "pumps",
+      standing: 0.64,
+      reason: "it pulled against the others (cosine -0.83)",
+      changed_at: before(60_000),
+    })
+    .execute();
   await addGateway(kysely, {
     gatewayId: "gw-north-2",
     cohort: "pumps",

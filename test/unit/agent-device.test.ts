@@ -3,7 +3,7 @@ import type { Reading } from "../../agent/core/default-mapping.ts";
 import { Device, type EnteredRow, type Judged } from "../../agent/core/device.ts";
 import { isRefusal } from "../../agent/core/refusal.ts";
 import { deviceId } from "../../learning/ids.ts";
-import type { FeatureSettings } from "../../learning/plan.ts";
+import type { FeatureSettings, Manifest } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { gatedFeatures, manifestOf } from "../support/front-end-plan.ts";
 import { featuresOf } from "../support/plan-settings.ts";
@@ -62,6 +62,26 @@ function entered(device: Device, values: Readonly<Record<string, number>>, secon
   if (isRefusal(row)) throw new Error(row.detail);
   return row;
 }
+
+test("no false alarm puts a forest's threshold above the scores that a row can have", () => {
+  const shape = { trees: 20, subsampleRows: 32 };
+  const thresholdOf = (model: Manifest["model"], operatorFactor: number, ruleThreshold: number) => {
+    const plan = { ...manifestOf({ features: featuresOf(WINDOW), commissioningRows: 40 }), model };
+    const device = new Device(deviceId("pump-1"), plan.channels);
+    device.adoptPlan(plan);
+    for (let second = 0; second < 140; second++)
+      device.judgeByOwnRows(entered(device, { c0: second % 3, c1: second % 5 }, second));
+    device.monitor?.calibrate(new Float32Array(100).fill(ruleThreshold));
+    device.operatorFactor = operatorFactor;
+    const judged = device.judgeByModel(entered(device, { c0: 1, c1: 1 }, 140), 0.4, Float32Array.of(1, 1));
+    return judged.observation?.threshold;
+  };
+  const forest = { kind: "isolation_forest", ...shape } as const;
+  expect(thresholdOf(forest, 1.2, 0.5)).toBeCloseTo(0.6, 6);
+  expect(thresholdOf(forest, 2, 0.5)).toBe(0.65);
+  expect(thresholdOf(forest, 2, 0.75)).toBe(0.75);
+  expect(thresholdOf({ kind: "dense_autoencoder", hidden: [2] }, 2, 0.5)).toBe(1);
+});
 
 test("a row that lacks a channel is refused, unless the plan has columns that say so", () => {
   const strict = planned(featuresOf(WINDOW));

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decodeDelta, encodeDelta } from "../../learning/codecs/codec.ts";
+import { decodeDelta, deltaNorm, encodeDelta } from "../../learning/codecs/codec.ts";
 import { UndecodableDeltaError, UnencodableDeltaError } from "../../learning/codecs/errors.ts";
 import { fromFloat16, toFloat16 } from "../../learning/codecs/float16.ts";
 import { layOut } from "../../learning/models/weight-layout.ts";
@@ -328,3 +328,34 @@ test("a share of nothing, or of more than all, is out of range", () => {
     expect(() => encode({ kind: "top_k", share }, floats(1, 2))).toThrow(RangeError);
   }
 });
+
+/** What it gives, or what it throws. */
+const outcome = <Value>(read: () => Value) => {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof UndecodableDeltaError) return error.message;
+    throw error;
+  }
+};
+
+test.each(named)(
+  "the norm of %s bytes is that of the delta they decode to, and the same bytes are refused",
+  (_, codec) => {
+    const good = encode(codec, normalDelta(857, 5), DEFAULT_LAYOUT).bytes;
+    const damage = fc.array(fc.record({ at: fc.nat(good.length - 1), to: fc.integer({ min: 0, max: 255 }) }), {
+      maxLength: 3,
+    });
+    fc.assert(
+      fc.property(damage, fc.constantFrom(0, 0, 0, 1, -1), (changes, longer) => {
+        const bytes = new Uint8Array(good.length + longer);
+        bytes.set(good.subarray(0, bytes.length));
+        for (const { at, to } of changes) bytes[Math.min(at, bytes.length - 1)] = to;
+        const decoded = outcome(() => decodeDelta(codec, bytes, DEFAULT_LAYOUT));
+        const norm = outcome(() => deltaNorm(codec, bytes, DEFAULT_LAYOUT));
+        if (typeof decoded === "string") expect(norm).toBe(decoded);
+        else expect(norm).toBeCloseTo(Math.hypot(...decoded), 5);
+      }),
+    );
+  },
+);

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
+import { forestPlan, testPlan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const file = join(temporaryFolder("cohort-file"), "pumps.yaml");
@@ -52,4 +53,44 @@ test("every unknown key of a file is told at once, and a file without one is tak
   const message = await verdict(plan(", preset: machines, bogus: 1, score: { best: 2 }"), "federation: { gates: {} }");
   for (const key of ["bogus", "best", "gates"]) expect(message).toContain(`unknown key "${key}"`);
   expect(await verdict(plan(", preset: machines"))).toBeNull();
+});
+
+function read(given: object, federation: object = {}) {
+  writeFileSync(file, JSON.stringify({ cohort: "pumps", plan: given, federation })); // JSON is YAML
+  return readCohortFile(file);
+}
+
+test("what is left unsaid is the rule of the plan's model", async () => {
+  expect((await read(testPlan)).federation.rule).toEqual({ kind: "multi_krum", faultyShare: 0.2 });
+  expect((await read(forestPlan)).federation.rule).toEqual({ kind: "pool_trees" });
+  expect((await read(forestPlan, { rule: { kind: "pool_trees" } })).federation.optimiser).toEqual({ kind: "none" });
+});
+
+test("a preset's name and channels are a forest's plan", async () => {
+  const { plan: forest, federation } = await read({ preset: "forest", channels: testPlan.channels });
+  expect(forest.model.kind).toBe("isolation_forest");
+  expect(federation.rule.kind).toBe("pool_trees");
+});
+
+test.each<[string, object, object, string]>([
+  [
+    "a rule of pulls for a forest",
+    forestPlan,
+    { rule: { kind: "median" } },
+    "federation.rule.kind: an isolation_forest needs pool_trees, not median",
+  ],
+  [
+    "a server's step for a forest",
+    forestPlan,
+    { optimiser: { kind: "avgm", momentum: 0.9, rate: 1 } },
+    "federation.optimiser.kind: an isolation_forest needs none, not avgm: pooled trees are no step",
+  ],
+  [
+    "a pool of what are no trees",
+    testPlan,
+    { rule: { kind: "pool_trees" } },
+    "federation.rule.kind: pool_trees is an isolation_forest's; a dense_autoencoder needs one of pulls",
+  ],
+])("%s is refused with its key", async (_, given, federation, fault) => {
+  await expect(read(given, federation)).rejects.toThrow(fault);
 });

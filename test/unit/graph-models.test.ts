@@ -1,19 +1,19 @@
 // Whole models: their steps against finite differences and the papers' formulas, and what their score graphs compute.
 import { expect, test } from "vitest";
 import { checkGradient, EXAMPLE_STEP, exampleInputs } from "../../learning/check-plan.ts";
-import { type CompiledPlan, compilePlan } from "../../learning/compile-plan.ts";
 import { partOf } from "../../learning/graph/graph.ts";
 import { interpret, type Tensor, tensor } from "../../learning/graph/interpret.ts";
 import { buildModel, ModelError } from "../../learning/models/build-model.ts";
 import { BASE, momentNames, nextName, WEIGHTS } from "../../learning/models/signature.ts";
 import type { ModelSettings, PlanSettings } from "../../learning/plan.ts";
+import { buildGraphs, compileGraphs, type DescendedPlan } from "../support/compiled-graphs.ts";
 import { expectClose, randomInputs, type Tensors } from "../support/graph-checks.ts";
 import { nameOf, OPTIMISERS, PLAN_MIXES, plainPenalty, plainStep } from "../support/plan-mixes.ts";
 import { featuresOf, testForecaster, testPlan } from "../support/plan-settings.ts";
 
-const examples = (plan: CompiledPlan, rows = 5) => exampleInputs(plan.train, plan.initialWeights, rows, 3);
+const examples = (plan: DescendedPlan, rows = 5) => exampleInputs(plan.train, plan.initialWeights, rows, 3);
 const valuesOf = (inputs: Tensors, name: string) => [...(inputs[name]?.data ?? [])];
-const gradientOf = (plan: CompiledPlan, inputs: Tensors) =>
+const gradientOf = (plan: DescendedPlan, inputs: Tensors) =>
   interpret(partOf(plan.train, [plan.gradient]), inputs)[plan.gradient] as Tensor;
 
 test("there are 360 mixes of model, loss, optimiser and penalties", () => {
@@ -22,7 +22,7 @@ test("there are 360 mixes of model, loss, optimiser and penalties", () => {
 
 test("in every mix the gradient is what finite differences of the loss say", () => {
   for (const settings of PLAN_MIXES) {
-    const plan = compilePlan(settings);
+    const plan = compileGraphs(settings);
     const { checked, worst } = checkGradient({ ...plan, layout: plan.manifest.weights }, examples(plan), 12, 4);
     expect(checked).toBeGreaterThanOrEqual(4);
     expect(worst, nameOf(settings)).toBeLessThan(1e-5);
@@ -31,7 +31,7 @@ test("in every mix the gradient is what finite differences of the loss say", () 
 
 test("in every mix the step from there is the one that the papers write", () => {
   for (const settings of PLAN_MIXES) {
-    const plan = compilePlan(settings);
+    const plan = compileGraphs(settings);
     const inputs = { ...examples(plan), lr: tensor([], [0.25]) };
     const names = momentNames(settings.training.optimiser);
     const from = { weights: valuesOf(inputs, WEIGHTS), moments: names.map((name) => valuesOf(inputs, name)) };
@@ -48,24 +48,24 @@ test("in every mix the step from there is the one that the papers write", () => 
 
 test("in every mix the loss is the data's, the halved squares of matrices and the distance from the base", () => {
   for (const settings of PLAN_MIXES) {
-    const plan = compilePlan(settings);
-    const bare = compilePlan({ ...settings, training: { ...settings.training, l2: 0, proximal: 0 } });
+    const plan = compileGraphs(settings);
+    const bare = compileGraphs({ ...settings, training: { ...settings.training, l2: 0, proximal: 0 } });
     const inputs = examples(plan);
     const [weights, base] = [valuesOf(inputs, WEIGHTS), valuesOf(inputs, BASE)];
     const penalty = plainPenalty(settings.training, plan.manifest.weights, weights, base);
-    const lossOf = ({ train }: CompiledPlan) => interpret(train, inputs).loss?.data[0] as number;
+    const lossOf = ({ train }: DescendedPlan) => interpret(train, inputs).loss?.data[0] as number;
     expectClose([lossOf(plan)], [lossOf(bare) + penalty], 1e-12);
   }
 });
 
 test("another value than the gradient does not pass for it", () => {
-  const plan = compilePlan(testPlan);
+  const plan = compileGraphs(testPlan);
   const { worst } = checkGradient({ ...plan, gradient: WEIGHTS, layout: plan.manifest.weights }, examples(plan), 12, 4);
   expect(worst).toBeGreaterThan(0.1);
 });
 
 test.each(OPTIMISERS)("a step of $kind takes and gives what it asks for and no more", (optimiser) => {
-  const { train } = compilePlan({ ...testPlan, training: { ...testPlan.training, optimiser } });
+  const { train } = compileGraphs({ ...testPlan, training: { ...testPlan.training, optimiser } });
   const moments = { sgd: [], momentum: ["weights_m"], adam: ["weights_m", "weights_v"] }[optimiser.kind];
   const step = optimiser.kind === "adam" ? ["step"] : [];
   expect(train.inputs.map(({ name }) => name).sort()).toEqual(["lr", ...step, "weights", ...moments, "x"].sort());
@@ -75,7 +75,7 @@ test.each(OPTIMISERS)("a step of $kind takes and gives what it asks for and no m
 const linear = { ...testForecaster, model: { kind: "dense_forecaster", hidden: [] } } as const;
 
 test("a linear forecaster scores the distance between its prediction and the window's last row", () => {
-  const { score, residualChannels } = buildModel(linear);
+  const { score, residualChannels } = buildGraphs(linear);
   const given = randomInputs(score, 2, 5);
   const [x, weights] = [given.x?.data, given.weights?.data] as Float64Array[];
   const expected = [0, 1].map((row) =>
@@ -96,7 +96,7 @@ test("a linear forecaster scores the distance between its prediction and the win
 });
 
 test("the autoencoder answers for every feature and names its channel", () => {
-  const { residualChannels, score } = buildModel(testPlan);
+  const { residualChannels, score } = buildGraphs(testPlan);
   expect(residualChannels).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
   expect(score.outputs).toEqual([
     { name: "score", shape: ["N"] },
@@ -105,7 +105,7 @@ test("the autoencoder answers for every feature and names its channel", () => {
 });
 
 test("a score counts as many of the largest residuals as the plan says", () => {
-  const { score } = buildModel({ ...testPlan, score: { largest: 3, trailingRows: 1 } });
+  const { score } = buildGraphs({ ...testPlan, score: { largest: 3, trailingRows: 1 } });
   const { score: scores, residual } = interpret(score, randomInputs(score, 4, 6));
   const expected = [0, 1, 2, 3].map((row) => {
     const largest = [...(residual?.data.slice(row * 12, (row + 1) * 12) ?? [])].sort((a, b) => b - a).slice(0, 3);
@@ -140,7 +140,7 @@ function plainConv(window: readonly number[][], weights: readonly number[], kern
 }
 
 test.each([2, 3, 5])("a convolution with a kernel of %d rows is what the definition says", (kernel) => {
-  const { score, residualChannels } = buildModel({
+  const { score, residualChannels } = buildGraphs({
     ...testPlan,
     features: featuresOf({ kind: "window", rows: 5 }),
     model: { kind: "conv_autoencoder", filters: [4, 2], kernel },
@@ -165,7 +165,7 @@ const classifier = (hidden: readonly number[]): PlanSettings => ({
 });
 
 test("a logistic classifier's score is a probability, its residual each feature's squared part in the logit", () => {
-  const { score, residualChannels } = buildModel(classifier([]));
+  const { score, residualChannels } = buildGraphs(classifier([]));
   const inputs = { x: tensor([2, 2], [1, 2, -3, 0.5]), weights: tensor([3], [0.4, -1, 0.2]) };
   const computed = interpret(score, inputs);
   expectClose(computed.score?.data ?? [], [1 / (1 + Math.exp(1.4)), 1 / (1 + Math.exp(1.5))], 1e-12);
@@ -174,7 +174,7 @@ test("a logistic classifier's score is a probability, its residual each feature'
 });
 
 test("a classifier with hidden layers tells how its logit changes with each feature of each row", () => {
-  const { score } = buildModel(classifier([3]));
+  const { score } = buildGraphs(classifier([3]));
   const given = randomInputs(score, 3, 2);
   const scoreAt = (at: number, by: number) => {
     const x = given.x as Tensor;

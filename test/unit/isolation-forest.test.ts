@@ -279,11 +279,21 @@ describe("snapshots", () => {
   });
 });
 
+test("one far channel among eight is hardly seen, all of them far are", () => {
+  const own = normalRows(300, 3, 8);
+  const forest = IsolationForest.train(own, 8);
+  const usual = forest.scoreRows(own).sort();
+  const at = (far: number) => forest.score(Float64Array.from({ length: 8 }, (_, channel) => (channel < far ? 50 : 0)));
+  expect(at(1)).toBeLessThan(Number(usual[297]));
+  expect(at(8)).toBeGreaterThan(0.65);
+});
+
 describe("pooling", () => {
   const forests = [grow(300, 1, 10), grow(40, 2, 20)];
 
   test("a pool's path length is the mean over all its trees, so a gateway weighs as many as it has", () => {
-    const pool = poolTrees(forests, 30);
+    const { trees: pool, taken } = poolTrees(forests, 30);
+    expect(taken).toEqual([10, 20]);
     checkTrees(pool);
     const z = standardised(1, 3);
     const [first, second] = forests.map((forest) => meanPathLength(forest, z)) as [number, number];
@@ -297,23 +307,14 @@ describe("pooling", () => {
       [3, [1, 2]],
       [100, [10, 20]],
     ] as const) {
-      const pool = poolTrees(forests, most);
-      expect([256, 40].map((rows) => pool.subsampleRows.filter((given) => given === rows).length)).toEqual(shares);
+      const { trees, taken } = poolTrees(forests, most);
+      expect([256, 40].map((rows) => trees.subsampleRows.filter((given) => given === rows).length)).toEqual(shares);
+      expect(taken).toEqual(shares);
     }
   });
 
   test("a forest alone is its own pool", () => {
-    expect(poolTrees(forests.slice(0, 1), 10)).toEqual(forests[0]);
-  });
-
-  test("a gateway with a pool's trees keeps its own scale and offset", () => {
-    const pool = poolTrees(forests, 30);
-    const own = normalRows(200, 5).map((value) => 500 + 10 * value);
-    const forest = IsolationForest.withTrees(pool, own, 0.1);
-    expect(forest.scoreRows(own).filter((score) => forest.decision(score) < 0).length).toBe(20);
-    expect(forest.score(Float64Array.of(500, 500, 500))).toBeLessThan(forest.score(Float64Array.of(580, 420, 580)));
-    expect(() => IsolationForest.withTrees({ ...pool, channels: 1 }, own)).toThrow(InvalidTreesError);
-    expect(() => IsolationForest.withTrees(pool, own.subarray(0, 27))).toThrow(TooFewRowsError);
+    expect(poolTrees(forests.slice(0, 1), 10).trees).toEqual(forests[0]);
   });
 
   test("nothing, other channels and malformed trees are refused", () => {

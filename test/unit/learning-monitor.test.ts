@@ -312,3 +312,19 @@ test("scores from before a release are no part of those that come after it", () 
   feed(6);
   expect(monitor.smooth(1)).toBe(1);
 });
+
+test("an alarm about a forest's score clears where scores are the device's usual ones, which are far from zero", () => {
+  const scored = (model: Manifest["model"]) => {
+    const { monitor, feed } = commissioned({ ...manifest, model });
+    const usual = (row: number) => 0.42 + 0.002 * (row % 10);
+    for (let row = 0; row < 60; row++) feed(0, null);
+    monitor.calibrate(Float32Array.from({ length: 60 }, (_, row) => usual(row)));
+    const threshold = Number(monitor.threshold);
+    for (let row = 0; row < 3; row++) feed(0.6, threshold);
+    expect(feed(0.6, threshold).active).toBe(true);
+    return Array.from({ length: 70 }, (_, row) => feed(usual(row), threshold).active).at(-1);
+  };
+  // 0.8 times the threshold is below what is usual here: only from the device's median does it say anything.
+  expect(scored({ kind: "isolation_forest", trees: 20, subsampleRows: 32 })).toBe(false);
+  expect(scored({ kind: "dense_autoencoder", hidden: [2] })).toBe(true);
+});

@@ -5,14 +5,16 @@ import { expect, test } from "vitest";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import type { Graph } from "../../learning/graph/graph.ts";
 import { planId } from "../../learning/ids.ts";
+import { InvalidTreesError } from "../../learning/isolation-trees.ts";
 import { weightCount } from "../../learning/plan.ts";
 import { PlanBundle as BundleMessage } from "../../proto/gen/flead/v1/plan.ts";
 import { ModelProto } from "../../proto/gen/onnx/onnx.ts";
-import { encodeOnnx } from "../../proto/onnx.ts";
+import { checkOnnx, encodeOnnx } from "../../proto/onnx.ts";
 import { decodeBundle, encodeBundle, PlanBundleError } from "../../proto/plan-bundle.ts";
-import { testForecaster, testPlan } from "../support/plan-settings.ts";
+import { compileGraphs } from "../support/compiled-graphs.ts";
+import { forestPlan, testForecaster, testPlan } from "../support/plan-settings.ts";
 
-const compiled = compilePlan(testPlan);
+const compiled = compileGraphs(testPlan);
 const bundle = encodeBundle(compiled);
 const hashOf = (bytes: Uint8Array) => planId(createHash("sha256").update(bytes).digest("hex"));
 
@@ -64,8 +66,8 @@ function faultWith(change: Partial<BundleMessage>): string {
 
 const onnx = (graph: Graph) => Buffer.from(encodeOnnx(graph));
 const weightsWith = (first: number) => Buffer.from(compiled.initialWeights.with(0, first).buffer);
-const forecaster = compilePlan(testForecaster);
-const momentum = compilePlan({
+const forecaster = compileGraphs(testForecaster);
+const momentum = compileGraphs({
   ...testPlan,
   training: { ...testPlan.training, optimiser: { kind: "momentum", momentum: 0.9 } },
 });
@@ -100,6 +102,26 @@ test.each<[string, Partial<BundleMessage>, string]>([
   ],
 ])("a bundle with %s: %#", (_, change, fault) => {
   expect(faultWith(change)).toContain(fault);
+});
+
+test("a forest's bundle has no graph: its weights give one each, and no others", () => {
+  const { bytes, planId: forestId } = encodeBundle(compilePlan(forestPlan));
+  const { scoreOnnx, trainOnnx, initialWeights } = decodeBundle(bytes, forestId);
+  if (typeof scoreOnnx !== "function") throw new Error("a forest has a graph for each weights");
+  expect(trainOnnx).toBeNull();
+  expect(() => checkOnnx(scoreOnnx(initialWeights), { inputs: [], outputs: [] })).toThrow(
+    "outside the standard domain",
+  );
+  expect(() => scoreOnnx(initialWeights.with(0, 99))).toThrow(InvalidTreesError);
+  for (const [change, fault] of [
+    [{ scoreOnnx: onnx(compiled.score) }, "a forest's plan holds no graph"],
+    [{ trainOnnx: onnx(compiled.train) }, "a forest's plan holds no graph"],
+    [{ initialWeights: Buffer.from(initialWeights.with(0, 99).buffer) }, "initial weights: tree 0 splits feature 99"],
+  ] as const) {
+    const other = BundleMessage.encode({ ...BundleMessage.decode(bytes), ...change }).finish();
+    expect(() => decodeBundle(other, hashOf(other))).toThrow(PlanBundleError);
+    expect(() => decodeBundle(other, hashOf(other))).toThrow(fault);
+  }
 });
 
 test("a bundle that no gateway would accept is not made", () => {

@@ -6,7 +6,7 @@ import { DeviceMonitor } from "../../learning/monitor.ts";
 import type { ThresholdRule } from "../../learning/threshold-rules.ts";
 import { describeFaults, manifestSchema, planSettingsSchema } from "../../proto/plan-schema.ts";
 import { PLAN_MIXES } from "../support/plan-mixes.ts";
-import { featuresOf, testForecaster, testPlan } from "../support/plan-settings.ts";
+import { featuresOf, forestPlan, testForecaster, testPlan } from "../support/plan-settings.ts";
 
 /** The faults of `plan`, or "accepted". */
 function verdict(plan: object): string {
@@ -162,6 +162,52 @@ test.each<[string, object, string]>([
   ],
 ])("%s is refused, and the fault names its place", (_, change, fault) => {
   expect(verdict({ ...testPlan, ...change })).toContain(fault);
+});
+
+const forest = (change: object = {}) => ({ kind: "isolation_forest", trees: 20, subsampleRows: 64, ...change });
+const { training: growing } = forestPlan;
+
+test.each<[string, object, string]>([
+  ["no tree", { model: forest({ trees: 0 }) }, "model.trees: "],
+  ["trees of 8 rows", { model: forest({ subsampleRows: 8 }) }, "model.subsampleRows: "],
+  ["more trees than a message holds", { model: forest({ trees: 1000, subsampleRows: 4096 }) }, "parameters; at most"],
+  [
+    "fewer rows than a tree is grown from",
+    { threshold: { ...forestPlan.threshold, rows: 63 } },
+    "threshold.rows: an isolation_forest needs 64 or more, its subsampleRows, not 63",
+  ],
+  [
+    "trees of the rows since the last training",
+    { training: { ...growing, learnFrom: "new_rows" } },
+    "training.learnFrom: an isolation_forest needs recent_rows, not new_rows",
+  ],
+  [
+    "trees that are rounded",
+    { training: { ...growing, codec: { kind: "int8" } } },
+    "training.codec.kind: an isolation_forest needs float32, not int8",
+  ],
+  [
+    "a score of the largest residuals",
+    { score: { largest: 2 } },
+    "model: an isolation_forest needs score.largest to be",
+  ],
+  ["a fixed threshold", { threshold: withFixed }, "threshold.rule.kind: fixed is a classifier's alone"],
+])("a forest with %s is refused, and the fault names its place", (_, change, fault) => {
+  expect(verdict(forestPlan)).toBe("accepted");
+  expect(verdict({ ...forestPlan, ...change })).toContain(fault);
+});
+
+test.each<[string, object, string]>([
+  ["weights of another layout", { weights: [{ name: "w", shape: [3800], offset: 0 }] }, "weights: is not the layout"],
+  ["residuals of other features", { residualChannels: [0] }, "residualChannels: must be the features' channels"],
+])("a forest's manifest with %s is refused", (_, change, fault) => {
+  const { manifest } = compilePlan(forestPlan);
+  const faults = (given: object) => {
+    const parsed = manifestSchema.safeParse(given);
+    return parsed.success ? "accepted" : describeFaults(parsed.error);
+  };
+  expect(faults(manifest)).toBe("accepted");
+  expect(faults({ ...manifest, ...change })).toContain(fault);
 });
 
 test.each<[string, object, string]>([

@@ -4,12 +4,12 @@ import { clipNorms } from "../../learning/aggregation/clip.ts";
 import { coordinateMedian, trimmedMean } from "../../learning/aggregation/coordinate-rules.ts";
 import { EmptyRoundError, InvalidRoundError } from "../../learning/aggregation/fedavg.ts";
 import { krum } from "../../learning/aggregation/krum.ts";
-import { type CombiningRule, combinePulls, type Pull } from "../../learning/aggregation/rules.ts";
+import { combinePulls, type Pull, type PullRule } from "../../learning/aggregation/rules.ts";
 
 const floats = (...values: number[]) => Float32Array.from(values);
 const pulls = (...deltas: number[][]): Pull[] => deltas.map((delta) => ({ pull: floats(...delta), weight: 1 }));
 
-const RULES: readonly CombiningRule[] = [
+const RULES: readonly PullRule[] = [
   { kind: "fedavg" },
   { kind: "median" },
   { kind: "trimmed_mean", share: 0.2 },
@@ -17,8 +17,8 @@ const RULES: readonly CombiningRule[] = [
   { kind: "multi_krum", faultyShare: 0.2 },
 ];
 const ROBUST = RULES.filter(({ kind }) => kind !== "fedavg");
-const CLIPPED = RULES.map((rule): CombiningRule => ({ ...rule, clip: { medianMultiple: 1.5 } }));
-const named = (rules: readonly CombiningRule[]) =>
+const CLIPPED = RULES.map((rule): PullRule => ({ ...rule, clip: { medianMultiple: 1.5 } }));
+const named = (rules: readonly PullRule[]) =>
   rules.map((rule) => [`${rule.kind}${rule.clip === undefined ? "" : ", clipped"}`, rule] as const);
 
 test("the median takes the middle value of each coordinate, or the mean of the middle two", () => {
@@ -216,7 +216,7 @@ const attackedRound = fc.integer({ min: 1, max: 5 }).chain((fifth) =>
   }),
 );
 
-test.each(named([...ROBUST, ...ROBUST.map((rule): CombiningRule => ({ ...rule, clip: { medianMultiple: 2 } }))]))(
+test.each(named([...ROBUST, ...ROBUST.map((rule): PullRule => ({ ...rule, clip: { medianMultiple: 2 } }))]))(
   "a fifth of the gateways, lying however far, cannot move %s out of the honest range",
   (_, rule) => {
     fc.assert(
@@ -264,7 +264,7 @@ test("the rules themselves refuse an empty round", () => {
   expect(clipNorms([], { medianMultiple: 2 })).toEqual({ deltas: [], clipped: [] });
 });
 
-test.each<CombiningRule>([
+test.each<PullRule>([
   { kind: "trimmed_mean", share: 0.5 },
   { kind: "trimmed_mean", share: -0.1 },
   { kind: "krum", faultyShare: 0.5 },

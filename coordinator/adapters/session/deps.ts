@@ -2,19 +2,32 @@
 import type { GatewayId } from "../../../learning/ids.ts";
 import type { Logger } from "../../../runtime/log.ts";
 import type { Problems } from "../../../runtime/problems.ts";
+import type { AnalyticsStore } from "../../ports/analytics-store.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
+import type { Invitations } from "../../ports/invitations.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { UpdateIntake } from "../update-intake.ts";
+import type { AdmissionLimits } from "./admission.ts";
+import type { SampleBudgets } from "./sample-budgets.ts";
 
 export type ProblemKind =
   | "update_refused"
   | "report_refused"
   | "statistics_refused"
+  | "window_malformed"
+  | "window_future"
+  | "window_expired"
+  | "window_limit"
   | "session_refused"
   | "slow_reader"
+  | "overload"
   | "plan_request"
   | "database";
+
+/** A database that does not answer by then does not hold up the session's next messages. */
+export const DATABASE_ANSWER_MS = 10_000;
 
 export interface Gateway {
   readonly gatewayId: GatewayId;
@@ -25,8 +38,15 @@ export interface Gateway {
 export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
+  readonly invitations: Pick<Invitations, "open">;
+  readonly analytics: Pick<AnalyticsStore, "addWindows">;
+  /** Windows that are older are refused. */
+  readonly windowsKeptMs: number;
   readonly cohorts: Cohorts;
+  readonly budgets: SampleBudgets;
   readonly notices: Pick<Notices, "tell">;
+  readonly intake: Pick<UpdateIntake, "whenCalm">;
+  readonly limits: AdmissionLimits;
   readonly problems: Problems<ProblemKind>;
   readonly log: Logger;
   readonly replicaId: string;

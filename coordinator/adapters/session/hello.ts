@@ -1,11 +1,14 @@
 // A gateway says hello: it gets where its cohorts stand, so that a gateway that was away and a new one go the same way.
-import { gatewayId } from "../../../learning/ids.ts";
+import { type GatewayId, gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import { within } from "../../../runtime/retry.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
-import type { HeldCohort } from "../../ports/gateway-store.ts";
-import type { Gateway, SessionDeps } from "./deps.ts";
+import type { GatewayFeedback } from "../../ports/federation-store.ts";
+import type { GatewayHello, HeldCohort } from "../../ports/gateway-store.ts";
+import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
-import { feedbackMessage, globalModel, planChanged, respond } from "./messages.ts";
+import { feedbackMessage, invitationMessage, planChanged, respond } from "./messages.ts";
+import { encoded } from "./stream.ts";
 
 export interface Greeting {
   readonly gateway: Gateway;
@@ -13,36 +16,64 @@ export interface Greeting {
    * Welcome and what the gateway lacks, by the cohorts as they are at this moment: to be sent in the same turn in which
    * the session is entered among those that champions are announced to.
    */
-  responses(): SessionResponse[];
+  responses(): Standing[];
 }
 
-/** Throws with a message for the gateway when the hello is not acceptable. */
+/** A message, and what it is the latest word on; undefined: on nothing. */
+interface Standing {
+  readonly message: Buffer;
+  readonly subject?: string;
+}
+
+/** The database did not say where the gateway stands: it is to come back. */
+export class StandingUnknownError extends Error {
+  readonly retryAfterMs: number;
+  constructor(retryAfterMs: number, cause: unknown) {
+    super(`the database does not answer; come back in ${Math.ceil(retryAfterMs)} ms`, { cause });
+    this.name = "StandingUnknownError";
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+const RETRY_MS = 2_000;
+
+export const championSubject = ({ cohort }: CohortState) => `champion of ${cohort}`;
+
+/** Throws StandingUnknownError, or another error with a message for the gateway when the hello is not acceptable. */
 export const greet =
-  (deps: SessionDeps) =>
-  async (hello: Hello): Promise<Greeting> => {
-    const id = gatewayId(hello.gatewayId);
-    const held = heldCohorts(hello.cohorts);
-    const wasElsewhere = await deps.gateways.connected({
-      gatewayId: id,
-      site: bounded(hello.site),
-      agentVersion: bounded(hello.agentVersion),
+  (deps: SessionDeps, championOf: (cohort: CohortState) => Buffer) =>
+  async (message: Hello): Promise<Greeting> => {
+    const held = heldCohorts(message.cohorts);
+    const hello = {
+      gatewayId: gatewayId(message.gatewayId),
+      site: bounded(message.site),
+      agentVersion: bounded(message.agentVersion),
       cohorts: held,
+    };
+    const feedback = await within(DATABASE_ANSWER_MS, register(deps, hello)).catch((cause) => {
+      throw new StandingUnknownError(RETRY_MS * (1 + Math.random()), cause);
     });
-    if (wasElsewhere) await deps.notices.tell({ kind: "session", gatewayId: id, replicaId: deps.replicaId });
-    const feedback = await deps.gateways.openFeedback(id);
     const cohorts = new Set(held.map(({ cohort }) => cohort).filter((cohort) => deps.cohorts.get(cohort)));
+    const unknown = held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort));
     return {
-      gateway: { gatewayId: id, cohorts },
+      gateway: { gatewayId: hello.gatewayId, cohorts },
       responses: () => [
-        welcome(
-          deps,
-          held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort)),
-        ),
-        ...feedback.filter(({ cohort }) => cohorts.has(cohort)).map(feedbackMessage),
-        ...held.flatMap((member) => standing(member, deps.cohorts.get(member.cohort))),
+        { message: encoded(welcome(deps, unknown)) },
+        ...feedback
+          .filter(({ cohort }) => cohorts.has(cohort))
+          .map((entry) => ({ message: encoded(feedbackMessage(entry)) })),
+        ...held.flatMap((member) => standing(hello.gatewayId, member, deps.cohorts.get(member.cohort), championOf)),
       ],
     };
   };
+
+/** Its feedback that it has not acknowledged. */
+async function register(deps: SessionDeps, hello: GatewayHello): Promise<GatewayFeedback[]> {
+  const { gatewayId } = hello;
+  const wasElsewhere = await deps.gateways.connected(hello);
+  if (wasElsewhere) await deps.notices.tell({ kind: "session", gatewayId, replicaId: deps.replicaId });
+  return deps.gateways.openFeedback(gatewayId);
+}
 
 function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
   return respond({
@@ -51,8 +82,20 @@ function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
   });
 }
 
-/** The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. */
-function standing(member: HeldCohort, cohort: CohortState | undefined): SessionResponse[] {
+/**
+ * The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. An
+ * invitation comes again in case it was not heard.
+ */
+function standing(
+  gateway: GatewayId,
+  member: HeldCohort,
+  cohort: CohortState | undefined,
+  championOf: (cohort: CohortState) => Buffer,
+): Standing[] {
   if (cohort === undefined) return [];
-  return member.planId === cohort.planId ? [globalModel(cohort)] : [planChanged(cohort), globalModel(cohort)];
+  const champion = { message: championOf(cohort), subject: championSubject(cohort) };
+  if (member.planId !== cohort.planId) return [{ message: encoded(planChanged(cohort)) }, champion];
+  const { invitation } = cohort;
+  if (!invitation?.gateways.includes(gateway)) return [champion];
+  return [champion, { message: encoded(invitationMessage(invitation, Date.now())) }];
 }

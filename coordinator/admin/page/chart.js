@@ -123,8 +123,8 @@ function candidate(metric, round, x, { y, bottom }) {
   if (typeof value !== "number") return [svg("path", { class: "unmeasured", d: `M${x - 4} ${bottom - 10}h8v8h-8z` })];
   const interval = metric === "f1" ? round.heldOut.f1Interval : null;
   const marks = interval ? [svg("path", { class: "interval", d: `M${x} ${y(interval[0])}V${y(interval[1])}` })] : [];
-  if (round.verdict === "promoted")
-    return [...marks, svg("circle", { class: "promoted", cx: x, cy: y(value), r: 4.5 })];
+  if (round.verdict !== "rejected")
+    return [...marks, svg("circle", { class: round.verdict, cx: x, cy: y(value), r: 4.5 })];
   const champion = round.championHeldOut?.[metric];
   if (typeof champion === "number") marks.push(svg("path", { class: "fall", d: `M${x} ${y(champion)}V${y(value)}` }));
   return [...marks, svg("path", { class: "rejected", d: `M${x - 4.5} ${y(value) - 4.5}l9 9m0-9l-9 9` })];

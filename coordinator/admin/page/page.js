@@ -3,15 +3,16 @@ import { chart } from "./chart.js";
 import { el, empty } from "./dom.js";
 import { duration, tick, timeOfDay } from "./format.js";
 import { summary } from "./summary.js";
-import { episodesTable, gatewaysTable, roundsTable } from "./tables.js";
+import { episodesTable, gatewaysTable, modelsTable, roundsTable } from "./tables.js";
 
+const NEWS = { promoted: "was promoted", rejected: "was rejected", candidate: "remains a candidate" };
 const POLL_MS = 1_500;
 const ANSWER_MS = 5_000;
 const PAGE_ROWS = 50;
 const MAX_ROWS = 200;
 
 const byId = (id) => document.getElementById(id);
-const limits = { rounds: PAGE_ROWS, episodes: PAGE_ROWS, gateways: PAGE_ROWS };
+const limits = { rounds: PAGE_ROWS, models: PAGE_ROWS, episodes: PAGE_ROWS, gateways: PAGE_ROWS };
 const charts = [chart("F1", "f1"), chart("PR-AUC", "prAuc")];
 let answeredAt = null;
 let newestRound = null;
@@ -32,25 +33,27 @@ async function refresh() {
   byId("version").textContent = health.version;
   if (overview === null) return showNothing();
   const list = (name) => ask(`${name}?cohort=${encodeURIComponent(overview.cohort)}&limit=${limits[name]}`);
-  const [rounds, episodes, gateways] = await Promise.all([list("rounds"), list("episodes"), list("gateways")]);
+  const pages = await Promise.all(Object.keys(limits).map(async (name) => [name, await list(name)]));
   if (overview.cohort !== byId("cohort").value) return; // another was chosen meanwhile
-  show(overview, rounds, episodes, gateways);
+  show(overview, Object.fromEntries(pages));
 }
 
-function show(overview, rounds, episodes, gateways) {
+function show(overview, pages) {
+  const { rounds, models, episodes, gateways } = pages;
   document.title = `FLEAD · ${overview.cohort} v${overview.championVersion}`;
-  const { cohort } = overview;
-  drawIfChanged("summary", [overview, rounds.items, gateways, episodes], () =>
-    summary(overview, rounds.items, gateways, episodes),
+  const { cohort, championVersion } = overview;
+  drawIfChanged("summary", [overview, rounds.items, models.items, gateways, episodes], () =>
+    summary(overview, rounds.items, models.items, gateways, episodes),
   );
   drawIfChanged("rounds", [cohort, rounds.items], () => [roundsTable(rounds.items, newestRound)]);
+  drawIfChanged("models", [cohort, championVersion, models.items], () => [modelsTable(models.items, championVersion)]);
   drawIfChanged("episodes", [cohort, episodes.items], () => [episodesTable(episodes.items)]);
   drawIfChanged("gateways", [cohort, gateways.items], () => [gatewaysTable(gateways.items, cohort)]);
   drawIfChanged("charts", [cohort, rounds.items], () => {
     for (const { show: draw } of charts) draw(rounds.items);
     return charts.map(({ element }) => element);
   });
-  for (const [name, page] of Object.entries({ rounds, episodes, gateways })) {
+  for (const [name, page] of Object.entries(pages)) {
     byId(`more-${name}`).hidden = page.nextCursor === null || limits[name] >= MAX_ROWS;
   }
   announce(rounds.items[0]);
@@ -69,7 +72,7 @@ function drawIfChanged(id, data, draw) {
 function announce(round) {
   if (round === undefined) return;
   if (newestRound !== null && round.roundId > newestRound)
-    byId("news").textContent = `Version ${round.globalVersion} was ${round.verdict}.`;
+    byId("news").textContent = `Version ${round.globalVersion} ${NEWS[round.verdict]}.`;
   newestRound = round.roundId;
 }
 

@@ -5,11 +5,12 @@ import { ago, decimals, factor, notEvaluated } from "./format.js";
 const card = (label, value, ...below) => el("div.card", el("dt", label), el("dd", el("p.value", value), ...below));
 const below = (...parts) => el("p.below", ...parts);
 
-export function summary(overview, rounds, gateways, episodes) {
-  const scores = championScores(rounds, overview.championVersion);
+export function summary(overview, rounds, models, gateways, episodes) {
+  const champion = models.find(({ globalVersion }) => globalVersion === overview.championVersion) ?? null;
+  const scores = championScores(rounds, overview.championVersion, champion?.originVersion ?? null);
   const zScore = rounds.find((round) => round.baselines)?.baselines.zScore ?? null;
   return [
-    championCard(overview, rounds),
+    championCard(overview, rounds, champion),
     scoreCard("Held-out F1", scores?.f1, zScore?.f1, scores?.f1Interval),
     scoreCard("Held-out PR-AUC", scores?.prAuc, zScore?.prAuc, null),
     openRoundCard(overview.openRound),
@@ -19,21 +20,30 @@ export function summary(overview, rounds, gateways, episodes) {
   ];
 }
 
-/** The newest measurement of the champion; null: it was never evaluated. */
-function championScores(rounds, version) {
+/** The newest measurement of the champion's weights; null: they were never evaluated. */
+function championScores(rounds, version, origin) {
   for (const round of rounds) {
-    if (round.globalVersion === version) return round.heldOut;
+    if (round.globalVersion === version || round.globalVersion === origin) return round.heldOut;
     if (round.baseVersion === version && round.championHeldOut) return round.championHeldOut;
   }
   return null;
 }
 
-function championCard({ championVersion }, rounds) {
+function championCard({ championVersion, pin }, rounds, champion) {
   const promotion = rounds.find((round) => round.globalVersion === championVersion);
-  const rejected = rounds.findIndex((round) => round.verdict === "promoted");
-  const since = rejected > 0 ? el("span", ` · ${rejected} rejected since`) : null;
-  const origin = promotion ? ago(promotion.closedAt, "promoted ") : "the plan’s initial weights";
-  return card("Champion", `v${championVersion}`, below(origin, promotion ? since : null));
+  const rejected = rounds.filter(
+    (round) => round.baseVersion === championVersion && round.verdict === "rejected",
+  ).length;
+  const since = promotion && rejected > 0 ? el("span", ` · ${rejected} rejected since`) : null;
+  const pinned = pin && below(`pinned by ${pin.by}: ${pin.reason}`);
+  return card("Champion", `v${championVersion}`, below(championOrigin(promotion, champion), since), pinned);
+}
+
+function championOrigin(promotion, champion) {
+  if (promotion) return ago(promotion.closedAt, "promoted ");
+  if (champion?.actor)
+    return el("span", `v${champion.originVersion}’s weights, by ${champion.actor} `, ago(champion.createdAt));
+  return "the plan’s initial weights";
 }
 
 function scoreCard(label, value, baseline, interval) {

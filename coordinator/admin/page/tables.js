@@ -1,4 +1,4 @@
-// The three tables: rounds, episodes, gateways.
+// The four tables: rounds, versions, episodes, gateways.
 import { el, empty, stacked, table } from "./dom.js";
 import {
   ago,
@@ -40,6 +40,8 @@ export function roundsTable(rounds, seen) {
   return view;
 }
 
+const VERDICT_BADGES = { promoted: ["good", "✓"], rejected: ["bad", "✕"], candidate: ["quiet", "○"] };
+
 const ROUND_COLUMNS = [
   {
     label: "Version",
@@ -48,7 +50,7 @@ const ROUND_COLUMNS = [
   },
   {
     label: "Verdict",
-    cell: (round) => (round.verdict === "promoted" ? badge("good", "✓", "promoted") : badge("bad", "✕", "rejected")),
+    cell: (round) => badge(...VERDICT_BADGES[round.verdict], round.verdict),
   },
   { label: "F1", kind: "number", cell: (round) => against(round, "f1") },
   { label: "PR-AUC", kind: "number", cell: (round) => against(round, "prAuc") },
@@ -93,6 +95,43 @@ function alarms({ episodes, trueEpisodes, delayMedianS }) {
   const falseOnes = episodes - trueEpisodes;
   const delay = typeof delayMedianS === "number" ? `, delay ${measured(delayMedianS)} s` : "";
   return `${falseOnes} false ${falseOnes === 1 ? "episode" : "episodes"}${delay}`;
+}
+
+export function modelsTable(models, championVersion) {
+  if (models.length === 0) return empty("No version yet", "A cohort begins with its plan's initial weights.");
+  return table("Versions, the newest first", modelColumns(championVersion), models);
+}
+
+const STATUS_BADGES = {
+  champion: ["good", "✓"],
+  pinned: ["good", "◆"],
+  candidate: ["quiet", "○"],
+  rejected: ["bad", "✕"],
+  rolled_back: ["bad", "↺"],
+};
+
+const modelColumns = (championVersion) => [
+  {
+    label: "Version",
+    kind: "title",
+    cell: ({ globalVersion, parentVersion }) =>
+      stacked(`v${globalVersion}`, parentVersion === null ? "the first" : `after v${parentVersion}`),
+  },
+  { label: "Status", cell: (model) => modelStatus(model, championVersion) },
+  {
+    label: "Weights",
+    cell: ({ originVersion, weights }) =>
+      stacked(originVersion === null ? "its own" : `of v${originVersion}`, weights.replaceAll("_", " ")),
+  },
+  { label: "Made by", cell: ({ actor, rule }) => actor ?? rule.replaceAll("_", " ") },
+  { label: "Made", cell: ({ createdAt }) => ago(createdAt) },
+  { label: "Reason", kind: "wide", cell: ({ reason }) => reason ?? el("span.absent", "the plan's initial weights") },
+];
+
+/** Whoever was champion keeps the word; only one is. */
+function modelStatus({ globalVersion, status }, championVersion) {
+  if (status === "champion" && globalVersion !== championVersion) return badge("quiet", "✓", "was champion");
+  return badge(...STATUS_BADGES[status], status.replaceAll("_", " "));
 }
 
 const SEVERITY_SIGNS = { critical: "▲", major: "◆", minor: "●" };
@@ -157,6 +196,7 @@ function gatewayColumns(cohort) {
       kind: "number",
       cell: (gateway) => (version(gateway) ? `v${version(gateway)}` : el("span.absent", "none yet")),
     },
+    { label: "Voice", cell: (gateway) => standing(held(gateway)) },
     { label: "Rows", kind: "number", cell: ({ health }) => qualified(health?.rows, health?.rowsRefused, "refused") },
     {
       label: "Updates trained",
@@ -172,6 +212,14 @@ function gatewayColumns(cohort) {
 function presence(gateway) {
   const shown = gateway.connected ? badge("good", "●", "connected") : badge("quiet", "○", "offline");
   return el("div.stacked", shown, el("span.muted.small", ago(gateway.lastSeenAt, "seen ")));
+}
+
+/** What the gateway's voice counts for in rounds, and why it is not the full one. */
+function standing(held) {
+  if (!held) return "";
+  if (held.standing === 1) return badge("good", "●", "full");
+  const shown = badge("bad", "▼", factor(held.standing));
+  return el("div.stacked", shown, el("span.muted.small", held.standingReason ?? ""));
 }
 
 function devices(names) {

@@ -5,7 +5,7 @@ import type { Problems } from "../../../runtime/problems.ts";
 import { pause } from "../../../runtime/retry.ts";
 import { type CohortOverview, type FleetQueries, FleetUnavailableError } from "../../ports/fleet-queries.ts";
 import { describeCause } from "../problem.ts";
-import { apiSchemas, time } from "../schemas.ts";
+import { apiSchemas, pinSchema, time } from "../schemas.ts";
 
 const DATABASE_TIMEOUT_MS = 2_000;
 
@@ -15,6 +15,7 @@ const cohortSchema = z
     planId: z.string(),
     championVersion: z.int(),
     learningRateFactor: z.number().describe("Of the plan's learning rate, in force"),
+    pin: pinSchema.nullable().describe("While there is one, no candidate takes the champion's place"),
     openRound: z.object({
       updates: z.int().describe("That wait for the round to close"),
       updatesWanted: z.int(),

@@ -1,4 +1,4 @@
-// GET /models: every version that was ever made, promoted or not; the weights stay in the database.
+// GET /models: every version that was ever made, promoted or not.
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
@@ -10,13 +10,14 @@ const cursor = cursorOf(
   z.strictObject({ atUs: z.int().min(0), cohort: z.string().max(128), globalVersion: z.int().min(0) }),
 );
 
-const modelSchema = z
+export const modelSchema = z
   .object({
     cohort: z.string(),
     globalVersion: z.int(),
-    parentVersion: z.int().nullable(),
+    parentVersion: z.int().nullable().describe("The champion it was made from, or whose place it took"),
+    originVersion: z.int().nullable().describe("Of an operator's version, whose weights it has; null: its own"),
     planId: z.string(),
-    roundId: z.int().nullable().describe("null: the plan's initial weights"),
+    roundId: z.int().nullable().describe("null: the plan's initial weights, or an operator's version"),
     status: z.enum(["candidate", "champion", "rejected", "rolled_back", "pinned"]),
     rule: z.string(),
     devices: z.int(),
@@ -25,6 +26,9 @@ const modelSchema = z
     accuracy: z.number().nullable().describe("On the held-out streams; null: not evaluated"),
     loss: z.number().nullable(),
     fleet: fleetSchema,
+    weights: z.enum(["at_hand", "archived", "dropped"]),
+    actor: z.string().nullable().describe("The operator who made it; null: a round, or the plan"),
+    reason: z.string().nullable().describe("The operator's, or the round's; null: the plan's initial weights"),
     createdAt: time,
   })
   .register(apiSchemas, { id: "Model" });

@@ -8,14 +8,14 @@ import { apiSchemas, fleetSchema, scoresSchema, time } from "../schemas.ts";
 
 const cursor = cursorOf(z.strictObject({ roundId: z.int().min(0) }));
 
-const roundSchema = z
+export const roundSchema = z
   .object({
     roundId: z.int(),
     cohort: z.string(),
     baseVersion: z.int().describe("The champion the candidate was made from"),
     globalVersion: z.int().describe("The candidate"),
     rule: z.string(),
-    verdict: z.enum(["promoted", "rejected"]),
+    verdict: z.enum(["promoted", "rejected", "candidate"]),
     reason: z.string(),
     updates: z.int(),
     gateways: z.int(),

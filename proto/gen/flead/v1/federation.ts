@@ -90,6 +90,7 @@ export interface SessionResponse {
     | { $case: "reportResult"; value: ReportResult }
     | { $case: "command"; value: Command }
     | { $case: "heartbeat"; value: Heartbeat }
+    | { $case: "invitation"; value: Invitation }
     | undefined;
 }
 
@@ -134,9 +135,12 @@ export interface Update {
   encoding: DeltaEncoding;
   /**
    * Local weights after this training - before it, in layout order, and what the encoding left unsaid of earlier ones: a
-   * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid.
+   * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid. Of a forest's
+   * plan: all the trees that this training has grown.
    */
   delta: Buffer;
+  /** of the invitation it answers; 0: trained by itself */
+  roundId: bigint;
 }
 
 export interface UpdateResult {
@@ -165,7 +169,24 @@ export interface GlobalModel {
   /** Pooled over the fleet when the candidate was made, finite and positive. */
   scales: number[];
   /** quantile of score / own median; absent: not known */
-  thresholdFactor?: number | undefined;
+  thresholdFactor?:
+    | number
+    | undefined;
+  /** and at no other time, until a model of the cohort says otherwise */
+  trainWhenInvited: boolean;
+}
+
+/**
+ * A synchronous round of the cohort wants an update of this gateway: trained once, from base_version's weights on, over
+ * the rows it has. May come again.
+ */
+export interface Invitation {
+  cohort: string;
+  roundId: bigint;
+  /** the champion */
+  baseVersion: bigint;
+  /** from now on; later updates are refused */
+  deadlineMs: number;
 }
 
 /** What an evaluation means for one gateway; idempotent by (cohort, global_version). */
@@ -179,7 +200,7 @@ export interface Feedback {
   lossAfter?:
     | number
     | undefined;
-  /** cosine between this gateway's summed delta and the round's */
+  /** cosine between this gateway's summed delta and the round's; absent: not defined */
   agreement?: number | undefined;
   reason: string;
 }
@@ -202,6 +223,40 @@ export interface Report {
   cohorts: CohortState[];
   /** of cohorts whose plan asks for them, where they changed */
   statistics: CohortStatistics[];
+  /** windows that have closed and were not answered yet */
+  summaries: WindowSummaries[];
+}
+
+/** Windows of devices of one cohort that have the same channels. */
+export interface WindowSummaries {
+  cohort: string;
+  /** 30,000 or 300,000 */
+  windowMs: number;
+  channels: string[];
+  windows: WindowSummary[];
+}
+
+/** One device in one window, by row time. Lists hold a value a channel; where the count is 0 the others mean nothing. */
+export interface WindowSummary {
+  deviceId: string;
+  /** a multiple of window_ms */
+  startMs: bigint;
+  /** the highest of an anomaly that was up in it; absent: none was */
+  anomalyConfidence?:
+    | number
+    | undefined;
+  /** that came after their window had closed, since the device's window before */
+  lateRows: number;
+  /** readings */
+  counts: number[];
+  means: number[];
+  /** population standard deviations */
+  deviations: number[];
+  minima: number[];
+  maxima: number[];
+  last: number[];
+  /** of the last reading, as the device's detector has it; NaN: it was not judged */
+  z: number[];
 }
 
 /** What a gateway's calibrated devices say together, in place of what it said before; no reading, and no device's scores. */
@@ -255,6 +310,8 @@ export interface GatewayHealth {
   outboxBytes: bigint;
   outboxDropped: bigint;
   rssBytes: bigint;
+  /** that left the outbox before they were answered */
+  windowsDropped: bigint;
 }
 
 export interface ReportResult {
@@ -447,6 +504,9 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "heartbeat":
         Heartbeat.encode(message.message.value, writer.uint32(66).fork()).join();
         break;
+      case "invitation":
+        Invitation.encode(message.message.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -528,6 +588,14 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             message.message = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = { $case: "invitation", value: Invitation.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -591,6 +659,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "heartbeat": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "heartbeat", value: Heartbeat.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "invitation": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "invitation", value: Invitation.fromPartial(object.message.value) };
         }
         break;
       }
@@ -881,6 +955,7 @@ function createBaseUpdate(): Update {
     loss: 0,
     encoding: 0,
     delta: Buffer.alloc(0),
+    roundId: 0n,
   };
 }
 
@@ -921,6 +996,12 @@ export const Update: MessageFns<Update> = {
     }
     if (message.delta.length !== 0) {
       writer.uint32(74).bytes(message.delta);
+    }
+    if (message.roundId !== 0n) {
+      if (BigInt.asUintN(64, message.roundId) !== message.roundId) {
+        throw new globalThis.Error("value provided for field message.roundId of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.roundId);
     }
     return writer;
   },
@@ -1010,6 +1091,14 @@ export const Update: MessageFns<Update> = {
             message.delta = Buffer.from(reader.bytes());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.roundId = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1040,6 +1129,7 @@ export const Update: MessageFns<Update> = {
     message.loss = object.loss ?? 0;
     message.encoding = object.encoding ?? 0;
     message.delta = object.delta ?? Buffer.alloc(0);
+    message.roundId = (object.roundId !== undefined && object.roundId !== null) ? BigInt(object.roundId) : 0n;
     return message;
   },
 };
@@ -1212,6 +1302,7 @@ function createBaseGlobalModel(): GlobalModel {
     learningRateFactor: 0,
     scales: [],
     thresholdFactor: undefined,
+    trainWhenInvited: false,
   };
 }
 
@@ -1247,6 +1338,9 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     }
     if (message.thresholdFactor !== undefined) {
       writer.uint32(65).double(message.thresholdFactor);
+    }
+    if (message.trainWhenInvited !== false) {
+      writer.uint32(72).bool(message.trainWhenInvited);
     }
     return writer;
   },
@@ -1338,6 +1432,14 @@ export const GlobalModel: MessageFns<GlobalModel> = {
             message.thresholdFactor = reader.double();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.trainWhenInvited = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1365,6 +1467,106 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     message.learningRateFactor = object.learningRateFactor ?? 0;
     message.scales = object.scales?.map((e) => e) || [];
     message.thresholdFactor = object.thresholdFactor ?? undefined;
+    message.trainWhenInvited = object.trainWhenInvited ?? false;
+    return message;
+  },
+};
+
+function createBaseInvitation(): Invitation {
+  return { cohort: "", roundId: 0n, baseVersion: 0n, deadlineMs: 0 };
+}
+
+export const Invitation: MessageFns<Invitation> = {
+  encode(message: Invitation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.roundId !== 0n) {
+      if (BigInt.asUintN(64, message.roundId) !== message.roundId) {
+        throw new globalThis.Error("value provided for field message.roundId of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.roundId);
+    }
+    if (message.baseVersion !== 0n) {
+      if (BigInt.asUintN(64, message.baseVersion) !== message.baseVersion) {
+        throw new globalThis.Error("value provided for field message.baseVersion of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.baseVersion);
+    }
+    if (message.deadlineMs !== 0) {
+      writer.uint32(32).uint32(message.deadlineMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Invitation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInvitation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.roundId = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.baseVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.deadlineMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Invitation>): Invitation {
+    return Invitation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Invitation>): Invitation {
+    const message = createBaseInvitation();
+    message.cohort = object.cohort ?? "";
+    message.roundId = (object.roundId !== undefined && object.roundId !== null) ? BigInt(object.roundId) : 0n;
+    message.baseVersion = (object.baseVersion !== undefined && object.baseVersion !== null)
+      ? BigInt(object.baseVersion)
+      : 0n;
+    message.deadlineMs = object.deadlineMs ?? 0;
     return message;
   },
 };
@@ -1607,7 +1809,7 @@ export const FeedbackAcknowledgement: MessageFns<FeedbackAcknowledgement> = {
 };
 
 function createBaseReport(): Report {
-  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [] };
+  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [], summaries: [] };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1626,6 +1828,9 @@ export const Report: MessageFns<Report> = {
     }
     for (const v of message.statistics) {
       CohortStatistics.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.summaries) {
+      WindowSummaries.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1683,6 +1888,14 @@ export const Report: MessageFns<Report> = {
             message.statistics.push(CohortStatistics.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.summaries.push(WindowSummaries.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1707,6 +1920,386 @@ export const Report: MessageFns<Report> = {
       : undefined;
     message.cohorts = object.cohorts?.map((e) => CohortState.fromPartial(e)) || [];
     message.statistics = object.statistics?.map((e) => CohortStatistics.fromPartial(e)) || [];
+    message.summaries = object.summaries?.map((e) => WindowSummaries.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWindowSummaries(): WindowSummaries {
+  return { cohort: "", windowMs: 0, channels: [], windows: [] };
+}
+
+export const WindowSummaries: MessageFns<WindowSummaries> = {
+  encode(message: WindowSummaries, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.windowMs !== 0) {
+      writer.uint32(16).uint32(message.windowMs);
+    }
+    for (const v of message.channels) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.windows) {
+      WindowSummary.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WindowSummaries {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWindowSummaries();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.windowMs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.channels.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.windows.push(WindowSummary.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WindowSummaries>): WindowSummaries {
+    return WindowSummaries.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WindowSummaries>): WindowSummaries {
+    const message = createBaseWindowSummaries();
+    message.cohort = object.cohort ?? "";
+    message.windowMs = object.windowMs ?? 0;
+    message.channels = object.channels?.map((e) => e) || [];
+    message.windows = object.windows?.map((e) => WindowSummary.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWindowSummary(): WindowSummary {
+  return {
+    deviceId: "",
+    startMs: 0n,
+    anomalyConfidence: undefined,
+    lateRows: 0,
+    counts: [],
+    means: [],
+    deviations: [],
+    minima: [],
+    maxima: [],
+    last: [],
+    z: [],
+  };
+}
+
+export const WindowSummary: MessageFns<WindowSummary> = {
+  encode(message: WindowSummary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.deviceId !== "") {
+      writer.uint32(10).string(message.deviceId);
+    }
+    if (message.startMs !== 0n) {
+      if (BigInt.asUintN(64, message.startMs) !== message.startMs) {
+        throw new globalThis.Error("value provided for field message.startMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.startMs);
+    }
+    if (message.anomalyConfidence !== undefined) {
+      writer.uint32(29).float(message.anomalyConfidence);
+    }
+    if (message.lateRows !== 0) {
+      writer.uint32(32).uint32(message.lateRows);
+    }
+    if (message.counts.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.counts) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.means.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.means) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.deviations.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.deviations) {
+        writer.float(v);
+      }
+      writer.join();
+    }
+    if (message.minima.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.minima) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.maxima.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.maxima) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.last.length !== 0) {
+      writer.uint32(82).fork();
+      for (const v of message.last) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.z.length !== 0) {
+      writer.uint32(90).fork();
+      for (const v of message.z) {
+        writer.float(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WindowSummary {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWindowSummary();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.deviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 29) {
+              break;
+            }
+
+            message.anomalyConfidence = reader.float();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lateRows = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.counts.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.counts.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag === 49) {
+              message.means.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.means.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 7: {
+            if (tag === 61) {
+              message.deviations.push(reader.float());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.deviations.push(reader.float());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 8: {
+            if (tag === 65) {
+              message.minima.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.minima.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 9: {
+            if (tag === 73) {
+              message.maxima.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.maxima.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 10: {
+            if (tag === 81) {
+              message.last.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 82) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.last.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 11: {
+            if (tag === 93) {
+              message.z.push(reader.float());
+
+              continue;
+            }
+
+            if (tag === 90) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.z.push(reader.float());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WindowSummary>): WindowSummary {
+    return WindowSummary.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WindowSummary>): WindowSummary {
+    const message = createBaseWindowSummary();
+    message.deviceId = object.deviceId ?? "";
+    message.startMs = (object.startMs !== undefined && object.startMs !== null) ? BigInt(object.startMs) : 0n;
+    message.anomalyConfidence = object.anomalyConfidence ?? undefined;
+    message.lateRows = object.lateRows ?? 0;
+    message.counts = object.counts?.map((e) => e) || [];
+    message.means = object.means?.map((e) => e) || [];
+    message.deviations = object.deviations?.map((e) => e) || [];
+    message.minima = object.minima?.map((e) => e) || [];
+    message.maxima = object.maxima?.map((e) => e) || [];
+    message.last = object.last?.map((e) => e) || [];
+    message.z = object.z?.map((e) => e) || [];
     return message;
   },
 };
@@ -2213,6 +2806,7 @@ function createBaseGatewayHealth(): GatewayHealth {
     outboxBytes: 0n,
     outboxDropped: 0n,
     rssBytes: 0n,
+    windowsDropped: 0n,
   };
 }
 
@@ -2259,6 +2853,12 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
         throw new globalThis.Error("value provided for field message.rssBytes of type uint64 too large");
       }
       writer.uint32(56).uint64(message.rssBytes);
+    }
+    if (message.windowsDropped !== 0n) {
+      if (BigInt.asUintN(64, message.windowsDropped) !== message.windowsDropped) {
+        throw new globalThis.Error("value provided for field message.windowsDropped of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.windowsDropped);
     }
     return writer;
   },
@@ -2332,6 +2932,14 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
             message.rssBytes = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.windowsDropped = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2366,6 +2974,9 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
       ? BigInt(object.outboxDropped)
       : 0n;
     message.rssBytes = (object.rssBytes !== undefined && object.rssBytes !== null) ? BigInt(object.rssBytes) : 0n;
+    message.windowsDropped = (object.windowsDropped !== undefined && object.windowsDropped !== null)
+      ? BigInt(object.windowsDropped)
+      : 0n;
     return message;
   },
 };

@@ -34,7 +34,9 @@ export interface GetPlanResponse {
 /** What a plan_id is the hash of. */
 export interface PlanBundle {
   manifestJson: Buffer;
+  /** empty for a forest, whose graph is made of its weights */
   scoreOnnx: Buffer;
+  /** empty for a forest, which is grown */
   trainOnnx: Buffer;
   /** float32 little endian, in layout order */
   initialWeights: Buffer;

@@ -1,11 +1,17 @@
-// The forest's ONNX graph in onnxruntime against the typed arrays.
+// Forests in onnxruntime, each a graph of its own, against the typed arrays.
 import * as ort from "onnxruntime-node";
 import { expect, onTestFinished, test } from "vitest";
 import { IsolationForest } from "../../learning/isolation-forest.ts";
-import { type IsolationTrees, joinTrees, meanPathLength, poolTrees } from "../../learning/isolation-trees.ts";
+import {
+  InvalidTreesError,
+  type IsolationTrees,
+  joinTrees,
+  meanPathLength,
+  poolTrees,
+} from "../../learning/isolation-trees.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { encodeForest } from "../../proto/forest-onnx.ts";
-import { ForestModel } from "../../runtime/forest-model.ts";
+import { ForestScorer } from "../../runtime/forest-scorer.ts";
 
 const CHANNELS = 8;
 
@@ -14,14 +20,15 @@ function randomRows(rows: number, seed: number): Float64Array {
   return Float64Array.from({ length: rows * CHANNELS }, (_, at) => 10 ** (at % CHANNELS) * (3 + random.normal()));
 }
 
-async function open(forest: IsolationForest): Promise<ForestModel> {
-  const model = await ForestModel.load(forest, encodeForest(forest.trees));
-  onTestFinished(() => model.release());
-  return model;
+/** Scores of rows in the channels' units, by the forest's own scale. */
+function open(forest: IsolationForest): (x: Float64Array) => Promise<Float32Array> {
+  const scorer = new ForestScorer(() => encodeForest(forest.trees), CHANNELS);
+  onTestFinished(() => scorer.release());
+  return (x) => scorer.score(forest.trees.threshold, forest.standardise(x));
 }
 
 async function expectAgreement(forest: IsolationForest, x: Float64Array): Promise<void> {
-  const computed = await (await open(forest)).score(x);
+  const computed = await open(forest)(x);
   const expected = forest.scoreRows(x);
   expect(computed.length).toBe(expected.length);
   expect(Math.max(...expected.map((score, row) => Math.abs(score - (computed[row] as number))))).toBeLessThan(1e-6);
@@ -31,11 +38,11 @@ test("100 trees agree with the typed arrays to 1e-6, in calls of any length", as
   const forest = IsolationForest.train(randomRows(1000, 1), CHANNELS);
   const x = randomRows(1234, 2);
   await expectAgreement(forest, x);
-  const model = await open(forest);
-  const all = await model.score(x);
+  const score = open(forest);
+  const all = await score(x);
   for (const rows of [1, 49, 50, 51]) {
-    const some = await model.score(x.subarray(0, rows * CHANNELS));
-    for (const [row, score] of some.entries()) expect(Math.abs(score - (all[row] as number))).toBeLessThan(1e-6);
+    const some = await score(x.subarray(0, rows * CHANNELS));
+    for (const [row, each] of some.entries()) expect(Math.abs(each - (all[row] as number))).toBeLessThan(1e-6);
   }
 });
 
@@ -64,20 +71,20 @@ test("values on a threshold go the same way in both", async () => {
 
 test("constant data scores exactly 0.5, as it does in the typed arrays", async () => {
   const forest = IsolationForest.train(new Float64Array(300 * CHANNELS).fill(7), CHANNELS);
-  expect([...(await (await open(forest)).score(randomRows(2, 6)))]).toEqual([0.5, 0.5]);
+  expect([...(await open(forest)(randomRows(2, 6)))]).toEqual([0.5, 0.5]);
 });
 
 test("a pool of 900 trees of three sizes agrees to 1e-6", async () => {
-  const own = randomRows(500, 7);
   const forests = [12, 100, 400].map((rows, seed) =>
     IsolationForest.train(randomRows(rows, seed), CHANNELS, { trees: 400, seed }),
   );
-  const pool = poolTrees(
-    forests.map(({ trees }) => trees),
+  const { trees } = poolTrees(
+    forests.map((forest) => forest.trees),
     900,
   );
-  expect(pool.root.length).toBe(900);
-  await expectAgreement(IsolationForest.withTrees(pool, own), randomRows(300, 8));
+  expect(trees.root.length).toBe(900);
+  const own = IsolationForest.train(randomRows(500, 7), CHANNELS).snapshot();
+  await expectAgreement(IsolationForest.restore({ ...own, trees }), randomRows(300, 8));
 });
 
 test("the graph gives the mean path length beside the score, and the same trees give the same bytes", async () => {
@@ -103,8 +110,48 @@ test("the graph gives the mean path length beside the score, and the same trees 
   expect(lengths[1]).toBeCloseTo(1, 6);
 });
 
-test("a broken row is refused", async () => {
-  const model = await open(IsolationForest.train(randomRows(20, 1), CHANNELS));
-  await expect(model.score(new Float64Array(CHANNELS + 1))).rejects.toThrow(RangeError);
-  expect((await model.score(new Float64Array(0))).length).toBe(0);
+test("no rows are no scores", async () => {
+  const score = open(IsolationForest.train(randomRows(20, 1), CHANNELS));
+  expect((await score(new Float64Array(0))).length).toBe(0);
+});
+
+test("each forest scores as itself, whichever were asked for before and beside it", async () => {
+  const forests = [1, 2, 3, 4].map((seed) =>
+    IsolationForest.train(randomRows(100, seed), CHANNELS, { trees: 20, seed }),
+  );
+  const forestOf = new Map(forests.map((forest) => [forest.trees.threshold, forest]));
+  let graphs = 0;
+  const onnxOf = (weights: Float32Array) => {
+    graphs++;
+    return encodeForest((forestOf.get(weights) as IsolationForest).trees);
+  };
+  const scorer = new ForestScorer(onnxOf, CHANNELS);
+  onTestFinished(() => scorer.release());
+  const x = randomRows(200, 9);
+  const difference = async (forest: IsolationForest) => {
+    const computed = await scorer.score(forest.trees.threshold, forest.standardise(x));
+    return Math.max(...forest.scoreRows(x).map((score, row) => Math.abs(score - (computed[row] as number))));
+  };
+  const all = await Promise.all([...forests, ...forests].map(difference));
+  expect(Math.max(...all)).toBeLessThan(1e-6);
+  const before = graphs;
+  for (const forest of [forests[2], forests[3], forests[2]]) await difference(forest as IsolationForest);
+  expect(graphs).toBe(before); // the two asked for last are at hand
+});
+
+test("weights that are no forest, or a graph that is none, fail each time and leave the others at work", async () => {
+  const sound = IsolationForest.train(randomRows(100, 1), CHANNELS, { trees: 5 });
+  const broken = new Float32Array(1);
+  const scorer = new ForestScorer((weights) => {
+    if (weights === broken) return Buffer.from("no graph");
+    if (weights.length === 0) throw new InvalidTreesError("no trees");
+    return encodeForest(sound.trees);
+  }, CHANNELS);
+  onTestFinished(() => scorer.release());
+  const x = sound.standardise(randomRows(3, 2));
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await expect(scorer.score(broken, x)).rejects.toThrow();
+    await expect(scorer.score(new Float32Array(0), x)).rejects.toThrow(InvalidTreesError);
+    expect((await scorer.score(sound.trees.threshold, x)).length).toBe(3);
+  }
 });

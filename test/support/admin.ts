@@ -1,0 +1,28 @@
+// The admin API over a database of a test's own, with no other coordinator to tell anything.
+import type { Database } from "../../coordinator/adapters/database.ts";
+import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
+import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
+import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
+import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
+import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
+import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
+import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
+import { createLogger } from "../../runtime/log.ts";
+import { analyticsOf } from "./analytics.ts";
+
+export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
+  const log = createLogger("test", "silent");
+  return startAdmin({
+    queries: postgresQueries(database.kysely),
+    history: postgresModelHistory(database.kysely),
+    actions: postgresModelActions(database.kysely),
+    standings: postgresGatewayStandings(database.kysely),
+    analytics: analyticsOf(database.kysely),
+    audit: postgresAuditLog(database.kysely),
+    notices: postgresNotices(database, log),
+    address: { host: "127.0.0.1", port: 0 },
+    version: "1.2.3",
+    log,
+    ...change,
+  });
+}
