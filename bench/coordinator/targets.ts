@@ -32,7 +32,8 @@ export function targets(report: BenchReport): Target[] {
   const books = [...rows, fleet, replicas].map((part) => part?.booksAgree ?? null);
   const agree = books.includes(false) ? 0 : books.includes(null) ? null : 1;
   const byGateways = <Value>(value: Value) => full(value, ({ gateways }) => gateways);
-  const bySessions = <Value>(value: Value) => full(value, (of) => of.sessions);
+  const allOpen = last?.sessions === FULL.sessions.at(-1);
+  const bySessions = <Value>(value: Value) => (allOpen ? full(value, (of) => of.sessions) : null);
   const byFleet = <Value>(value: Value) => full(value, (of) => of.fleet);
   const rss = most(rows.map(({ memory }) => memory?.peakMb ?? null));
   return [
