@@ -151,6 +151,10 @@ export class Agent {
         planChanged: (message) => this.#follower.planChanged(message),
         globalModel: (message) => this.#follower.globalModel(message),
         feedback: (message) => this.#follower.feedback(message),
+        invitation: (message) => {
+          this.#follower.invitation(message);
+          this.#trainWhereDue();
+        },
         sessionChanged: (connected, detail) => log.info({ connected, detail }, "coordinator session"),
         problem: (kind, what) => trouble(kind, "coordinator", what),
         storeFailed: (error) => this.#storeFailed(error),

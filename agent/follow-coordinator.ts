@@ -7,7 +7,13 @@ import { boundedFactor } from "./core/feedback.ts";
 import type { Lane } from "./lane.ts";
 import { type Learner, UnusableModelError } from "./learner.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
-import type { CoordinatorLink, Feedback, FeedbackAcknowledgement, GlobalModel } from "./ports/coordinator-link.ts";
+import type {
+  CoordinatorLink,
+  Feedback,
+  FeedbackAcknowledgement,
+  GlobalModel,
+  Invitation,
+} from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
 import type { ReportTrouble, TroubleKind } from "./trouble.ts";
 
@@ -77,6 +83,11 @@ export class CoordinatorFollower {
     const learner = this.#cohort(cohort)?.learner ?? null;
     if (learner !== null) return this.#deps.lane.run(() => learner.applyFeedback(feedback));
     return { cohort, globalVersion, learningRateFactor: boundedFactor(learningRateFactor) ?? 1 };
+  }
+
+  /** Of no use while a plan is on its way: the coordinator invites who holds the cohort's plan. */
+  invitation(invitation: Invitation): void {
+    this.#cohort(invitation.cohort)?.learner?.invite(invitation);
   }
 
   close(): void {

@@ -19,6 +19,7 @@ import type {
   Feedback,
   FeedbackAcknowledgement,
   GlobalModel,
+  Invitation,
   Update,
 } from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
@@ -66,6 +67,8 @@ export class Learner {
   readonly #pending = new PendingRows(MAX_PENDING_ROWS);
   #slot: Slot | null;
   #factor: number;
+  /** The last one, and when it ends. */
+  #invitation: (Pick<Invitation, "roundId" | "baseVersion"> & { readonly untilMs: number }) | null = null;
   #training: AbortController | null = null;
   #computing: Promise<unknown> = Promise.resolve();
   #lastTrainingMs: number;
@@ -120,15 +123,15 @@ export class Learner {
   }
 
   /**
-   * False when it is active already; its factor and fleet statistics are in force either way. Throws UnusableModelError,
-   * changing nothing.
+   * False when it is active already; its factor, its fleet statistics and when to train are in force either way. Throws
+   * UnusableModelError, changing nothing.
    */
   async activate(model: GlobalModel): Promise<boolean> {
-    const { globalVersion, trained, weights, fleet } = model;
+    const { globalVersion, trained, weights, fleet, trainWhenInvited } = model;
     const before = this.#slot;
     const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
     const active = before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights);
-    if (active && sameFleet(before.fleet, fleet)) {
+    if (active && sameFleet(before.fleet, fleet) && before.trainWhenInvited === trainWhenInvited) {
       if (factor !== this.#factor) this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
       this.#factor = factor;
       return false;
@@ -136,9 +139,11 @@ export class Learner {
     checkWeights(this.plan.manifest, weights);
     if (!isUsableFleet(this.plan.manifest, fleet))
       throw new UnusableModelError("its fleet statistics don't fit the plan");
-    const { localSteps, residual } = before ?? { localSteps: 0, residual: new Float32Array(weights.length) };
-    const champion = { globalVersion, trained, fleet, base: weights, local: weights, localSteps, residual };
-    await this.#take(active ? { ...before, fleet } : champion, factor);
+    const untrained = { localSteps: 0, residual: new Float32Array(weights.length), answeredRound: null };
+    const { localSteps, residual, answeredRound } = before ?? untrained;
+    const kept = { localSteps, residual, answeredRound };
+    const champion = { ...kept, globalVersion, trained, fleet, trainWhenInvited, base: weights, local: weights };
+    await this.#take(active ? { ...before, fleet, trainWhenInvited } : champion, factor);
     return !active;
   }
 
@@ -195,13 +200,14 @@ export class Learner {
   }
 
   /**
-   * Every training brings the devices' references and thresholds up to date. Where labels are rare trainings are, and
-   * this does as much as often as the plan would train. To be called now and then, in the lane.
+   * Every training brings the devices' references and thresholds up to date. Where labels or invitations are rare
+   * trainings are, and this does as much as often as the plan would train. To be called now and then, in the lane.
    */
   async keepUp(): Promise<void> {
     const { triggerMs } = this.plan.manifest.training;
     const nowMs = this.#deps.nowMs();
-    if (!takesLabels(this.plan.manifest) || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
+    const trainsRarely = takesLabels(this.plan.manifest) || this.#slot?.trainWhenInvited;
+    if (!trainsRarely || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
     this.#keptUpAtMs = nowMs;
     await this.#bringUpToDate();
   }
@@ -211,18 +217,27 @@ export class Learner {
     await this.recalibrate();
   }
 
-  /** Enough new rows, or any new row and enough time. */
+  /** A round wants an update trained from the champion; one that was answered, or is over, wants nothing. */
+  invite({ roundId, baseVersion, deadlineMs }: Invitation): void {
+    this.#invitation = { roundId, baseVersion, untilMs: this.#deps.nowMs() + deadlineMs };
+  }
+
+  /** Enough new rows, or any new row and enough time; in a cohort that invites, any new row and an open invitation. */
   due(): boolean {
     if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return false;
     if (this.#failedAtMs !== null && isRecent(this.#failedAtMs, this.#deps.nowMs(), RETRY_MS)) return false;
+    if (this.#slot.trainWhenInvited) return this.#openRound(this.#slot) !== null;
     const { triggerRows, triggerMs } = this.plan.manifest.training;
     return this.#pending.length >= triggerRows || this.#deps.nowMs() - this.#lastTrainingMs >= triggerMs;
   }
 
   /** To be called when due; not in the lane, which its result enters by itself. Never rejects. */
   async train(): Promise<void> {
-    const slot = this.#slot;
-    if (slot === null || this.#training !== null || this.#pending.length === 0) return;
+    if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return;
+    const roundId = this.#openRound(this.#slot);
+    if (this.#slot.trainWhenInvited && roundId === null) return;
+    // All of a round start at the champion: what an update that was refused had moved is gone.
+    const slot = roundId === null ? this.#slot : { ...this.#slot, local: this.#slot.base };
     const training = new AbortController();
     this.#training = training;
     this.#lastTrainingMs = this.#deps.nowMs();
@@ -249,7 +264,7 @@ export class Learner {
       const result = await computing;
       if (result === null) return;
       await this.#deps.lane.run(async () => {
-        if (!training.signal.aborted) await this.#adopt(slot, taken, result);
+        if (!training.signal.aborted) await this.#adopt(slot, taken, result, roundId);
       });
     } catch (error) {
       this.#failedAtMs = this.#deps.nowMs();
@@ -266,7 +281,12 @@ export class Learner {
     await this.#model.release();
   }
 
-  async #adopt(slot: Slot, taken: Pick<TakenRows, "rows" | "upTo">, result: LocalTraining): Promise<void> {
+  async #adopt(
+    slot: Slot,
+    taken: Pick<TakenRows, "rows" | "upTo">,
+    result: LocalTraining,
+    roundId: number | null,
+  ): Promise<void> {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
       const untrained = backToBase(slot);
@@ -275,7 +295,7 @@ export class Learner {
       this.#pending.learned(taken.upTo);
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
-    const { next, update } = this.#step(slot, result, taken.rows);
+    const { next, update } = this.#step(slot, result, taken.rows, roundId);
     await this.#bringUpToDate();
     store.transaction(() => {
       store.learning.saveSlot(cohort, next);
@@ -287,11 +307,25 @@ export class Learner {
     this.#deps.onTrained(update);
   }
 
+  /** The round that waits for an update of this gateway; null: none does. */
+  #openRound({ trainWhenInvited, globalVersion, answeredRound }: Slot): number | null {
+    if (!trainWhenInvited || this.#invitation === null) return null;
+    const { roundId, baseVersion, untilMs } = this.#invitation;
+    const isOpen = baseVersion === globalVersion && roundId !== answeredRound && this.#deps.nowMs() < untilMs;
+    return isOpen ? roundId : null;
+  }
+
   /** What a training on `samples` rows makes of the slot, and what is to be said of it. */
-  #step(slot: Slot, { weights, delta, steps, loss }: LocalTraining, samples: number): { next: Slot; update: Update } {
+  #step(
+    slot: Slot,
+    { weights, delta, steps, loss }: LocalTraining,
+    samples: number,
+    roundId: number | null,
+  ): { next: Slot; update: Update } {
     const { training, weights: layout } = this.plan.manifest;
     const { bytes, residual } = encodeDelta(training.codec, delta, layout, slot.residual);
-    const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual };
+    const answeredRound = roundId ?? slot.answeredRound;
+    const next = { ...slot, local: weights, localSteps: slot.localSteps + steps, residual, answeredRound };
     const update = {
       updateId: this.#deps.newUpdateId(),
       cohort: this.#deps.cohort,
@@ -302,6 +336,7 @@ export class Learner {
       loss,
       encoding: training.codec.kind,
       delta: bytes,
+      roundId,
     };
     return { next, update };
   }

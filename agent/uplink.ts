@@ -9,6 +9,7 @@ import type {
   FromCoordinator,
   GlobalModel,
   Hello,
+  Invitation,
   Report,
   Session,
   Update,
@@ -31,6 +32,7 @@ export interface UplinkHandlers {
   readonly planChanged: (message: Extract<FromCoordinator, { kind: "planChanged" }>) => void;
   readonly globalModel: (message: GlobalModel) => Promise<void>;
   readonly feedback: (message: Feedback) => Promise<FeedbackAcknowledgement>;
+  readonly invitation: (message: Invitation) => void;
   readonly sessionChanged: (connected: boolean, detail: string) => void;
   readonly problem: (kind: UplinkProblem, what: string) => void;
   readonly storeFailed: (error: Error) => void;
@@ -155,6 +157,8 @@ export class Uplink {
       case "feedback":
         void this.#acknowledge(message, session); // it may have to wait for a plan, and what follows must not
         return;
+      case "invitation":
+        return handlers.invitation(message);
       case "updateResult":
         return this.#answered(message);
       case "reportResult":

@@ -6,7 +6,9 @@ import type { CohortDirectory } from "./cohort-directory.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
+import type { GatewayStandings } from "./ports/gateway-standings.ts";
 import type { GatewayStore } from "./ports/gateway-store.ts";
+import type { Invitations } from "./ports/invitations.ts";
 import { RoundLoop } from "./round-loop.ts";
 
 /** A notice of updates that was lost is made up for by then. */
@@ -15,6 +17,8 @@ const LOOK_EVERY_MS = 2_000;
 export interface LeaderDeps {
   readonly directory: CohortDirectory;
   readonly store: FederationStore;
+  readonly invitations: Omit<Invitations, "open">;
+  readonly standings: Pick<GatewayStandings, "of">;
   readonly gateways: Pick<GatewayStore, "forgetGoneReplicas">;
   readonly openEvaluator: (cohort: CohortState) => Promise<Evaluator>;
   readonly duties: readonly Duty[];
@@ -87,9 +91,9 @@ export class Leader {
     this.#rounds.delete(cohort);
     await this.#end(known);
     const evaluator = await this.#deps.openEvaluator(state);
-    const { store, directory, log } = this.#deps;
-    const settings = () => (directory.get(cohort) ?? state).federation.round;
-    const loop = new RoundLoop({ store, evaluator, settings }, cohort, log);
+    const { store, invitations, standings, directory, log } = this.#deps;
+    const deps = { store, invitations, standings, evaluator, known: () => directory.get(cohort) ?? state };
+    const loop = new RoundLoop(deps, cohort, log);
     this.#rounds.set(cohort, { loop, evaluator, planId });
   }
 

@@ -18,7 +18,9 @@ import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
+import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresInvitations } from "./adapters/postgres-invitations.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
@@ -26,6 +28,7 @@ import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
+import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
 import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
@@ -105,7 +108,9 @@ async function serve(
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
   const keeper = postgresTableKeeper(database.kysely);
   const duties = [archiveDuty(database, config, log), maintenanceDuty({ keeper, limits: tableLimits(config), log })];
-  const leader = new Leader({ directory, store, gateways, openEvaluator, duties, log });
+  const invitations = postgresInvitations(database.kysely);
+  const standings = postgresGatewayStandings(database.kysely);
+  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -116,7 +121,9 @@ async function serve(
   const sessions = openSessions({
     store,
     gateways,
+    invitations,
     cohorts,
+    budgets: new SampleBudgets(Date.now),
     notices,
     intake,
     limits: { maxSessions: config.FLEAD_MAX_SESSIONS, newSessionsPerSecond: config.FLEAD_NEW_SESSIONS_PER_SECOND },
@@ -131,6 +138,7 @@ async function serve(
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
+    standings,
     audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,

@@ -70,4 +70,7 @@ async function announce(deps: ReplicaDeps, { before, after }: Move): Promise<voi
   const promoted = before.champion.version !== after.champion.version;
   const feedback = await deps.gateways.feedbackSince(after.cohort, before.lastVersion);
   deps.fleet.announce(after, promoted, feedback);
+  const { invitation } = after;
+  // After the champion that they are to train from.
+  if (invitation !== null && invitation.roundId !== before.invitation?.roundId) deps.fleet.invite(invitation);
 }

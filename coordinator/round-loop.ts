@@ -1,16 +1,18 @@
-// Runs the rounds of one cohort: closes the open one when it is due and takes the next from there.
+// Runs the rounds of one cohort: does what the round machine says, and tells it what came of that.
 import type { CohortId } from "../learning/ids.ts";
-import type { RoundSettings } from "../learning/plan.ts";
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
-import { decideRound } from "./core/round-decision.ts";
+import type { CohortState } from "./core/cohort-state.ts";
+import { beginRounds, type OpenRound, type RoundEffect, type RoundEvent, stepRound } from "./core/round-machine.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
+import type { Invitations } from "./ports/invitations.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
 interface RoundLoopDeps extends RoundDeps {
   readonly store: FederationStore;
-  /** Of the cohort, as they are now. */
-  readonly settings: () => RoundSettings;
+  readonly invitations: Omit<Invitations, "open">;
+  /** The cohort as it is known here; it may have moved since. */
+  readonly known: () => CohortState;
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
@@ -39,7 +41,7 @@ export class RoundLoop {
       this.#askedAgain = true;
       return;
     }
-    this.#running = this.#closeWhatIsDue().finally(() => {
+    this.#running = this.#look().finally(() => {
       this.#running = null;
       if (!this.#askedAgain) return;
       this.#askedAgain = false;
@@ -54,26 +56,62 @@ export class RoundLoop {
     await this.#running;
   }
 
-  async #closeWhatIsDue(): Promise<void> {
+  async #look(): Promise<void> {
     try {
-      while (!this.#stop.signal.aborted) {
-        const open = await this.#deps.store.openRound(this.#cohort);
-        const decision = decideRound(open, this.#deps.settings(), Date.now());
-        if (decision.do === "wait") {
-          this.#failures = 0;
-          if (decision.untilMs !== null) this.#checkAfter(decision.untilMs - Date.now());
-          return;
-        }
-        const cohort = await this.#deps.store.loadCohort(this.#cohort);
-        if (cohort === null) return;
-        this.#logRound(await runRound(this.#deps, cohort, this.#stop.signal));
-      }
+      await this.#step();
+      this.#failures = 0;
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
       this.#log.error({ err: error, cohort: this.#cohort, waitMs }, "a round failed; it is tried again");
       this.#checkAfter(waitMs);
     }
+  }
+
+  /** What is known here is enough to wait; for anything else the database says how the cohort is. */
+  async #step(): Promise<void> {
+    const open = await this.#deps.store.openRound(this.#cohort);
+    const [, known] = begin(this.#deps.known(), open);
+    if (known.do === "wait") return this.#wait(known.untilMs);
+    let cohort = await this.#deps.store.loadCohort(this.#cohort);
+    if (cohort === null) return;
+    let [machine, effect] = begin(cohort, open);
+    while (effect.do !== "wait") {
+      if (this.#stop.signal.aborted) return;
+      const done: Done = await this.#carryOut(effect, cohort);
+      cohort = done.cohort;
+      [machine, effect] = stepRound(machine, done.event);
+    }
+    this.#wait(effect.untilMs);
+  }
+
+  async #carryOut(effect: Exclude<RoundEffect, { do: "wait" }>, cohort: CohortState): Promise<Done> {
+    const { invitations, store } = this.#deps;
+    switch (effect.do) {
+      case "look": {
+        const gateways = await invitations.ready(cohort);
+        return { cohort, event: { kind: "ready", nowMs: Date.now(), gateways, seed: cohort.lastVersion } };
+      }
+      case "invite": {
+        const after = await invitations.invite(cohort, effect.gateways, effect.wanted);
+        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: after.invitation } };
+      }
+      case "giveUp": {
+        const after = await invitations.end(cohort);
+        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: null } };
+      }
+      case "close": {
+        const outcome = await runRound(this.#deps, cohort, this.#stop.signal);
+        this.#logRound(outcome);
+        const championVersion = outcome.cohort.champion.version;
+        const open = await store.openRound(this.#cohort);
+        return { cohort: outcome.cohort, event: { kind: "recorded", nowMs: Date.now(), championVersion, open } };
+      }
+    }
+  }
+
+  #wait(untilMs: number | null): void {
+    if (untilMs !== null) this.#checkAfter(untilMs - Date.now());
   }
 
   #checkAfter(ms: number): void {
@@ -94,3 +132,12 @@ export class RoundLoop {
     this.#log.info({ ...fields, learningRateFactor: rate.factor }, `candidate ${verdict}`);
   }
 }
+
+/** The cohort as an effect leaves it, and what the machine is to hear of it. */
+interface Done {
+  readonly cohort: CohortState;
+  readonly event: RoundEvent;
+}
+
+const begin = ({ federation, champion, invitation }: CohortState, open: OpenRound) =>
+  beginRounds({ settings: federation.round, championVersion: champion.version, invitation, open }, Date.now());

@@ -8,12 +8,15 @@ import { afterRound, type CohortState, championsSince } from "./core/cohort-stat
 import { type NextModel, nextModel } from "./core/combine-updates.ts";
 import { contributionsOf } from "./core/contributions.ts";
 import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
+import { FULL_STANDING, type GatewayStanding, nextStanding } from "./core/gateway-standing.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
-import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
+import type { FederationStore, GatewayFeedback, StandingChange } from "./ports/federation-store.ts";
+import type { GatewayStandings } from "./ports/gateway-standings.ts";
 
 export interface RoundDeps {
   readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
+  readonly standings: Pick<GatewayStandings, "of">;
   readonly evaluator: Pick<Evaluator, "evaluate" | "baselines">;
 }
 
@@ -29,7 +32,11 @@ export interface RoundOutcome extends Judgement {
 export async function runRound(deps: RoundDeps, before: CohortState, signal: AbortSignal): Promise<RoundOutcome> {
   const updates = await deps.store.roundUpdates(before);
   const { rule, optimiser, gate } = before.federation;
-  const next = nextModel(before, updates);
+  const standings = await deps.standings.of(
+    before.cohort,
+    updates.map(({ gatewayId }) => gatewayId),
+  );
+  const next = nextModel(before, updates, (gateway) => standings.get(gateway)?.value ?? 1);
   const version = before.lastVersion + 1;
   const fleet = poolGateways(before.manifest, await deps.store.gatewayStatistics(before));
   const candidate = { version, weights: next.weights, trained: true, fleet };
@@ -47,10 +54,9 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   // What is grown has no learning rate.
   const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
-  const feedback = feedbackFor(after, version, judgement, next, {
-    before: championHeldOut,
-    after: heldOut,
-  });
+  const changes = standingChanges(next, standings, promoted);
+  const losses = { before: championHeldOut?.loss ?? null, after: heldOut?.loss ?? null };
+  const feedback = feedbackFor(after, judgement, next, changes, losses);
 
   await deps.store.recordRound({
     before,
@@ -65,29 +71,56 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     baselines: deps.evaluator.baselines,
     evaluatedRows: evaluation?.rows ?? [],
     feedback,
+    standings: [...changes.values()],
   });
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
 }
 
+type Parts = Pick<NextModel, "gateways">;
+
+/** Of the gateways whose standing moved. */
+function standingChanges(
+  { gateways }: Parts,
+  standings: ReadonlyMap<string, GatewayStanding>,
+  promoted: boolean,
+): Map<string, StandingChange> {
+  const changes = [...gateways].map(([gateway, part]): [string, StandingChange] => {
+    const before = standings.get(gateway) ?? FULL_STANDING;
+    return [gateway, { gatewayId: gateway as GatewayId, before, after: nextStanding(before, part, promoted) }];
+  });
+  return new Map(
+    changes.filter(([, { before, after }]) => after.value !== before.value || after.roundsApart !== before.roundsApart),
+  );
+}
+
 function feedbackFor(
-  cohort: CohortState,
-  version: number,
-  judgement: Judgement,
-  { gateways }: Pick<NextModel, "gateways">,
-  scores: { before: Scores | null; after: Scores | null },
+  { cohort, lastVersion, rate }: CohortState,
+  { verdict, reason }: Judgement,
+  { gateways }: Parts,
+  changes: ReadonlyMap<string, StandingChange>,
+  losses: { readonly before: number | null; readonly after: number | null },
 ): GatewayFeedback[] {
-  const lossBefore = scores.before?.loss ?? null;
-  const lossAfter = scores.after?.loss ?? null;
-  return [...gateways].map(([gatewayId, { agreement, part }]) => ({
-    cohort: cohort.cohort,
-    gatewayId: gatewayId as GatewayId,
-    version,
-    promoted: judgement.verdict === "promoted",
-    factor: cohort.rate.factor,
-    lossBefore,
-    lossAfter,
-    trend: lossTrend(lossBefore, lossAfter),
-    agreement,
-    reason: part === "counted" ? judgement.reason : `${judgement.reason}; this gateway's pull was ${part}`,
-  }));
+  return [...gateways].map(([gateway, { agreement, part }]) => {
+    const itsPart = part === "counted" ? null : `this gateway's pull was ${part}`;
+    return {
+      cohort,
+      gatewayId: gateway as GatewayId,
+      version: lastVersion,
+      promoted: verdict === "promoted",
+      factor: rate.factor,
+      lossBefore: losses.before,
+      lossAfter: losses.after,
+      trend: lossTrend(losses.before, losses.after),
+      agreement,
+      reason: [reason, itsPart, standingWord(changes.get(gateway))].filter((word) => word !== null).join("; "),
+    };
+  });
+}
+
+/** Null: nothing to say of it. */
+function standingWord(change: StandingChange | undefined): string | null {
+  if (change === undefined || change.before.value === change.after.value) return null;
+  const { before, after } = change;
+  const word = `its voice counts ${after.value.toFixed(2)} from now on, after ${before.value.toFixed(2)}`;
+  return after.value < before.value ? `${word}: ${after.reason}` : word;
 }

@@ -203,20 +203,44 @@ export interface PlanGraphs {
   readonly trainOnnx: Uint8Array | null;
 }
 
-export interface RoundSettings {
-  /** K: a round closes at this many updates … */
-  readonly updates: number;
-  /** … or this long after its first update … */
+interface AnyRoundSettings {
+  /** In any mode: how long a round waits for updates, from its first one or from its invitation. */
   readonly deadlineMs: number;
-  /** … from at least this many distinct gateways; otherwise it stays open. */
+  /** At its deadline a round closes with updates of at least this many distinct gateways, and never with fewer. */
   readonly minGateways: number;
   /** Updates whose base is more champions behind than this are refused as stale. */
   readonly maxStaleness: number;
 }
 
+/** Gateways train when they have rows, and a round is what came meanwhile. Nguyen et al. 2022 (FedBuff). */
+export interface BufferedRoundSettings extends AnyRoundSettings {
+  readonly mode: "buffered";
+  /** K: a round closes at this many updates. */
+  readonly updates: number;
+}
+
+/** Gateways train when they are invited, all from the same champion. McMahan et al. 2017; Bonawitz et al. 2019. */
+export interface SynchronousRoundSettings extends AnyRoundSettings {
+  readonly mode: "synchronous";
+  /** A round closes at updates of this many distinct gateways. */
+  readonly gateways: number;
+  /** So many more are invited, as a share of those wanted, because some will not answer. */
+  readonly overSelection: number;
+}
+
+export type RoundSettings = BufferedRoundSettings | SynchronousRoundSettings;
+
+/** How many rows a gateway can have learned from, by what time allows: a bucket that fills by the second. */
+export interface SampleBoundSettings {
+  readonly rowsPerSecond: number;
+  /** The bucket holds what so long a time gives: the outage after which an outbox is still taken whole. */
+  readonly burstMs: number;
+}
+
 /** What the coordinator does with a cohort's updates; not part of the plan the agents hold. */
 export interface FederationSettings {
   readonly round: RoundSettings;
+  readonly samples: SampleBoundSettings;
   /** From the gateways' pulls to one delta, or from their trees to one forest … */
   readonly rule: CombiningRule;
   /** … and from a delta to the step that the champion's weights take. */

@@ -131,7 +131,9 @@ export class SqliteLearning implements LearningStore {
 
 function readSlot(weights: Buffer, fleet: Buffer | null): Slot {
   const said = fleet === null ? noFleet : (deserialize(fleet) as FleetStatistics);
-  return { ...(deserialize(weights) as Omit<Slot, "fleet">), fleet: said };
+  // An earlier version of the agent wrote slots without these two.
+  const uninvited = { trainWhenInvited: false, answeredRound: null };
+  return { ...uninvited, ...(deserialize(weights) as Omit<Slot, "fleet">), fleet: said };
 }
 
 /** Null when the stored bytes are not the plan they should be. */

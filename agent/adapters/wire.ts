@@ -58,6 +58,7 @@ function wireUpdate(update: Update) {
     localSteps: BigInt(update.localSteps),
     samples: BigInt(update.samples),
     encoding: DELTA_ENCODING[update.encoding],
+    roundId: BigInt(update.roundId ?? 0), // an earlier version's updates in the outbox lack it
     delta: Buffer.from(update.delta),
   };
 }
@@ -141,7 +142,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
     case "planChanged":
       return { kind: "planChanged", cohort: cohortId(message.value.cohort), planId: planId(message.value.planId) };
     case "globalModel": {
-      const { weights, trained, learningRateFactor, scales, thresholdFactor } = message.value;
+      const { weights, trained, learningRateFactor, scales, thresholdFactor, trainWhenInvited } = message.value;
       return {
         kind: "globalModel",
         cohort: cohortId(message.value.cohort),
@@ -150,6 +151,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         weights: decodeWeights(weights, Math.floor(weights.byteLength / 4)),
         trained,
         learningRateFactor: learningRateFactor || null,
+        trainWhenInvited,
         fleet: {
           scales: scales.length > 0 ? Float64Array.from(scales) : null,
           thresholdFactor: thresholdFactor ?? null,
@@ -167,6 +169,11 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
         learningRateFactor,
         reason,
       };
+    }
+    case "invitation": {
+      const { roundId, baseVersion, deadlineMs } = message.value;
+      const cohort = cohortId(message.value.cohort);
+      return { kind: "invitation", cohort, roundId: Number(roundId), baseVersion: Number(baseVersion), deadlineMs };
     }
     case "updateResult": {
       const { updateId, reason, retryAfterMs } = message.value;

@@ -24,6 +24,10 @@ export interface Slot {
    * change what is owed; where the local weights go back to the base, nothing is.
    */
   readonly residual: Float32Array;
+  /** As it was said with the champion. */
+  readonly trainWhenInvited: boolean;
+  /** The last round that got an invited update; null: none did. */
+  readonly answeredRound: number | null;
 }
 
 export interface CohortRecord {

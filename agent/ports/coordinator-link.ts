@@ -36,6 +36,8 @@ export interface Update {
    * the gateway moved from it, less the slot's residual.
    */
   readonly delta: Uint8Array;
+  /** The round that it was invited to; null: it trained by itself. */
+  readonly roundId: number | null;
 }
 
 export interface GatewayHealth {
@@ -74,6 +76,8 @@ export interface GlobalModel {
   readonly trained: boolean;
   /** In force for the cohort; null: not said. */
   readonly learningRateFactor: number | null;
+  /** The cohort's gateways train when they are invited, and at no other time. */
+  readonly trainWhenInvited: boolean;
   /** As it was said; whether it fits the plan is not checked. */
   readonly fleet: FleetStatistics;
 }
@@ -93,12 +97,24 @@ export interface FeedbackAcknowledgement {
   readonly learningRateFactor: number;
 }
 
+/** A round wants one update of this gateway. */
+export interface Invitation {
+  readonly kind: "invitation";
+  readonly cohort: CohortId;
+  readonly roundId: number;
+  /** The champion to train from. */
+  readonly baseVersion: number;
+  /** From when it was said; later updates are refused. */
+  readonly deadlineMs: number;
+}
+
 export type UpdateStatus = "accepted" | "known" | "refused" | "retry";
 
 export type FromCoordinator =
   | { readonly kind: "planChanged"; readonly cohort: CohortId; readonly planId: PlanId }
   | GlobalModel
   | Feedback
+  | Invitation
   | {
       readonly kind: "updateResult";
       readonly updateId: string;

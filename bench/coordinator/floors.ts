@@ -31,6 +31,7 @@ const anUpdate = (delta: Uint8Array) => ({
   loss: 0.5,
   encoding: 3 as const,
   delta: Buffer.from(delta),
+  roundId: 0n,
 });
 
 class EchoProcess {

@@ -168,7 +168,8 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
     planId: bundle.planId,
     manifest: bundle.manifest,
     federation: {
-      round: { updates: 1, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
+      round: { mode: "buffered", updates: 1, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
+      samples: { rowsPerSecond: 1, burstMs: 1 },
       rule,
       optimiser: { kind: "none" },
       gate: { margin: 1 },
@@ -180,10 +181,11 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
     rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
+    invitation: null,
   };
 }
 
-/** The coordinator's round, with nothing to evaluate on and nobody connected. */
+/** The coordinator's round, with nothing to evaluate on, nobody connected, and every voice counted whole. */
 async function closeRound(
   cohort: CohortState,
   updates: readonly RoundUpdate[],
@@ -195,6 +197,7 @@ async function closeRound(
     recordRound: async () => {},
   };
   const evaluator = { evaluate: async () => null, baselines: null };
-  const outcome = await runRound({ store, evaluator }, cohort, new AbortController().signal);
+  const standings = { of: async () => new Map() };
+  const outcome = await runRound({ store, standings, evaluator }, cohort, new AbortController().signal);
   return outcome.cohort;
 }

@@ -7,6 +7,7 @@ import type {
   FeedbackAcknowledgement,
   GlobalModel,
   Hello,
+  Invitation,
   Report,
   Update,
 } from "../../agent/ports/coordinator-link.ts";
@@ -54,6 +55,8 @@ export class SimulatedGateway {
   /** A champion that comes with the hello is no promotion. */
   #greeted = false;
   #neverIdle = false;
+  #trainWhenInvited = false;
+  #answeredRound: number | null = null;
 
   constructor(deps: GatewayDeps) {
     this.#deps = deps;
@@ -77,8 +80,9 @@ export class SimulatedGateway {
     return this.#uplink.run(signal);
   }
 
-  /** Has one more update to send, unless as many as allowed are unanswered. */
+  /** Has one more update to send, unless as many as allowed are unanswered or it is to wait for an invitation. */
   train(): void {
+    if (this.#trainWhenInvited) return;
     if (this.#add()) void this.#uplink.wake();
     else this.#deps.meter.count("updatesHeldBack");
   }
@@ -98,13 +102,13 @@ export class SimulatedGateway {
   }
 
   #fill(): void {
-    if (!this.#neverIdle) return;
+    if (!this.#neverIdle || this.#trainWhenInvited) return;
     while (this.#add());
     void this.#uplink.wake();
   }
 
-  #add(): boolean {
-    const update = this.#queue.size < this.#deps.inFlight ? this.#newUpdate() : null;
+  #add(roundId: number | null = null): boolean {
+    const update = this.#queue.size < this.#deps.inFlight ? this.#newUpdate(roundId) : null;
     if (update === null) return false;
     this.#queue.set(update.updateId, update);
     this.#deps.meter.count("updatesMade");
@@ -112,7 +116,7 @@ export class SimulatedGateway {
   }
 
   /** Null while there is nothing to learn from. */
-  #newUpdate(): Update | null {
+  #newUpdate(roundId: number | null): Update | null {
     const { cohort, random } = this.#deps;
     const plan = this.#plan;
     if (plan === null || this.#globalVersion === 0) return null;
@@ -129,6 +133,7 @@ export class SimulatedGateway {
       loss: random.next(),
       encoding: plan.encoding,
       delta: plan.deltas[Math.floor(plan.deltas.length * random.next())] as Uint8Array,
+      roundId,
     };
   }
 
@@ -139,7 +144,7 @@ export class SimulatedGateway {
         update: (id) => this.#queue.get(id) ?? null,
         removeUpdate: (id) => {
           this.#queue.delete(id);
-          if (this.#neverIdle) this.#add();
+          if (this.#neverIdle && !this.#trainWhenInvited) this.#add();
         },
       },
       alerts: { markReported: () => undefined },
@@ -153,6 +158,7 @@ export class SimulatedGateway {
       planChanged: ({ planId }) => void this.#follow(planId),
       globalModel: async (model) => this.#activate(model),
       feedback: async (feedback) => this.#apply(feedback),
+      invitation: (invitation) => this.#answer(invitation),
       sessionChanged: (connected) => this.#sessionChanged(connected),
       problem: (kind, what) => {
         if (kind === "no_session") this.#deps.meter.count("attemptsFailed");
@@ -195,12 +201,20 @@ export class SimulatedGateway {
     this.#fill();
   }
 
-  #activate({ cohort, globalVersion }: GlobalModel): void {
+  #activate({ cohort, globalVersion, trainWhenInvited }: GlobalModel): void {
     if (cohort !== this.#deps.cohort) return;
     if (this.#greeted && globalVersion > this.#globalVersion) this.#deps.meter.champion(globalVersion);
     this.#greeted = true;
     this.#globalVersion = globalVersion;
+    this.#trainWhenInvited = trainWhenInvited;
     this.#fill();
+  }
+
+  #answer({ cohort, roundId, baseVersion }: Invitation): void {
+    if (cohort !== this.#deps.cohort || baseVersion !== this.#globalVersion || roundId === this.#answeredRound) return;
+    if (!this.#add(roundId)) return;
+    this.#answeredRound = roundId;
+    void this.#uplink.wake();
   }
 
   #apply({ cohort, globalVersion, learningRateFactor }: Feedback): FeedbackAcknowledgement {

@@ -44,6 +44,33 @@ const optimiserSchema = z.discriminatedUnion("kind", [
   }),
 ]);
 
+const DAY_MS = 86_400_000;
+const gateways = z.int().min(1).max(1000);
+
+const anyRound = {
+  deadlineMs: z.int().min(100).max(DAY_MS).default(60_000),
+  minGateways: gateways.default(2),
+  maxStaleness: z.int().min(0).max(1000).default(10),
+};
+
+const roundSchema = z
+  .looseObject({ mode: z.enum(["buffered", "synchronous"]).default("buffered") })
+  .pipe(
+    z.discriminatedUnion("mode", [
+      z.strictObject({ mode: z.literal("buffered"), updates: z.int().min(1).max(1000).default(20), ...anyRound }),
+      z.strictObject({
+        mode: z.literal("synchronous"),
+        gateways,
+        overSelection: z.number().min(0).max(4).default(0.3),
+        ...anyRound,
+      }),
+    ]),
+  )
+  .refine((round) => round.mode === "buffered" || round.minGateways <= round.gateways, {
+    path: ["minGateways"],
+    message: "must be at most the gateways wanted",
+  });
+
 const DEFAULT_PRESET: PresetName = "machines";
 const presetNames = Object.keys(presets) as [PresetName, ...PresetName[]];
 
@@ -62,12 +89,15 @@ const fileSchema = z.strictObject({
   plan: planOf,
   federation: z
     .strictObject({
-      round: z
+      round: roundSchema.prefault({}),
+      samples: z
         .strictObject({
-          updates: z.int().min(1).max(1000).default(20),
-          deadlineMs: z.int().min(100).max(86_400_000).default(60_000),
-          minGateways: z.int().min(1).max(1000).default(2),
-          maxStaleness: z.int().min(0).max(1000).default(10),
+          rowsPerSecond: z.number().positive().max(1_000_000).default(2_000),
+          burstMs: z
+            .int()
+            .min(1_000)
+            .max(31 * DAY_MS)
+            .default(DAY_MS),
         })
         .prefault({}),
       rule: ruleSchema.optional(),

@@ -15,8 +15,11 @@ import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import type { CohortState } from "../core/cohort-state.ts";
 import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { ModelStatus } from "../core/model-actions.ts";
-import { roundCapacity } from "../core/round-decision.ts";
-import type { FederationStore, RoundRecord } from "../ports/federation-store.ts";
+import { roundCapacity } from "../core/round-capacity.ts";
+import { type FederationStore, RoundConflictError, type RoundRecord } from "../ports/federation-store.ts";
+import { postgresAuditLog } from "./postgres-audit.ts";
+import { recordStandings } from "./postgres-gateway-standings.ts";
+import { endInvitation, type InvitationRow, readInvitation } from "./postgres-invitations.ts";
 import type { Tables } from "./tables.ts";
 
 /** So that one gateway cannot crowd out the others of a round. */
@@ -29,13 +32,6 @@ const STATISTICS_DAYS = 7;
 
 const UNPINNED = { pinned_by: null, pin_reason: null, pinned_at: null };
 
-export class RoundConflictError extends Error {
-  constructor(cohort: string, detail: string) {
-    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
-    this.name = "RoundConflictError";
-  }
-}
-
 export function postgresFederationStore(
   db: Kysely<Tables>,
   intake: Pick<FederationStore, "addUpdate" | "addRefusal">,
@@ -46,7 +42,7 @@ export function postgresFederationStore(
         await insertPlan(trx, plan);
         const known = await trx
           .selectFrom("cohorts")
-          .select(["plan_id", "last_version"])
+          .select(["plan_id", "last_version", "learning_rate_factor"])
           .where("cohort", "=", cohort)
           .forUpdate()
           .executeTakeFirst();
@@ -64,6 +60,8 @@ export function postgresFederationStore(
           await insertInitialModel(trx, cohort, plan, 1, null);
         } else if (known.plan_id !== plan.planId) {
           await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
+          const change = { from: known.learning_rate_factor, to: 1, globalVersion: known.last_version + 1 };
+          await auditFactor(trx, cohort, { ...change, reason: "another plan begins anew" });
         }
         await trx
           .updateTable("cohorts")
@@ -166,6 +164,12 @@ function cohortRows(db: Kysely<Tables>) {
     .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
     .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
     .select(["c.pinned_by", "c.pin_reason"])
+    .select(({ selectFrom }) =>
+      selectFrom("invitations as i")
+        .whereRef("i.cohort", "=", "c.cohort")
+        .select(sql<InvitationRow>`to_jsonb(i)`.as("i"))
+        .as("invitation"),
+    )
     .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")]);
 }
 
@@ -201,6 +205,7 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
     rolledBackVersions: row.rolled_back,
     rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
     server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
+    invitation: row.invitation && readInvitation(row.invitation),
   };
 }
 
@@ -327,6 +332,7 @@ async function changePlan(
   parent: number,
 ): Promise<void> {
   await insertInitialModel(trx, cohort, plan, version, parent);
+  await endInvitation(trx, { cohort });
   await trx
     .updateTable("cohorts")
     .set({
@@ -357,7 +363,8 @@ async function changePlan(
 }
 
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
-  const { before, after, updates } = record;
+  const { before, after, candidate, reason } = record;
+  if (record.updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
   const moved = await trx
     .updateTable("cohorts")
     .set({
@@ -375,12 +382,33 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   if (moved.numUpdatedRows !== 1n) {
     throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
   }
+  await endInvitation(trx, before);
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);
   await countUpdates(trx, record, roundId);
   await insertEvaluation(trx, record);
   if (record.feedback.length > 0) await insertFeedback(trx, record);
-  if (updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
+  await recordStandings(trx, before.cohort, candidate.version, record.standings);
+  const { factor } = before.rate;
+  await auditFactor(trx, before.cohort, {
+    from: factor,
+    to: after.rate.factor,
+    globalVersion: candidate.version,
+    reason,
+  });
+}
+
+interface FactorChange {
+  readonly from: number;
+  readonly to: number;
+  readonly globalVersion: number;
+  readonly reason: string;
+}
+
+async function auditFactor(trx: Transaction<Tables>, cohort: CohortId, change: FactorChange): Promise<void> {
+  if (change.from === change.to) return;
+  const action = "cohort.learning_rate_factor";
+  await postgresAuditLog(trx).record({ actor: "coordinator", action, subject: `cohort/${cohort}`, detail: change });
 }
 
 const json = (value: object | null) => (value === null ? null : JSON.stringify(value));
@@ -391,6 +419,7 @@ async function insertRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   const { round_id } = await trx
     .insertInto("rounds")
     .values({
+      ...(record.before.invitation && { round_id: record.before.invitation.roundId }),
       cohort: record.before.cohort,
       base_version: record.before.champion.version,
       global_version: record.candidate.version,

@@ -28,6 +28,16 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
         .selectFrom("gateways")
         .selectAll()
         .select(microseconds("created_at"))
+        .select((eb) =>
+          eb
+            .selectFrom("gateway_standings as s")
+            .whereRef("s.gateway_id", "=", "gateways.gateway_id")
+            .select(
+              sql<StandingColumns[]>`coalesce(json_agg(json_build_object('cohort', s.cohort, 'standing', s.standing,
+                'reason', s.reason, 'changedAt', s.changed_at)), '[]')`.as("all"),
+            )
+            .as("standings"),
+        )
         .where(cohort === null ? ALL : sql<SqlBool>`cohorts @> ${JSON.stringify([{ cohort }])}::jsonb`)
         .where(after === null ? ALL : olderThan("created_at", ["gateway_id"], after.atUs, [after.id]))
         .orderBy("created_at", "desc")
@@ -135,6 +145,7 @@ export function page<Row, Item, Key>(
 /** SQLSTATE classes of a server that is away, going away or full; an error without one never reached a server. */
 const UNAVAILABLE = /^(08|53|57)/;
 
+/** Throws FleetUnavailableError for those. */
 export async function answered<Result>(query: Promise<Result>): Promise<Result> {
   return query.catch((error: { code?: unknown; severity?: unknown }) => {
     if (error instanceof ModelError) throw error;
@@ -185,7 +196,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
       pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
       openRound: {
         updates: row.updates,
-        updatesWanted: round.updates,
+        updatesWanted: round.mode === "buffered" ? round.updates : round.gateways,
         gateways: row.gateways,
         gatewaysWanted: round.minGateways,
         openedAt: row.opened_at?.toISOString() ?? null,
@@ -228,7 +239,26 @@ async function readReplicas(kysely: Kysely<Tables>): Promise<ReplicaItem[]> {
   }));
 }
 
-function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
+interface StandingColumns {
+  readonly cohort: string;
+  readonly standing: number;
+  readonly reason: string | null;
+  /** As PostgreSQL writes it into JSON. */
+  readonly changedAt: string | null;
+}
+
+function standingItem(cohort: string, standings: readonly StandingColumns[] | null) {
+  const found = standings?.find((each) => each.cohort === cohort);
+  return {
+    standing: found?.standing ?? 1,
+    standingReason: found?.reason ?? null,
+    standingChangedAt: found?.changedAt ? new Date(found.changedAt).toISOString() : null,
+  };
+}
+
+type GatewayRow = Selectable<Tables["gateways"]> & { readonly standings: StandingColumns[] | null };
+
+function gatewayItem(row: GatewayRow): GatewayItem {
   return {
     gatewayId: row.gateway_id,
     site: row.site,
@@ -241,6 +271,7 @@ function gatewayItem(row: Selectable<Tables["gateways"]>): GatewayItem {
       planId: held.planId || null,
       globalVersion: number(held.globalVersion),
       devices: (held.devices ?? []).map(String),
+      ...standingItem(String(held.cohort), row.standings),
     })),
     health: row.health === null ? null : gatewayHealth(row.health as Record<string, unknown>),
   };

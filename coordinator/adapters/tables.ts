@@ -112,6 +112,23 @@ export interface Tables {
     ratios: Buffer | null;
     reported_at: Time;
   };
+  invitations: {
+    cohort: string;
+    round_id: ColumnType<Count, Count, never>;
+    base_version: Count;
+    gateways: string[];
+    wanted: number;
+    deadline_at: Time;
+  };
+  gateway_standings: {
+    gateway_id: string;
+    cohort: string;
+    standing: Generated<number>;
+    rounds_apart: Generated<number>;
+    reason: string | null;
+    changed_at: Date | null;
+    last_invited_round: Count | null;
+  };
   held_out_streams: {
     cohort: string;
     stream: string;

@@ -8,12 +8,14 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { GatewayStandings } from "../ports/gateway-standings.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { episodesRoute } from "./routes/episodes.ts";
 import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
+import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
@@ -27,6 +29,7 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
+  readonly standings: Pick<GatewayStandings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -53,7 +56,8 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, history, actions, notices, audit, version }: AdminSettings, outages: Problems<"database">) {
+function api(settings: AdminSettings, outages: Problems<"database">) {
+  const { queries, history, actions, standings, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -62,6 +66,7 @@ function api({ queries, history, actions, notices, audit, version }: AdminSettin
     await app.register(replicasRoute(queries));
     await app.register(gatewaysRoute(queries));
     await app.register(gatewayCommandsRoute({ queries, notices, audit }));
+    await app.register(gatewayStandingRoute(standings));
     await app.register(roundsRoute(queries));
     await app.register(modelsRoute(queries));
     await app.register(modelHistoryRoutes(history));

@@ -1,9 +1,10 @@
 // Whether an update counts: pure checks in the order in which they are cheapest, each with a typed reason.
 import { decodeDelta, deltaNorm } from "../../learning/codecs/codec.ts";
 import { forestShape, unpackForest } from "../../learning/forest-weights.ts";
-import type { UpdateId } from "../../learning/ids.ts";
+import type { GatewayId, UpdateId } from "../../learning/ids.ts";
 import { InvalidTreesError } from "../../learning/isolation-trees.ts";
 import type { Manifest } from "../../learning/plan.ts";
+import type { Invitation } from "./invitation.ts";
 
 /** What an update claims, its delta not yet decoded. */
 export interface UpdateClaim {
@@ -42,7 +43,10 @@ export type Refusal = {
     | "invalid_trees"
     | "stale_base"
     | "rolled_back_base"
-    | "norm_too_large";
+    | "norm_too_large"
+    | "not_invited"
+    | "round_not_open"
+    | "too_many_samples";
   readonly message: string;
 };
 
@@ -99,4 +103,15 @@ export function checkDelta(manifest: Manifest, bytes: Uint8Array): Refusal | nul
 export function checkNorm(norm: number): Refusal | null {
   if (norm <= MAX_DELTA_NORM) return null;
   return { kind: "refused", reason: "norm_too_large", message: `delta norm ${norm}; allowed is ${MAX_DELTA_NORM}` };
+}
+
+/** Whether the update answers the open invitation of a synchronous cohort. `roundId` 0: the gateway trained by itself. */
+export function checkAnswer(roundId: number, gateway: GatewayId, open: Invitation | null): Refusal | null {
+  const refused = (reason: Refusal["reason"], message: string): Refusal => ({ kind: "refused", reason, message });
+  if (roundId === 0) return refused("not_invited", "the cohort's gateways train when they are invited");
+  if (open === null || open.roundId !== roundId) {
+    return refused("round_not_open", `round ${roundId}; open is ${open === null ? "none" : `round ${open.roundId}`}`);
+  }
+  if (open.gateways.includes(gateway)) return null;
+  return refused("not_invited", `gateway ${gateway} was not invited to round ${roundId}`);
 }

@@ -4,6 +4,7 @@ import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { CohortFacts } from "./check-update.ts";
+import type { Invitation } from "./invitation.ts";
 import type { RateState } from "./learning-rate.ts";
 import type { Pin } from "./model-actions.ts";
 
@@ -34,6 +35,8 @@ export interface CohortState {
   readonly rolledBackVersions: readonly number[];
   readonly rate: RateState;
   readonly server: ServerState;
+  /** Of the synchronous round that is open; null: none is. */
+  readonly invitation: Invitation | null;
 }
 
 export function championsSince(state: CohortState, version: number): number {
@@ -54,7 +57,10 @@ export function cohortFacts(state: CohortState): CohortFacts {
   };
 }
 
-/** A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. */
+/**
+ * A rejected candidate uses up its number and moves the rate; champion and server optimiser stay as they were. A round's
+ * invitation ends with it.
+ */
 export function afterRound(
   state: CohortState,
   candidate: GlobalModel,
@@ -71,5 +77,6 @@ export function afterRound(
     championVersions: promoted ? [...state.championVersions, version] : state.championVersions,
     rate,
     server: promoted ? server : state.server,
+    invitation: null,
   };
 }

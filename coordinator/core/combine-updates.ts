@@ -1,4 +1,5 @@
 // From a round's updates to the candidate's weights: a step from the champion, or the gateways' trees in one forest.
+import { coordinateMedian } from "../../learning/aggregation/coordinate-rules.ts";
 import { applyDelta, cosine, EmptyRoundError } from "../../learning/aggregation/fedavg.ts";
 import { combinePulls, type PullRule } from "../../learning/aggregation/rules.ts";
 import { type ServerState, serverStep } from "../../learning/aggregation/server-optimisers.ts";
@@ -20,6 +21,8 @@ export interface RoundUpdate {
 export interface GatewayPart {
   /** How far the gateway pulled the way the round went: cosine with its delta; null for one that did not move, and for trees. */
   readonly agreement: number | null;
+  /** The same with the coordinate median of all pulls, which no minority rules; null also for fewer than three of them. */
+  readonly withOthers: number | null;
   readonly part: "counted" | "clipped" | "excluded";
 }
 
@@ -35,13 +38,17 @@ export interface NextModel extends Parts {
 }
 
 /** The candidate of a round. Throws EmptyRoundError for no updates, and what combinePulls, serverStep and poolTrees throw. */
-export function nextModel(cohort: CohortState, updates: readonly RoundUpdate[]): NextModel {
+export function nextModel(
+  cohort: CohortState,
+  updates: readonly RoundUpdate[],
+  voiceOf?: (gatewayId: string) => number,
+): NextModel {
   const { federation, manifest, champion, server } = cohort;
   const { rule, optimiser } = federation;
   const shape = forestShape(manifest);
   if (shape !== null) return { ...poolUpdates(shape, updates), server };
   if (rule.kind === "pool_trees") throw new RangeError(`a ${manifest.model.kind} has no trees to pool`);
-  const { delta, ...parts } = combineUpdates(rule, updates, (base) => championsSince(cohort, base));
+  const { delta, ...parts } = combineUpdates(rule, updates, (base) => championsSince(cohort, base), voiceOf);
   const step = serverStep(optimiser, server, delta);
   return { ...parts, weights: applyDelta(champion.weights, step.delta), server: step.state };
 }
@@ -64,7 +71,7 @@ export function poolUpdates(
     gateways: new Map(
       Array.from(takenOf, ([{ gatewayId }, count]) => [
         gatewayId,
-        { agreement: null, part: count > 0 ? "counted" : "excluded" },
+        { agreement: null, withOthers: null, part: count > 0 ? "counted" : "excluded" },
       ]),
     ),
   };
@@ -72,38 +79,58 @@ export function poolUpdates(
 
 /**
  * A gateway pulls by the sum of its deltas, which are steps of one walk, and weighs by its samples, each update's
- * discounted by its staleness; the rule combines the pulls, one voice a gateway. So a row is learned from once, in
- * whatever rounds a walk is counted. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
+ * discounted by its staleness; the rule combines the pulls, one voice a gateway, as strong as `voiceOf` says. So a row is
+ * learned from once, in whatever rounds a walk is counted. McMahan et al. 2017, Algorithm 1; Nguyen et al. 2022.
  */
 export function combineUpdates(
   rule: PullRule,
   updates: readonly RoundUpdate[],
   staleness: (baseVersion: number) => number,
+  voiceOf: (gatewayId: string) => number = () => 1,
 ): Parts & { readonly delta: Float32Array } {
   const weights = updates.map((update) => update.samples * stalenessWeight(staleness(update.baseVersion)));
   const pulls = [...Map.groupBy(updates.keys(), (index) => updates[index]?.gatewayId ?? "")].map(([id, members]) => ({
     id,
     pull: sumOfDeltas(members.map((index) => (updates[index] as RoundUpdate).delta)),
     weight: sum(members.map((index) => weights[index] ?? 0)),
+    voice: voiceOf(id),
   }));
   const { delta, clipped, excluded } = combinePulls(rule, pulls);
-  const counted = pulls.filter((_, index) => !excluded.includes(index));
-  const total = rule.kind === "fedavg" ? sum(counted.map(({ weight }) => weight)) : counted.length;
-  // Every voice counts alike but with FedAvg; a gateway's updates share its voice by their weights.
-  const voice = new Map(counted.map(({ id, weight }) => [id, rule.kind === "fedavg" ? 1 : 1 / weight]));
+  const median = pulls.length < MIN_OTHERS ? null : coordinateMedian(pulls.map(({ pull }) => pull));
   return {
     delta,
-    shares: updates.map(({ gatewayId }, index) => ((weights[index] ?? 0) * (voice.get(gatewayId) ?? 0)) / total),
+    shares: sharesOf(
+      rule,
+      updates.map(({ gatewayId }, index) => ({ gatewayId, weight: weights[index] ?? 0 })),
+      pulls.filter((_, index) => !excluded.includes(index)),
+    ),
     gateways: new Map(
       pulls.map(({ id, pull }, index) => [
         id,
         {
           agreement: cosine(pull, delta),
+          withOthers: median && cosine(pull, median),
           part: excluded.includes(index) ? "excluded" : clipped.includes(index) ? "clipped" : "counted",
         },
       ]),
     ),
   };
+}
+
+/** Of two that pull apart nobody can say which is astray. */
+const MIN_OTHERS = 3;
+
+/** Gateways count by their voices, with FedAvg times their weights; a gateway's updates share that by their weights. */
+function sharesOf(
+  rule: PullRule,
+  updates: readonly { readonly gatewayId: string; readonly weight: number }[],
+  counted: readonly { readonly id: string; readonly weight: number; readonly voice: number }[],
+): number[] {
+  const massOf = ({ weight, voice }: { weight: number; voice: number }) =>
+    rule.kind === "fedavg" ? weight * voice : voice;
+  const total = sum(counted.map(massOf));
+  const perWeight = new Map(counted.map((gateway) => [gateway.id, massOf(gateway) / gateway.weight / total]));
+  return updates.map(({ gatewayId, weight }) => weight * (perWeight.get(gatewayId) ?? 0));
 }
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);

@@ -16,11 +16,16 @@ function filled(bucket: TokenBucket, { burst, perSecond }: TokenRate, nowMs: num
   return Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.atMs) / 1000) * perSecond);
 }
 
-/** The bucket with one token less and 0, or as it is and the milliseconds until there is one. */
-export function takeToken(bucket: TokenBucket, rate: TokenRate, nowMs: number): readonly [TokenBucket, number] {
+/** The bucket with `count` tokens less and 0, or as it is and the milliseconds until so many have come. */
+export function takeToken(
+  bucket: TokenBucket,
+  rate: TokenRate,
+  nowMs: number,
+  count = 1,
+): readonly [TokenBucket, number] {
   const tokens = filled(bucket, rate, nowMs);
-  if (tokens < 1) return [bucket, ((1 - tokens) / rate.perSecond) * 1000];
-  return [{ tokens: tokens - 1, atMs: nowMs }, 0];
+  if (tokens < count) return [bucket, ((count - tokens) / rate.perSecond) * 1000];
+  return [{ tokens: tokens - count, atMs: nowMs }, 0];
 }
 
 /** Forgetting such a bucket changes nothing. */

@@ -10,8 +10,9 @@ import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { Contribution } from "../core/contributions.ts";
 import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
 import type { Judgement } from "../core/gate.ts";
+import type { GatewayStanding } from "../core/gateway-standing.ts";
 import type { Trend } from "../core/learning-rate.ts";
-import type { OpenRound } from "../core/round-decision.ts";
+import type { OpenRound } from "../core/round-machine.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -47,8 +48,22 @@ export interface GatewayFeedback {
   readonly reason: string;
 }
 
+export interface StandingChange {
+  readonly gatewayId: GatewayId;
+  readonly before: GatewayStanding;
+  readonly after: GatewayStanding;
+}
+
+/** Somebody else moved the cohort meanwhile, another leader or an operator: nothing was written. */
+export class RoundConflictError extends Error {
+  constructor(cohort: string, detail: string) {
+    super(`the round of cohort ${cohort} was not recorded: ${detail}`);
+    this.name = "RoundConflictError";
+  }
+}
+
 export interface RoundRecord {
-  /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
+  /** The cohort before and after; the round has the number of the invitation before, if there is one, and ends it. */
   readonly before: CohortState;
   readonly after: CohortState;
   readonly candidate: GlobalModel;
@@ -63,6 +78,8 @@ export interface RoundRecord {
   readonly baselines: Baselines | null;
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
+  /** One that was reset meanwhile stays as it was reset. */
+  readonly standings: readonly StandingChange[];
 }
 
 /** The update may or may not be durable: sent again after `retryAfterMs`, it is "stored" or "known". */
@@ -108,8 +125,9 @@ export interface FederationStore {
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */
   gatewayStatistics(cohort: CohortState): Promise<GatewayStatistics[]>;
   /**
-   * All of a round or nothing: its updates are counted exactly once, whenever the process dies. Rejects when the cohort
-   * has another revision by now. Every coordinator hears that the cohort moved.
+   * All of a round or nothing: its updates are counted exactly once, whenever the process dies, and each change of the
+   * learning-rate factor and of a standing is in the audit log. Throws RoundConflictError when the cohort has another
+   * revision by now. Every coordinator hears that the cohort moved.
    */
   recordRound(record: RoundRecord): Promise<void>;
 }

@@ -72,6 +72,20 @@ export interface GatewayHealth {
   readonly rssBytes: number | null;
 }
 
+/** What a gateway holds of a cohort, and what its voice counts for in it. */
+export interface GatewayCohort {
+  readonly cohort: string;
+  readonly planId: string | null;
+  readonly globalVersion: number | null;
+  readonly devices: string[];
+  /** In [0.1, 1]. */
+  readonly standing: number;
+  /** Why it is, or was lately, below 1; null: nothing lowered it. */
+  readonly standingReason: string | null;
+  /** Null: never. */
+  readonly standingChangedAt: string | null;
+}
+
 export interface GatewayItem {
   readonly gatewayId: string;
   readonly site: string;
@@ -79,7 +93,7 @@ export interface GatewayItem {
   readonly connected: boolean;
   readonly lastSeenAt: string;
   readonly createdAt: string;
-  readonly cohorts: { cohort: string; planId: string | null; globalVersion: number | null; devices: string[] }[];
+  readonly cohorts: GatewayCohort[];
   readonly health: GatewayHealth | null;
 }
 

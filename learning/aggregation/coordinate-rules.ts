@@ -13,40 +13,107 @@ export function medianOfSorted(sorted: Float64Array): number {
   return (Number(sorted[lower]) + Number(sorted[upper])) / 2;
 }
 
-/** For each coordinate, `combine` of its values in `deltas`, ascending (float64; one buffer, reused). */
-function byCoordinate(deltas: readonly Float32Array[], combine: (sorted: Float64Array) => number): Float32Array {
+/**
+ * For each coordinate, `combine` of its values in `deltas`, ascending (float64), and of the voices they came with; both
+ * buffers are reused.
+ */
+function byCoordinate(
+  deltas: readonly Float32Array[],
+  voices: readonly number[],
+  combine: (sorted: Float64Array, voices: Float64Array) => number,
+): Float32Array {
   const [first] = deltas;
   if (first === undefined) throw new EmptyRoundError();
-  const column = new Float64Array(deltas.length);
+  const values = new Float64Array(deltas.length);
+  const alike = voices.every((voice) => voice === voices[0]);
+  const sortedVoices = alike ? new Float64Array(voices.length).fill(1) : new Float64Array(voices.length);
+  const order = Uint32Array.from(deltas.keys());
   return first.map((_, i) => {
-    deltas.forEach((delta, n) => {
-      column[n] = Number(delta[i]);
-    });
-    return combine(column.sort());
+    if (!alike) {
+      order.sort((a, b) => Number(deltas[a]?.[i]) - Number(deltas[b]?.[i]) || a - b);
+      for (const [n, index] of order.entries()) sortedVoices[n] = Number(voices[index]);
+    }
+    for (const [n, delta] of deltas.entries()) values[n] = Number(delta[i]);
+    return combine(values.sort(), sortedVoices);
   });
 }
 
+const equalVoices = (deltas: readonly Float32Array[]) => deltas.map(() => 1);
+
 /**
- * Coordinate-wise median of `deltas` (each length P, finite), unweighted: any minority of them can be anything.
+ * Coordinate-wise median of `deltas` (n of them, each length P, finite): any minority of them can be anything. `voices`
+ * (n, above 0) weigh in as far as `withoutRulingMinority` lets them; alike by default.
  * Throws EmptyRoundError for none. Yin et al. 2018, Definition 1.
  */
-export function coordinateMedian(deltas: readonly Float32Array[]): Float32Array {
-  return byCoordinate(deltas, medianOfSorted);
+export function coordinateMedian(
+  deltas: readonly Float32Array[],
+  voices: readonly number[] = equalVoices(deltas),
+): Float32Array {
+  return byCoordinate(deltas, withoutRulingMinority(voices), weightedMedian);
+}
+
+/** The value at which half of all voices are reached; where they are reached exactly, the mean of it and the next. */
+function weightedMedian(sorted: Float64Array, voices: Float64Array): number {
+  const half = voices.reduce((sum, voice) => sum + voice, 0) / 2;
+  let reached = 0;
+  let at = 0;
+  while (at < sorted.length - 1) {
+    reached += Number(voices[at]);
+    if (reached >= half) break;
+    at++;
+  }
+  const next = reached === half ? Math.min(at + 1, sorted.length - 1) : at;
+  return (Number(sorted[at]) + Number(sorted[next])) / 2;
+}
+
+/** Halvings of an interval of voices: to a billionth of the strongest. */
+const LEVEL_STEPS = 30;
+
+/**
+ * `voices` with the weakest raised, just so far that no minority of them holds half of all: where a median weighs by
+ * them, fewer than half of the voters can still not move it out of the range of the others.
+ */
+export function withoutRulingMinority(voices: readonly number[]): readonly number[] {
+  const minority = Math.floor((voices.length - 1) / 2);
+  const rules = (level: number) => {
+    const strongestFirst = Float64Array.from(voices, (voice) => Math.max(voice, level))
+      .sort()
+      .reverse();
+    const sum = (part: Float64Array) => part.reduce((total, voice) => total + voice, 0);
+    return sum(strongestFirst.subarray(0, minority)) >= sum(strongestFirst.subarray(minority));
+  };
+  if (voices.length === 0 || !rules(0)) return voices;
+  let [low, high] = [0, Math.max(...voices)];
+  for (let step = 0; step < LEVEL_STEPS; step++) {
+    const middle = (low + high) / 2;
+    if (rules(middle)) low = middle;
+    else high = middle;
+  }
+  return voices.map((voice) => Math.max(voice, high));
 }
 
 /**
  * Coordinate-wise mean of `deltas` (n of them, each length P, finite) without the floor(share × n) smallest and as many
- * largest values, at least one of which is kept. Unweighted, as the source states it: a weight is a claim that a faulty
- * gateway can make too. Bears floor(share × n) faulty deltas, so none where n < 1 / share.
+ * largest values, at least one of which is kept. What is cut goes by number, as the source states it: a weight is a
+ * claim that a faulty gateway can make too; what is kept weighs by `voices` (n, above 0), alike by default. Bears
+ * floor(share × n) faulty deltas, so none where n < 1 / share.
  * Throws EmptyRoundError for none, RangeError for a share outside [0, 0.5). Yin et al. 2018, Definition 2.
  */
-export function trimmedMean(deltas: readonly Float32Array[], share = 0.2): Float32Array {
+export function trimmedMean(
+  deltas: readonly Float32Array[],
+  share = 0.2,
+  voices: readonly number[] = equalVoices(deltas),
+): Float32Array {
   if (!(share >= 0 && share < 0.5))
     throw new RangeError(`a share of ${share} cannot be trimmed: it must be in [0, 0.5)`);
   const cut = Math.min(countOf(share, deltas.length), Math.floor((deltas.length - 1) / 2));
-  return byCoordinate(deltas, (sorted) => {
+  return byCoordinate(deltas, voices, (sorted, sortedVoices) => {
     let sum = 0;
-    for (let i = cut; i < sorted.length - cut; i++) sum += Number(sorted[i]);
-    return sum / (sorted.length - 2 * cut);
+    let heard = 0;
+    for (let i = cut; i < sorted.length - cut; i++) {
+      sum += Number(sortedVoices[i]) * Number(sorted[i]);
+      heard += Number(sortedVoices[i]);
+    }
+    return sum / heard;
   });
 }

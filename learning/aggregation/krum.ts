@@ -1,5 +1,6 @@
 // Krum and Multi-Krum: combine only the deltas that lie closest to their neighbours.
 import { coordinateMedian, countOf } from "./coordinate-rules.ts";
+import { EmptyRoundError } from "./fedavg.ts";
 
 export interface KrumChoice {
   readonly delta: Float32Array;
@@ -8,22 +9,28 @@ export interface KrumChoice {
 }
 
 /**
- * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the unweighted mean of the n − f
- * lowest) of `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its
- * squared distances to its n − f − 2 nearest others. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate
- * median is given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then
- * the first smaller coordinate, so that the order given does not matter.
+ * Krum (`keep` "one": the delta with the lowest score) or Multi-Krum (`keep` "most": the mean of the n − f lowest) of
+ * `deltas` (n of them, each length P, finite), f = floor(faultyShare × n). A delta's score is the sum of its squared
+ * distances to its n − f − 2 nearest others. The source's guarantee needs n ≥ 2f + 3; with fewer the coordinate median is
+ * given instead, which bears any minority, and nothing is excluded. Equal scores: the smaller norm wins, then the first
+ * smaller coordinate, so that the order given does not matter. `voices` (n, above 0, alike by default) have no part in
+ * the choice, so the guarantee stands: the mean weighs by them, and the one is shortened by its voice over the strongest.
  * Throws EmptyRoundError for none, RangeError for a share outside [0, 0.5). Blanchard et al. 2017.
  */
-export function krum(deltas: readonly Float32Array[], faultyShare: number, keep: "one" | "most"): KrumChoice {
+export function krum(
+  deltas: readonly Float32Array[],
+  faultyShare: number,
+  keep: "one" | "most",
+  voices: readonly number[] = deltas.map(() => 1),
+): KrumChoice {
   if (!(faultyShare >= 0 && faultyShare < 0.5)) {
     throw new RangeError(`a share of ${faultyShare} cannot be faulty: it must be in [0, 0.5)`);
   }
   const faulty = countOf(faultyShare, deltas.length);
-  if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas), excluded: [] };
+  if (deltas.length < 2 * faulty + 3) return { delta: coordinateMedian(deltas, voices), excluded: [] };
   const best = ranked(deltas, deltas.length - faulty - 2).slice(0, keep === "one" ? 1 : deltas.length - faulty);
   return {
-    delta: mean(best.map(({ delta }) => delta)),
+    delta: keep === "one" ? shortened(best, voices) : mean(best, voices),
     excluded: [...deltas.keys()].filter((index) => !best.some((kept) => kept.index === index)),
   };
 }
@@ -68,10 +75,19 @@ function firstDifference(a: Float32Array, b: Float32Array): number {
   return at < 0 ? 0 : Number(a[at]) - Number(b[at]);
 }
 
-function mean(deltas: readonly Float32Array[]): Float32Array {
-  const sums = new Float64Array(deltas[0]?.length ?? 0);
-  for (const delta of deltas) {
-    for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + Number(delta[i]);
+function shortened([one]: readonly Candidate[], voices: readonly number[]): Float32Array {
+  if (one === undefined) throw new EmptyRoundError();
+  const heard = Number(voices[one.index]) / Math.max(...voices);
+  return one.delta.map((value) => value * heard);
+}
+
+function mean(kept: readonly Candidate[], voices: readonly number[]): Float32Array {
+  const sums = new Float64Array(kept[0]?.delta.length ?? 0);
+  let heard = 0;
+  for (const { delta, index } of kept) {
+    const voice = Number(voices[index]);
+    heard += voice;
+    for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + voice * Number(delta[i]);
   }
-  return Float32Array.from(sums, (sum) => sum / deltas.length);
+  return Float32Array.from(sums, (sum) => sum / heard);
 }

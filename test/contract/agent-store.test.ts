@@ -36,6 +36,7 @@ const updateOf = (number: number, weights = 10): Update => ({
   loss: 0.25,
   encoding: "float32",
   delta: new Uint8Array(4 * weights).fill(number),
+  roundId: 7,
 });
 
 const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode => ({
@@ -67,6 +68,8 @@ const slot: Slot = {
   local: Float32Array.of(1.5, 2.5),
   localSteps: 12,
   residual: Float32Array.of(0.25, -1e-9),
+  trainWhenInvited: true,
+  answeredRound: 6,
 };
 
 const message = (topic: string): OutgoingMessage => ({ topic, payload: "{}", retain: false });

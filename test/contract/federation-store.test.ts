@@ -123,6 +123,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       baselines: null,
       evaluatedRows: [],
       feedback: [],
+      standings: [],
     });
     await reopen();
     return cohort();

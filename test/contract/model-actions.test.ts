@@ -1,7 +1,6 @@
 // What operators do with versions, and what can be read back of them, on a real PostgreSQL.
 import { sql } from "kysely";
 import { beforeEach, expect, test } from "vitest";
-import { RoundConflictError } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "../../coordinator/adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
@@ -9,6 +8,7 @@ import { postgresTableKeeper } from "../../coordinator/adapters/postgres-tables.
 import { TABLE_LIMITS, type TableLimits } from "../../coordinator/core/maintenance.ts";
 import type { ModelAction } from "../../coordinator/core/model-actions.ts";
 import { runMaintenance } from "../../coordinator/maintenance.ts";
+import { RoundConflictError } from "../../coordinator/ports/federation-store.ts";
 import { ModelActionRefusedError, type Standing, UnknownModelError } from "../../coordinator/ports/model-actions.ts";
 import { cohortId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";

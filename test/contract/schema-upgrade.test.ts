@@ -153,6 +153,7 @@ onEveryHome((home) => {
       baselines: null,
       evaluatedRows: [],
       feedback: [],
+      standings: [],
     });
     expect(await store().roundUpdates(cohort)).toEqual([]);
     const counted = db().selectFrom("local_models").select(["update_id", "weight", "delta"]).where("round_id", "=", 3);

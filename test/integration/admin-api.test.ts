@@ -191,7 +191,15 @@ describe("what the endpoints say", () => {
     const of = (id: string) => body.items.find((gateway: Json) => gateway.gatewayId === id);
     expect(of("gw-1").health).toMatchObject({ rows: 5000, outboxBytes: 2048, rssBytes: null });
     expect(of("gw-1").cohorts).toEqual([
-      { cohort: "pumps", planId: PLAN_ID, globalVersion: 7, devices: ["pump-1", "pump-2"] },
+      {
+        cohort: "pumps",
+        planId: PLAN_ID,
+        globalVersion: 7,
+        devices: ["pump-1", "pump-2"],
+        standing: 1,
+        standingReason: null,
+        standingChangedAt: null,
+      },
     ]);
     expect(of("gw-2").health).toBeNull();
   });
@@ -344,6 +352,58 @@ describe("problem details", () => {
   });
 });
 
+describe("a gateway's standing", () => {
+  const reset = (gateway: string, body: string, type = "application/json") =>
+    fetch(`${admin.url}/api/v1/gateways/${gateway}/standing/reset`, {
+      method: "POST",
+      headers: { "content-type": type },
+      body,
+    });
+  const audited = () =>
+    database.kysely.selectFrom("audit_log").select(["actor", "action", "subject", "detail"]).execute();
+  const pumps = JSON.stringify({ cohort: "pumps" });
+
+  test("is shown with its reason, counts whole after a reset, and that is in the audit log once", async () => {
+    await sql`INSERT INTO gateway_standings (gateway_id, cohort, standing, rounds_apart, reason, changed_at)
+      VALUES ('gw-2', 'pumps', 0.64, 2, 'it pulled against the others', ${minutes(5)})`.execute(database.kysely);
+    const shown = async () =>
+      (await get("/api/v1/gateways?cohort=pumps")).body.items.find((item: Json) => item.gatewayId === "gw-2").cohorts;
+    expect(await shown()).toMatchObject([
+      {
+        standing: 0.64,
+        standingReason: "it pulled against the others",
+        standingChangedAt: minutes(5).toISOString(),
+      },
+    ]);
+    for (let time = 0; time < 2; time++) {
+      const response = await reset("gw-2", pumps);
+      expect([response.status, await response.json()]).toEqual([200, { standing: 1 }]);
+    }
+    expect(await shown()).toMatchObject([{ standing: 1, standingReason: null }]);
+    expect(await audited()).toEqual([
+      {
+        actor: "admin (loopback)",
+        action: "gateway.standing_reset",
+        subject: "cohort/pumps/gateway/gw-2",
+        detail: { from: 0.64, to: 1 },
+      },
+    ]);
+  });
+
+  test.each([
+    ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
+    ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
+    ["no cohort", "gw-2", "{}", "application/json", 400],
+    ["a form of another site's page", "gw-2", pumps, "text/plain", 400],
+  ])("%s is a problem and changes nothing", async (_, gateway, body, type, status) => {
+    const before = await audited();
+    const response = await reset(gateway, body, type);
+    expect(response.status).toBe(status);
+    expect(response.headers.get("content-type")).toMatch(/^application\/problem\+json/);
+    expect(await audited()).toEqual(before);
+  });
+});
+
 describe("documentation", () => {
   test("the OpenAPI document lists every route with its answers and names each schema once", async () => {
     const { body } = await get("/docs/json");
@@ -365,6 +425,7 @@ describe("documentation", () => {
       "post cohorts/{cohort}/pin",
       "post cohorts/{cohort}/unpin",
       "post gateways/{gatewayId}/commands",
+      "post gateways/{gatewayId}/standing/reset",
       "post models/{cohort}/{version}/promote",
       "post models/{cohort}/{version}/roll-back",
     ]);

@@ -69,6 +69,7 @@ const champion = (change: Partial<GlobalModel> = {}): GlobalModel => ({
   weights: PLAN.initialWeights,
   trained: true,
   learningRateFactor: null,
+  trainWhenInvited: false,
   fleet: noFleet,
   ...change,
 });

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Lane } from "../../agent/lane.ts";
 import { Learner } from "../../agent/learner.ts";
-import type { Feedback, GlobalModel, Update } from "../../agent/ports/coordinator-link.ts";
+import type { Feedback, GlobalModel, Invitation, Update } from "../../agent/ports/coordinator-link.ts";
 import { decodeDelta } from "../../learning/codecs/codec.ts";
 import { noFleet } from "../../learning/fleet.ts";
 import { cohortId, updateId } from "../../learning/ids.ts";
@@ -34,6 +34,7 @@ const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
   weights: PLAN.initialWeights,
   trained: false,
   learningRateFactor: null,
+  trainWhenInvited: false,
   fleet: noFleet,
   ...change,
 });
@@ -257,4 +258,114 @@ test("a training that can't be kept changes nothing of what is owed", async () =
   expect(problems).toEqual(["training_failed"]);
   expect(learner.slot).toEqual(before);
   expect(store.learning.cohort(PUMPS)?.slot).toEqual(before);
+});
+
+const invitation = (roundId: number, change: Partial<Invitation> = {}): Invitation => ({
+  kind: "invitation",
+  cohort: PUMPS,
+  roundId,
+  baseVersion: 1,
+  deadlineMs: 60_000,
+  ...change,
+});
+const inviting = (change: Partial<GlobalModel> = {}) => model({ trainWhenInvited: true, ...change });
+
+test("where gateways are invited, rows alone make no training due, and an invitation one over the rows there are", async () => {
+  const { learner, updates, clock, rows } = await openLearner();
+  await learner.activate(inviting());
+  rows(500);
+  clock.nowMs += 86_400_000;
+  expect(learner.due()).toBe(false);
+  await learner.train();
+  expect(updates).toEqual([]);
+  learner.invite(invitation(7));
+  expect(learner.due()).toBe(true);
+  await learner.train();
+  expect(updates).toMatchObject([{ roundId: 7, samples: 500, baseVersion: 1 }]);
+  rows(500);
+  learner.invite(invitation(7)); // said again
+  expect(learner.due()).toBe(false);
+  learner.invite(invitation(8));
+  expect(learner.due()).toBe(true);
+});
+
+test("an invitation without rows waits for them, until its deadline", async () => {
+  const { learner, clock, rows } = await openLearner();
+  await learner.activate(inviting());
+  learner.invite(invitation(7));
+  expect(learner.due()).toBe(false);
+  clock.nowMs += 59_999;
+  rows(1);
+  expect(learner.due()).toBe(true);
+  clock.nowMs += 1;
+  expect(learner.due()).toBe(false);
+});
+
+test("an invitation to another champion's round is nothing to this one, and one to a cohort that trains by itself neither", async () => {
+  const { learner, updates, rows } = await openLearner();
+  rows(10);
+  learner.invite(invitation(7));
+  expect(learner.due()).toBe(false);
+  await learner.activate(inviting());
+  learner.invite(invitation(8, { baseVersion: 2 }));
+  expect(learner.due()).toBe(false);
+  await learner.activate(inviting({ globalVersion: 2 }));
+  expect(learner.due()).toBe(true);
+  await learner.train();
+  expect(updates).toMatchObject([{ roundId: 8, baseVersion: 2, samples: 10 }]);
+});
+
+test("every invited training starts at the champion, whatever became of the one before", async () => {
+  const { learner, updates, rows } = await openLearner();
+  await learner.activate(inviting());
+  for (const roundId of [7, 8]) {
+    rows(50);
+    learner.invite(invitation(roundId));
+    await learner.train();
+  }
+  const [, second] = decoded(PLAN, updates);
+  const { base, local } = learner.slot ?? {};
+  for (const [index, weight] of (local ?? []).entries())
+    expect(weight).toBeCloseTo((base?.[index] ?? Number.NaN) + (second?.[index] ?? Number.NaN), 5);
+});
+
+test("after a restart it still trains when it is invited, and not for a round that it answered", async () => {
+  const opened = await openLearner();
+  await opened.learner.activate(inviting());
+  opened.rows(50);
+  opened.learner.invite(invitation(7));
+  await opened.learner.train();
+  const { learner, store } = await opened.restart();
+  expect(store.learning.update(opened.updates[0]?.updateId ?? updateId(`01${"9".repeat(24)}`))?.roundId).toBe(7);
+  for (let row = 0; row < 60; row++) learner.learn(new Float32Array(featureCount).fill(row / 60));
+  expect(learner.due()).toBe(false);
+  learner.invite(invitation(7));
+  expect(learner.due()).toBe(false);
+  learner.invite(invitation(8));
+  expect(learner.due()).toBe(true);
+});
+
+test("a cohort that stops inviting trains by itself again, without another champion", async () => {
+  const { learner, store, rows } = await openLearner();
+  await learner.activate(inviting());
+  rows(50);
+  expect(learner.due()).toBe(false);
+  await learner.activate(model());
+  expect(learner.due()).toBe(true);
+  expect(store.learning.cohort(PUMPS)?.slot?.trainWhenInvited).toBe(false);
+});
+
+test("a rejection that comes twice, the second time after a restart, costs no training in between", async () => {
+  const opened = await openLearner();
+  opened.rows(50);
+  await opened.learner.train();
+  expect(opened.learner.applyFeedback(feedback(2, 0.9, false)).learningRateFactor).toBe(0.9);
+  opened.rows(50);
+  await opened.learner.train();
+  const { local } = opened.learner.slot ?? {};
+  expect(opened.learner.applyFeedback(feedback(2, 0.5, false)).learningRateFactor).toBe(0.9);
+  expect(opened.learner.slot?.local).toEqual(local);
+  const { learner } = await opened.restart();
+  expect(learner.applyFeedback(feedback(2, 0.5, false))).toMatchObject({ globalVersion: 2, learningRateFactor: 0.9 });
+  expect(learner.slot?.local).toEqual(local);
 });

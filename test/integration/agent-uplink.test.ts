@@ -28,6 +28,7 @@ const UPDATE = {
   loss: 0.5,
   encoding: "float32" as const,
   delta: new Uint8Array(4),
+  roundId: null,
 };
 
 /** An uplink that reports only what it is asked for, with a clock that the test sets. */
@@ -59,6 +60,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       planChanged: () => undefined,
       globalModel: async () => undefined,
       feedback: () => Promise.reject(new Error("disk full")),
+      invitation: () => undefined,
       sessionChanged: () => undefined,
       problem: () => undefined,
       storeFailed: ({ message }) => failures.push(message),

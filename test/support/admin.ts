@@ -1,6 +1,7 @@
 // The admin API over a database of a test's own, with no other coordinator to tell anything.
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
+import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
 import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
@@ -14,6 +15,7 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
+    standings: postgresGatewayStandings(database.kysely),
     audit: postgresAuditLog(database.kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },

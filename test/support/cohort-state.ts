@@ -15,7 +15,8 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
     planId: encodeBundle(compiled).planId,
     manifest: compiled.manifest,
     federation: {
-      round: { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 },
+      round: { mode: "buffered", updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 },
+      samples: { rowsPerSecond: 1_000, burstMs: 60_000 },
       rule: { kind: "fedavg" },
       optimiser: { kind: "none" },
       gate: { margin: 0.05 },
@@ -27,6 +28,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
     rolledBackVersions: [],
     rate: { factor: 1, smoothedQuality: null },
     server: initialServerState({ kind: "none" }, compiled.initialWeights.length),
+    invitation: null,
     ...change,
   };
 }

@@ -5,7 +5,7 @@ import type pg from "pg";
 import { expect } from "vitest";
 import type { Update } from "../../agent/ports/coordinator-link.ts";
 import { applyDelta, weightedMean } from "../../learning/aggregation/fedavg.ts";
-import type { RoundSettings } from "../../learning/plan.ts";
+import type { BufferedRoundSettings } from "../../learning/plan.ts";
 
 /**
  * From here on the agent's file itself keeps every update that ever enters the outbox, in the transaction that puts it
@@ -132,7 +132,10 @@ const total = (values: readonly number[]) => values.reduce((sum, value) => sum +
 const samples = (updates: readonly StoredUpdate[]) => total(updates.map(({ samples_processed }) => samples_processed));
 
 /** Nothing waits for an answer or for a round that is due, and every gateway has reported what it holds. */
-export function isSettled({ agents, coordinator, said }: Books, { updates, minGateways }: RoundSettings): boolean {
+export function isSettled(
+  { agents, coordinator, said }: Books,
+  { updates, minGateways }: BufferedRoundSettings,
+): boolean {
   const open = coordinator.updates.filter(isOpen);
   const isDue = open.length >= updates && new Set(open.map(({ gateway_id }) => gateway_id)).size >= minGateways;
   const isAnswered = ([gateway, { waiting, samplesTrained }]: [string, AgentBooks]) =>

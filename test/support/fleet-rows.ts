@@ -61,7 +61,7 @@ export async function addCohort(kysely: Kysely<Tables>, cohort: string, champion
       cohort,
       plan_id: PLAN_ID,
       federation: JSON.stringify({
-        round: { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 20 },
+        round: { mode: "buffered", updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 20 },
         gate: { margin: 0.05 },
       }),
       champion_version: championVersion,

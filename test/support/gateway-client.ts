@@ -85,6 +85,7 @@ export function anUpdate(cohort: string, planId: string, count: number, change: 
     loss: 0.5,
     encoding: DeltaEncoding.FLOAT32,
     delta: Buffer.from(encodeWeights(new Float32Array(count).fill(0.001))),
+    roundId: 0n,
     ...change,
   };
 }

@@ -53,6 +53,7 @@ export async function openLearner(cohortId: CohortId, settings: PlanSettings) {
       weights,
       trained,
       learningRateFactor: null,
+      trainWhenInvited: false,
       fleet: noFleet,
     });
   await activate(1, false);

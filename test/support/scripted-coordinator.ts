@@ -171,6 +171,7 @@ export const globalModel = (
     factor = 0,
     scales = [],
     thresholdFactor,
+    trainWhenInvited = false,
   }: Partial<{
     version: number;
     trained: boolean;
@@ -178,6 +179,7 @@ export const globalModel = (
     factor: number;
     scales: number[];
     thresholdFactor: number;
+    trainWhenInvited: boolean;
   }> = {},
 ): Answer => ({
   $case: "globalModel",
@@ -190,6 +192,7 @@ export const globalModel = (
     learningRateFactor: factor,
     scales,
     thresholdFactor,
+    trainWhenInvited,
   },
 });
 

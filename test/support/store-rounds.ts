@@ -2,9 +2,11 @@
 import { ulid } from "ulid";
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
+import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { EvaluatedRow } from "../../coordinator/core/evaluate.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
+import type { GatewayStandings } from "../../coordinator/ports/gateway-standings.ts";
 import { type RoundOutcome, runRound } from "../../coordinator/run-round.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type CohortId, gatewayId, updateId } from "../../learning/ids.ts";
@@ -18,9 +20,11 @@ import { roomyIntake } from "./roomy-intake.ts";
 export class StoreRounds {
   readonly cohort: CohortId;
   readonly store: FederationStore;
+  readonly standings: GatewayStandings;
 
   constructor(database: Database, cohort: CohortId) {
     this.store = postgresFederationStore(database.kysely, roomyIntake(database));
+    this.standings = postgresGatewayStandings(database.kysely);
     this.cohort = cohort;
   }
 
@@ -81,7 +85,7 @@ export class StoreRounds {
         return evaluate(weights);
       },
     };
-    return runRound({ store: this.store, evaluator }, before, new AbortController().signal);
+    return runRound({ store: this.store, standings: this.standings, evaluator }, before, new AbortController().signal);
   }
 
   /** Two gateways' updates and their round. */

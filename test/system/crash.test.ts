@@ -4,7 +4,7 @@ import { setTimeout as after } from "node:timers/promises";
 import pg from "pg";
 import { expect, type TestContext, test } from "vitest";
 import { PLANT_CHANNELS } from "../../cli/demo/plant.ts";
-import type { CohortSettings } from "../../learning/plan.ts";
+import type { BufferedRoundSettings, CohortSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { eventually } from "../support/eventually.ts";
 import {
@@ -21,6 +21,14 @@ import { featuresOf, JUDGING, TRAINING } from "../support/plan-settings.ts";
 import { GATEWAYS, type Life, ProcessFleet, STRETCH_ROWS } from "../support/process-fleet.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
+const ROUND: BufferedRoundSettings = {
+  mode: "buffered",
+  updates: 6,
+  deadlineMs: 3_600_000,
+  minGateways: 2,
+  maxStaleness: 1000,
+};
+
 const SETTINGS: CohortSettings = {
   cohort: "pumps",
   plan: {
@@ -33,7 +41,8 @@ const SETTINGS: CohortSettings = {
     threshold: { rule: { kind: "quantile", quantile: 0.9999 }, rows: STRETCH_ROWS },
   },
   federation: {
-    round: { updates: 6, deadlineMs: 3_600_000, minGateways: 2, maxStaleness: 1000 },
+    round: ROUND,
+    samples: { rowsPerSecond: 2_000, burstMs: 86_400_000 },
     rule: { kind: "fedavg" },
     optimiser: { kind: "none" },
     gate: { margin: 0.05 },
@@ -155,7 +164,7 @@ async function settled(fleet: ProcessFleet, client: pg.Client): Promise<Books> {
     "every update is answered",
     async () => {
       books = await readBooks(fleet, client);
-      return isSettled(books, SETTINGS.federation.round) || undefined;
+      return isSettled(books, ROUND) || undefined;
     },
     SETTLE_TIMEOUT_MS,
   ).catch(() => undefined);
@@ -201,7 +210,7 @@ test.concurrent("a coordinator killed at any moment, its database left behind, c
   const books = await settled(fleet, commits.client);
   expectEveryUpdateOnce(books);
   expectRoundsToAddUp(books);
-  expect(isSettled(books, SETTINGS.federation.round), "every update is answered, every due round closed").toBe(true);
+  expect(isSettled(books, ROUND), "every update is answered, every due round closed").toBe(true);
   expect(openWhenKilled, "kills that found updates in the open round").toBeGreaterThan(0);
 });
 
@@ -242,6 +251,6 @@ test.concurrent("an agent killed with a full outbox, and again while it sends it
   const books = await settled(fleet, commits.client);
   expectEveryUpdateOnce(books);
   expectRoundsToAddUp(books);
-  expect(isSettled(books, SETTINGS.federation.round), "every update is answered, every due round closed").toBe(true);
+  expect(isSettled(books, ROUND), "every update is answered, every due round closed").toBe(true);
   expect(storedAndSentAgain, "updates that were stored before a kill and sent again after it").toBeGreaterThan(0);
 });

@@ -4,12 +4,10 @@ import { championsSince, cohortFacts } from "../../coordinator/core/cohort-state
 import { combineUpdates } from "../../coordinator/core/combine-updates.ts";
 import { judge, quality } from "../../coordinator/core/gate.ts";
 import { lossTrend, nextRate } from "../../coordinator/core/learning-rate.ts";
-import { decideRound } from "../../coordinator/core/round-decision.ts";
 import { updateId } from "../../learning/ids.ts";
 import type { Scores } from "../../learning/metrics.ts";
 import { cohortState } from "../support/cohort-state.ts";
 
-const ROUND = { updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 };
 const FACTS: CohortFacts = {
   planId: "a".repeat(64),
   championVersion: 7,
@@ -28,21 +26,6 @@ const CLAIM = {
 };
 
 const scores = (f1: number | null, prAuc: number | null) => ({ f1, prAuc }) as Scores;
-
-test("a round stays open until it has enough gateways, however full or old it is", () => {
-  const open = { updates: 50, gateways: 1, openedAtMs: 0 };
-  expect(decideRound(open, ROUND, 1e9)).toEqual({ do: "wait", untilMs: null });
-  expect(decideRound({ updates: 0, gateways: 0, openedAtMs: null }, ROUND, 1e9)).toEqual({ do: "wait", untilMs: null });
-});
-
-test("a round closes at K updates, or at its deadline, and not a moment before", () => {
-  expect(decideRound({ updates: 20, gateways: 2, openedAtMs: 1_000 }, ROUND, 1_001)).toEqual({ do: "close" });
-  expect(decideRound({ updates: 19, gateways: 2, openedAtMs: 1_000 }, ROUND, 60_999)).toEqual({
-    do: "wait",
-    untilMs: 61_000,
-  });
-  expect(decideRound({ updates: 2, gateways: 2, openedAtMs: 1_000 }, ROUND, 61_000)).toEqual({ do: "close" });
-});
 
 test.each([
   ["another plan", { planId: "b".repeat(64) }, "malformed", "unknown_plan"],

@@ -96,8 +96,8 @@ test("contributions say of each update what its age left of it, its share, and w
     delta: new Float32Array(1),
     shares: [0.5, 0.25, 0.25],
     gateways: new Map([
-      ["a", { agreement: 1, part: "counted" as const }],
-      ["b", { agreement: 1, part: "clipped" as const }],
+      ["a", { agreement: 1, withOthers: null, part: "counted" as const }],
+      ["b", { agreement: 1, withOthers: null, part: "clipped" as const }],
     ]),
   };
   const contributions = contributionsOf(updates, combined, (base) => 4 - base);

@@ -98,6 +98,7 @@ async function round(champion: number | null, candidate: number | null) {
           records.push(record);
         },
       },
+      standings: { of: async () => new Map() },
       evaluator: {
         evaluate: async (weights) => evaluation(weights === before.champion.weights ? champion : candidate),
         baselines: null,

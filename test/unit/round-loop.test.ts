@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { OpenRound } from "../../coordinator/core/round-decision.ts";
+import type { OpenRound } from "../../coordinator/core/round-machine.ts";
 import type { Evaluator } from "../../coordinator/ports/evaluator.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
@@ -31,9 +31,10 @@ function setUp() {
     recordRound: unasked,
   };
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
-  const { cohort, federation } = cohortState();
-  const deps = { store, evaluator, settings: () => federation.round };
-  return { loop: new RoundLoop(deps, cohort, createLogger("test", "silent")), asked };
+  const invitations = { ready: unasked, invite: unasked, end: unasked };
+  const state = cohortState();
+  const deps = { store, standings: { of: unasked }, invitations, evaluator, known: () => state };
+  return { loop: new RoundLoop(deps, state.cohort, createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

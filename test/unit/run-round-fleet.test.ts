@@ -37,6 +37,7 @@ test("the candidate is judged and kept under what the gateways told by then, the
           records.push(record);
         },
       },
+      standings: { of: async () => new Map() },
       evaluator: {
         evaluate: async (weights, fleet) => {
           evaluated.push([weights, fleet]);
@@ -62,6 +63,7 @@ test("a round without updates is no round: nothing is evaluated or recorded", as
   const unasked = () => expect.unreachable("the round went on");
   const deps: RoundDeps = {
     store: { roundUpdates: async () => [], gatewayStatistics: async () => [], recordRound: unasked },
+    standings: { of: async () => new Map() },
     evaluator: { evaluate: unasked, baselines: null },
   };
   await expect(runRound(deps, cohortState(), new AbortController().signal)).rejects.toThrow(EmptyRoundError);

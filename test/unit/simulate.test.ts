@@ -22,6 +22,7 @@ const update = (id: string, samples = 10) => ({
   loss: 0,
   encoding: "int8" as const,
   delta: new Uint8Array(1),
+  roundId: null,
 });
 
 test("an update that is sent again and answered twice counts once, from its first sending on", () => {

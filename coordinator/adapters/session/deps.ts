@@ -5,9 +5,11 @@ import type { Problems } from "../../../runtime/problems.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
+import type { Invitations } from "../../ports/invitations.ts";
 import type { Notices } from "../../ports/notices.ts";
 import type { UpdateIntake } from "../update-intake.ts";
 import type { AdmissionLimits } from "./admission.ts";
+import type { SampleBudgets } from "./sample-budgets.ts";
 
 export type ProblemKind =
   | "update_refused"
@@ -31,7 +33,9 @@ export interface Gateway {
 export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
+  readonly invitations: Pick<Invitations, "open">;
   readonly cohorts: Cohorts;
+  readonly budgets: SampleBudgets;
   readonly notices: Pick<Notices, "tell">;
   readonly intake: Pick<UpdateIntake, "whenCalm">;
   readonly limits: AdmissionLimits;

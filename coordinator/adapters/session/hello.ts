@@ -1,5 +1,5 @@
 // A gateway says hello: it gets where its cohorts stand, so that a gateway that was away and a new one go the same way.
-import { gatewayId } from "../../../learning/ids.ts";
+import { type GatewayId, gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { within } from "../../../runtime/retry.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
@@ -7,7 +7,7 @@ import type { GatewayFeedback } from "../../ports/federation-store.ts";
 import type { GatewayHello, HeldCohort } from "../../ports/gateway-store.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
-import { feedbackMessage, planChanged, respond } from "./messages.ts";
+import { feedbackMessage, invitationMessage, planChanged, respond } from "./messages.ts";
 import { encoded } from "./stream.ts";
 
 export interface Greeting {
@@ -62,7 +62,7 @@ export const greet =
         ...feedback
           .filter(({ cohort }) => cohorts.has(cohort))
           .map((entry) => ({ message: encoded(feedbackMessage(entry)) })),
-        ...held.flatMap((member) => standing(member, deps.cohorts.get(member.cohort), championOf)),
+        ...held.flatMap((member) => standing(hello.gatewayId, member, deps.cohorts.get(member.cohort), championOf)),
       ],
     };
   };
@@ -82,13 +82,20 @@ function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
   });
 }
 
-/** The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. */
+/**
+ * The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. An
+ * invitation comes again in case it was not heard.
+ */
 function standing(
+  gateway: GatewayId,
   member: HeldCohort,
   cohort: CohortState | undefined,
   championOf: (cohort: CohortState) => Buffer,
 ): Standing[] {
   if (cohort === undefined) return [];
   const champion = { message: championOf(cohort), subject: championSubject(cohort) };
-  return member.planId === cohort.planId ? [champion] : [{ message: encoded(planChanged(cohort)) }, champion];
+  if (member.planId !== cohort.planId) return [{ message: encoded(planChanged(cohort)) }, champion];
+  const { invitation } = cohort;
+  if (!invitation?.gateways.includes(gateway)) return [champion];
+  return [champion, { message: encoded(invitationMessage(invitation, Date.now())) }];
 }

@@ -2,6 +2,7 @@
 import type { Feedback, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { encodeWeights } from "../../../proto/weights.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
+import type { Invitation } from "../../core/invitation.ts";
 import type { GatewayFeedback } from "../../ports/federation-store.ts";
 
 type Message = NonNullable<SessionResponse["message"]>;
@@ -20,12 +21,28 @@ export function globalModel(cohort: CohortState): SessionResponse {
       learningRateFactor: cohort.rate.factor,
       scales: [...(cohort.champion.fleet.scales ?? [])],
       thresholdFactor: cohort.champion.fleet.thresholdFactor ?? undefined,
+      trainWhenInvited: cohort.federation.round.mode === "synchronous",
     },
   });
 }
 
 export function planChanged(cohort: CohortState): SessionResponse {
   return respond({ $case: "planChanged", value: { cohort: cohort.cohort, planId: cohort.planId } });
+}
+
+export function invitationMessage(
+  { cohort, roundId, baseVersion, untilMs }: Invitation,
+  nowMs: number,
+): SessionResponse {
+  return respond({
+    $case: "invitation",
+    value: {
+      cohort,
+      roundId: BigInt(roundId),
+      baseVersion: BigInt(baseVersion),
+      deadlineMs: Math.max(0, Math.round(untilMs - nowMs)),
+    },
+  });
 }
 
 export function feedbackMessage(feedback: GatewayFeedback): SessionResponse {

@@ -9,7 +9,7 @@ import type { Service } from "../grpc-server.ts";
 import { Admission, NotAdmittedError } from "./admission.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { championSubject, type Greeting, greet, StandingUnknownError } from "./hello.ts";
-import { feedbackMessage, globalModel, respond } from "./messages.ts";
+import { feedbackMessage, globalModel, invitationMessage, respond } from "./messages.ts";
 import { type Outlet, Outlets } from "./outlets.ts";
 import { Presence } from "./presence.ts";
 import { addReport } from "./report.ts";
@@ -166,6 +166,12 @@ export function openSessions(deps: SessionDeps): Sessions {
       for (const entry of feedback) {
         const session = sessions.get(entry.gatewayId);
         if (session) send(session, feedbackMessage(entry));
+      }
+    },
+    invite: (invitation) => {
+      for (const gateway of invitation.gateways) {
+        const session = sessions.get(gateway);
+        if (session) send(session, invitationMessage(invitation, Date.now()));
       }
     },
     movedAway: (gateway) => {

@@ -3,7 +3,7 @@ import { UndecodableDeltaError } from "../../../learning/codecs/errors.ts";
 import { planId, updateId } from "../../../learning/ids.ts";
 import { DELTA_ENCODING } from "../../../proto/delta-encoding.ts";
 import { type SessionResponse, type Update, UpdateStatus } from "../../../proto/gen/flead/v1/federation.ts";
-import { checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
+import { checkAnswer, checkClaim, checkDelta, type Refusal } from "../../core/check-update.ts";
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
 import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
@@ -11,8 +11,10 @@ import { respond } from "./messages.ts";
 
 const RETRY_AFTER_MS = 2_000;
 
+type Deps = Pick<SessionDeps, "store" | "invitations" | "cohorts" | "budgets" | "problems">;
+
 export const pushUpdate =
-  (deps: SessionDeps) =>
+  (deps: Deps) =>
   async (gateway: Gateway, message: Update): Promise<SessionResponse> => {
     const answer = (status: UpdateStatus, reason = "", retryAfterMs = 0) =>
       respond({
@@ -36,13 +38,17 @@ export const pushUpdate =
       );
     const checked = check(gateway, cohort, message);
     if ("reason" in checked) return refuse(checked.reason, checked.message);
-    const { update, refusal } = checked;
+    const { update } = checked;
     try {
+      const refusal =
+        checked.refusal ??
+        (await checkRound(deps, gateway, cohort, Number(message.roundId))) ??
+        deps.budgets.claim(update, cohort.federation.samples);
       if (refusal) {
         const kept = await deps.store.addRefusal(update, refusal);
         return kept === "known" ? answer(UpdateStatus.KNOWN) : refuse(refusal.reason, refusal.message);
       }
-      const stored = await deps.store.addUpdate(update);
+      const stored = await addUpdate(deps, update);
       if (stored === "stored") deps.cohorts.updateStored(message.cohort);
       return answer(stored === "stored" ? UpdateStatus.ACCEPTED : UpdateStatus.KNOWN);
     } catch (error) {
@@ -52,6 +58,29 @@ export const pushUpdate =
       return answer(UpdateStatus.RETRY, why, retryAfterMs);
     }
   };
+
+/** What was claimed for it is given back unless it counts now. */
+async function addUpdate({ store, budgets }: Deps, update: NewUpdate): Promise<"stored" | "known"> {
+  let stored: "stored" | "known" = "known";
+  try {
+    stored = await store.addUpdate(update);
+    return stored;
+  } finally {
+    if (stored === "known") budgets.giveBack(update);
+  }
+}
+
+/** Another replica may have invited since this one last heard: then the database says so. */
+async function checkRound(
+  deps: Deps,
+  { gatewayId }: Gateway,
+  { cohort, federation, invitation }: CohortState,
+  roundId: number,
+): Promise<Refusal | null> {
+  if (federation.round.mode === "buffered") return null;
+  const refusal = checkAnswer(roundId, gatewayId, invitation);
+  return refusal && checkAnswer(roundId, gatewayId, await deps.invitations.open(cohort));
+}
 
 /** The update with the refusal that policy gives it, or why it is not even well-formed. */
 function check(

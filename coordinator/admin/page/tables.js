@@ -196,6 +196,7 @@ function gatewayColumns(cohort) {
       kind: "number",
       cell: (gateway) => (version(gateway) ? `v${version(gateway)}` : el("span.absent", "none yet")),
     },
+    { label: "Voice", cell: (gateway) => standing(held(gateway)) },
     { label: "Rows", kind: "number", cell: ({ health }) => qualified(health?.rows, health?.rowsRefused, "refused") },
     {
       label: "Updates trained",
@@ -211,6 +212,14 @@ function gatewayColumns(cohort) {
 function presence(gateway) {
   const shown = gateway.connected ? badge("good", "●", "connected") : badge("quiet", "○", "offline");
   return el("div.stacked", shown, el("span.muted.small", ago(gateway.lastSeenAt, "seen ")));
+}
+
+/** What the gateway's voice counts for in rounds, and why it is not the full one. */
+function standing(held) {
+  if (!held) return "";
+  if (held.standing === 1) return badge("good", "●", "full");
+  const shown = badge("bad", "▼", factor(held.standing));
+  return el("div.stacked", shown, el("span.muted.small", held.standingReason ?? ""));
 }
 
 function devices(names) {

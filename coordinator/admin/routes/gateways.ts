@@ -23,6 +23,9 @@ const gatewaySchema = z
         planId: z.string().nullable(),
         globalVersion: z.number().nullable(),
         devices: z.array(z.string()),
+        standing: z.number().describe("What its voice counts for in the cohort's rounds, 0.1 to 1"),
+        standingReason: z.string().nullable().describe("Why it is, or was lately, below 1; null: nothing lowered it"),
+        standingChangedAt: time.nullable().describe("null: never"),
       }),
     ),
     health: z

@@ -90,6 +90,7 @@ export interface SessionResponse {
     | { $case: "reportResult"; value: ReportResult }
     | { $case: "command"; value: Command }
     | { $case: "heartbeat"; value: Heartbeat }
+    | { $case: "invitation"; value: Invitation }
     | undefined;
 }
 
@@ -138,6 +139,8 @@ export interface Update {
    * plan: all the trees that this training has grown.
    */
   delta: Buffer;
+  /** of the invitation it answers; 0: trained by itself */
+  roundId: bigint;
 }
 
 export interface UpdateResult {
@@ -166,7 +169,24 @@ export interface GlobalModel {
   /** Pooled over the fleet when the candidate was made, finite and positive. */
   scales: number[];
   /** quantile of score / own median; absent: not known */
-  thresholdFactor?: number | undefined;
+  thresholdFactor?:
+    | number
+    | undefined;
+  /** and at no other time, until a model of the cohort says otherwise */
+  trainWhenInvited: boolean;
+}
+
+/**
+ * A synchronous round of the cohort wants an update of this gateway: trained once, from base_version's weights on, over
+ * the rows it has. May come again.
+ */
+export interface Invitation {
+  cohort: string;
+  roundId: bigint;
+  /** the champion */
+  baseVersion: bigint;
+  /** from now on; later updates are refused */
+  deadlineMs: number;
 }
 
 /** What an evaluation means for one gateway; idempotent by (cohort, global_version). */
@@ -448,6 +468,9 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "heartbeat":
         Heartbeat.encode(message.message.value, writer.uint32(66).fork()).join();
         break;
+      case "invitation":
+        Invitation.encode(message.message.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -529,6 +552,14 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             message.message = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.message = { $case: "invitation", value: Invitation.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -592,6 +623,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "heartbeat": {
         if (object.message?.value !== undefined && object.message?.value !== null) {
           message.message = { $case: "heartbeat", value: Heartbeat.fromPartial(object.message.value) };
+        }
+        break;
+      }
+      case "invitation": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "invitation", value: Invitation.fromPartial(object.message.value) };
         }
         break;
       }
@@ -882,6 +919,7 @@ function createBaseUpdate(): Update {
     loss: 0,
     encoding: 0,
     delta: Buffer.alloc(0),
+    roundId: 0n,
   };
 }
 
@@ -922,6 +960,12 @@ export const Update: MessageFns<Update> = {
     }
     if (message.delta.length !== 0) {
       writer.uint32(74).bytes(message.delta);
+    }
+    if (message.roundId !== 0n) {
+      if (BigInt.asUintN(64, message.roundId) !== message.roundId) {
+        throw new globalThis.Error("value provided for field message.roundId of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.roundId);
     }
     return writer;
   },
@@ -1011,6 +1055,14 @@ export const Update: MessageFns<Update> = {
             message.delta = Buffer.from(reader.bytes());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.roundId = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1041,6 +1093,7 @@ export const Update: MessageFns<Update> = {
     message.loss = object.loss ?? 0;
     message.encoding = object.encoding ?? 0;
     message.delta = object.delta ?? Buffer.alloc(0);
+    message.roundId = (object.roundId !== undefined && object.roundId !== null) ? BigInt(object.roundId) : 0n;
     return message;
   },
 };
@@ -1213,6 +1266,7 @@ function createBaseGlobalModel(): GlobalModel {
     learningRateFactor: 0,
     scales: [],
     thresholdFactor: undefined,
+    trainWhenInvited: false,
   };
 }
 
@@ -1248,6 +1302,9 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     }
     if (message.thresholdFactor !== undefined) {
       writer.uint32(65).double(message.thresholdFactor);
+    }
+    if (message.trainWhenInvited !== false) {
+      writer.uint32(72).bool(message.trainWhenInvited);
     }
     return writer;
   },
@@ -1339,6 +1396,14 @@ export const GlobalModel: MessageFns<GlobalModel> = {
             message.thresholdFactor = reader.double();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.trainWhenInvited = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1366,6 +1431,106 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     message.learningRateFactor = object.learningRateFactor ?? 0;
     message.scales = object.scales?.map((e) => e) || [];
     message.thresholdFactor = object.thresholdFactor ?? undefined;
+    message.trainWhenInvited = object.trainWhenInvited ?? false;
+    return message;
+  },
+};
+
+function createBaseInvitation(): Invitation {
+  return { cohort: "", roundId: 0n, baseVersion: 0n, deadlineMs: 0 };
+}
+
+export const Invitation: MessageFns<Invitation> = {
+  encode(message: Invitation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.roundId !== 0n) {
+      if (BigInt.asUintN(64, message.roundId) !== message.roundId) {
+        throw new globalThis.Error("value provided for field message.roundId of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.roundId);
+    }
+    if (message.baseVersion !== 0n) {
+      if (BigInt.asUintN(64, message.baseVersion) !== message.baseVersion) {
+        throw new globalThis.Error("value provided for field message.baseVersion of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.baseVersion);
+    }
+    if (message.deadlineMs !== 0) {
+      writer.uint32(32).uint32(message.deadlineMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Invitation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInvitation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.roundId = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.baseVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.deadlineMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Invitation>): Invitation {
+    return Invitation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Invitation>): Invitation {
+    const message = createBaseInvitation();
+    message.cohort = object.cohort ?? "";
+    message.roundId = (object.roundId !== undefined && object.roundId !== null) ? BigInt(object.roundId) : 0n;
+    message.baseVersion = (object.baseVersion !== undefined && object.baseVersion !== null)
+      ? BigInt(object.baseVersion)
+      : 0n;
+    message.deadlineMs = object.deadlineMs ?? 0;
     return message;
   },
 };
