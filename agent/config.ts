@@ -1,6 +1,6 @@
 // The agent's settings, from environment variables.
 import { z } from "zod";
-import { gatewayId } from "../learning/ids.ts";
+import { gatewayId, PLAN_KEY } from "../learning/ids.ts";
 import { hostsAndPorts, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import { parseCohortRules } from "./core/cohorts.ts";
@@ -22,6 +22,12 @@ const topicLevel = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, "must be 1 to 64 letters, digits, '_', '.' or '-'");
 const topicPrefix = z.string().regex(/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/, "must be a topic prefix, or off");
 
+const planKeys = z
+  .string()
+  .transform((text) => text.split(",").map((key) => key.trim()))
+  .pipe(z.array(z.string().regex(PLAN_KEY, "must be keys of 43 characters, as the coordinator logs its own")))
+  .default([]);
+
 export const agentConfigSchema = z.object({
   FLEAD_GATEWAY_ID: z.string().transform(parsed(gatewayId)),
   FLEAD_SITE: topicLevel.default("site"),
@@ -31,6 +37,8 @@ export const agentConfigSchema = z.object({
     .default("mqtt://127.0.0.1:1883"),
   /** Of one coordinator or of several over one database, comma-separated. */
   FLEAD_COORDINATOR: hostsAndPorts.prefault("127.0.0.1:7443"),
+  /** Public keys whose plans are used, comma-separated; none: the key of the first plan. */
+  FLEAD_PLAN_KEY: planKeys,
   FLEAD_DATA_DIR: z.string().default(".flead/agent"),
   /** Cohort = device pattern, `;` between rules, the first match wins. */
   FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),

@@ -4,7 +4,7 @@ import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
-import type { Plan } from "./plan.ts";
+import type { FetchedPlan } from "./plan.ts";
 
 export interface Hello {
   readonly gatewayId: GatewayId;
@@ -146,7 +146,7 @@ export interface Session {
 export interface CoordinatorLink {
   /** Resolves once the coordinator has welcomed the gateway. */
   connect(hello: Hello, signal: AbortSignal): Promise<Session>;
-  /** Rejects unless every byte came in order and the whole has the hash `planId`. */
-  fetchPlan(planId: PlanId, signal: AbortSignal): Promise<Plan>;
+  /** Rejects unless every byte came in order, the whole has the hash `planId`, and a signature, if there is one, fits. */
+  fetchPlan(planId: PlanId, signal: AbortSignal): Promise<FetchedPlan>;
   close(): void;
 }
