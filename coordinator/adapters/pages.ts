@@ -34,6 +34,7 @@ export function page<Row, Item, Key>(
 /** SQLSTATE classes of a server that is away, going away or full; an error without one never reached a server. */
 const UNAVAILABLE = /^(08|53|57)/;
 
+/** Throws FleetUnavailableError for those. */
 export async function answered<Result>(query: Promise<Result>): Promise<Result> {
   return query.catch((error: { code?: unknown; severity?: unknown }) => {
     if (error instanceof ModelError) throw error;
