@@ -138,6 +138,7 @@ export class Agent {
       cohorts: this.#cohorts,
       store,
       link,
+      planKeys: config.FLEAD_PLAN_KEY,
       lane: this.#lane,
       random,
       newLearner: (cohort, model, record) => this.#learner(cohort, model, record),

@@ -1,6 +1,6 @@
 // The agent's settings, from environment variables.
 import { z } from "zod";
-import { gatewayId } from "../learning/ids.ts";
+import { gatewayId, PLAN_KEY } from "../learning/ids.ts";
 import { hostsAndPorts, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import { parseCohortRules } from "./core/cohorts.ts";
@@ -23,6 +23,11 @@ const topicLevel = z
 const topicPrefix = z.string().regex(/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/, "must be a topic prefix, or off");
 
 const SUMMARY_WINDOWS_MS = { "30s": 30_000, "5m": 300_000, off: null } as const;
+const planKeys = z
+  .string()
+  .transform((text) => text.split(",").map((key) => key.trim()))
+  .pipe(z.array(z.string().regex(PLAN_KEY, "must be keys of 43 characters, as the coordinator logs its own")))
+  .default([]);
 
 export const agentConfigSchema = z.object({
   FLEAD_GATEWAY_ID: z.string().transform(parsed(gatewayId)),
@@ -33,6 +38,8 @@ export const agentConfigSchema = z.object({
     .default("mqtt://127.0.0.1:1883"),
   /** Of one coordinator or of several over one database, comma-separated. */
   FLEAD_COORDINATOR: hostsAndPorts.prefault("127.0.0.1:7443"),
+  /** Public keys whose plans are used, comma-separated; none: the key of the first plan. */
+  FLEAD_PLAN_KEY: planKeys,
   FLEAD_DATA_DIR: z.string().default(".flead/agent"),
   /** Cohort = device pattern, `;` between rules, the first match wins. */
   FLEAD_COHORTS: z.string().default("default=*").transform(parsed(parseCohortRules)),

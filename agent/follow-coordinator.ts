@@ -4,6 +4,7 @@ import { PlanModel } from "../runtime/plan-model.ts";
 import { type BackoffSettings, backoffMs, pause } from "../runtime/retry.ts";
 import type { Cohort } from "./cohort.ts";
 import { boundedFactor } from "./core/feedback.ts";
+import { distrust } from "./core/plan-trust.ts";
 import type { Lane } from "./lane.ts";
 import { type Learner, UnusableModelError } from "./learner.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
@@ -14,7 +15,7 @@ import type {
   GlobalModel,
   Invitation,
 } from "./ports/coordinator-link.ts";
-import type { Plan } from "./ports/plan.ts";
+import type { FetchedPlan } from "./ports/plan.ts";
 import type { ReportTrouble, TroubleKind } from "./trouble.ts";
 
 const REFETCH: BackoffSettings = { firstMs: 1_000, maxMs: 60_000 };
@@ -23,12 +24,16 @@ export interface FollowerDeps {
   readonly cohorts: ReadonlyMap<CohortId, Cohort>;
   readonly store: AgentStore;
   readonly link: Pick<CoordinatorLink, "fetchPlan">;
+  /** Of the operator; no others are trusted when there are some. */
+  readonly planKeys: readonly string[];
   readonly lane: Lane;
   readonly random: () => number;
   readonly newLearner: (cohort: Cohort, model: PlanModel, record: CohortRecord) => Learner;
   readonly onActivated: (cohort: Cohort, slot: Slot) => void;
   readonly trouble: ReportTrouble;
 }
+
+class UntrustedPlanError extends Error {}
 
 /** A plan on its way, and what was said meanwhile: the newest of each waits for it. */
 interface Fetch {
@@ -100,20 +105,27 @@ export class CoordinatorFollower {
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
         const plan = await this.#deps.link.fetchPlan(planId, signal);
+        this.#checkTrust(plan);
         const model = await PlanModel.load(plan);
         return await this.#deps.lane.run(() => this.#adopt(cohort, plan, model, fetch));
       } catch (error) {
-        if (!signal.aborted) this.#deps.trouble("plan_fetch", `${cohort.cohort} ${planId}`, (error as Error).message);
+        const kind = error instanceof UntrustedPlanError ? "plan_refused" : "plan_fetch";
+        if (!signal.aborted) this.#deps.trouble(kind, `${cohort.cohort} ${planId}`, (error as Error).message);
         await pause(backoffMs(attempt, REFETCH, this.#deps.random), signal);
       }
     }
   }
 
   /** Rejects, changing nothing, when the plan can't be kept. */
-  async #adopt(cohort: Cohort, plan: Plan, model: PlanModel, fetch: Fetch): Promise<void> {
+  async #adopt(cohort: Cohort, plan: FetchedPlan, model: PlanModel, fetch: Fetch): Promise<void> {
     if (fetch.abort.signal.aborted) return model.release();
+    const { store } = this.#deps;
     try {
-      this.#deps.store.learning.startPlan(cohort.cohort, plan);
+      this.#checkTrust(plan); // another cohort's first plan may have come meanwhile
+      store.transaction(() => {
+        store.learning.startPlan(cohort.cohort, plan);
+        if (plan.signedBy !== null) store.learning.keepPlanKey(plan.signedBy);
+      });
     } catch (error) {
       await model.release();
       throw error;
@@ -124,6 +136,12 @@ export class CoordinatorFollower {
     cohort.learnBy(learner);
     this.#fetches.delete(cohort.cohort);
     await this.#catchUp(cohort, learner, fetch).catch(failed("store_failed")); // the next session brings it again
+  }
+
+  #checkTrust({ signedBy }: FetchedPlan): void {
+    const { planKeys: named, store } = this.#deps;
+    const why = distrust(signedBy, { named, kept: store.learning.planKey() });
+    if (why !== null) throw new UntrustedPlanError(why);
   }
 
   async #catchUp(cohort: Cohort, learner: Learner, { model, feedback }: Fetch): Promise<void> {

@@ -10,6 +10,7 @@ export type TroubleKind =
   | "bad_message"
   | "unknown_cohort"
   | "plan_fetch"
+  | "plan_refused"
   | "bad_model"
   | "training_failed"
   | "training_diverged"

@@ -15,6 +15,11 @@ const OPTIONS: readonly VariableOption[] = [
     description: "where the coordinator takes sessions; several addresses with commas",
   },
   {
+    flags: "--plan-key <key>",
+    variable: "FLEAD_PLAN_KEY",
+    description: "the coordinator's public key, whose plans are used; several with commas",
+  },
+  {
     flags: "--data-dir <folder>",
     variable: "FLEAD_DATA_DIR",
     description: "models, outbox and episodes of this gateway",

@@ -22,6 +22,11 @@ const OPTIONS: readonly VariableOption[] = [
     variable: "FLEAD_DATA_DIR",
     description: "where the embedded PostgreSQL keeps its data",
   },
+  {
+    flags: "--signing-key <file>",
+    variable: "FLEAD_SIGNING_KEY_FILE",
+    description: "Ed25519 key (PEM) that signs plans; several coordinators share it",
+  },
   { flags: "--grpc <host:port>", variable: "FLEAD_GRPC_ADDRESS", description: "where gateways connect" },
   { flags: "--http <host:port>", variable: "FLEAD_HTTP_ADDRESS", description: "the page and the REST API" },
   {

@@ -32,6 +32,7 @@ import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
+import { openPlanSigner, type PlanSigner } from "./adapters/signing-key.ts";
 import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
@@ -61,6 +62,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
     throw new ConfigError([`FLEAD_HELD_OUT: there is no folder ${JSON.stringify(heldOut)} (--held-out)`]);
   }
   const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
+  const signer = await openPlanSigner(config.FLEAD_SIGNING_KEY_FILE, config.FLEAD_DATA_DIR);
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
     const intake = openIntake(database, intakeLimits(config));
@@ -76,7 +78,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
       };
       await store.defineCohort(cohortId(cohort), definition, federation);
     }
-    return await serve(config, log, database, store, intake);
+    return await serve(config, log, database, store, intake, signer);
   } catch (error) {
     await database.close();
     throw error;
@@ -95,6 +97,7 @@ async function serve(
   database: Database,
   store: FederationStore,
   intake: UpdateIntake,
+  signer: PlanSigner,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -142,7 +145,7 @@ async function serve(
     replicaId,
     version: packageVersion,
   });
-  const services = [sessions.service, planService({ store, problems })];
+  const services = [sessions.service, planService({ store, problems, signer })];
   const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services, 2 * config.FLEAD_MAX_SESSIONS);
   const admin = await startAdmin({
     queries: postgresQueries(database.kysely),
@@ -166,7 +169,10 @@ async function serve(
     campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
-  log.info({ grpc: grpc.address, url: admin.url, replicaId, cohorts: names }, "coordinator is ready");
+  log.info(
+    { grpc: grpc.address, url: admin.url, replicaId, planKey: signer.planKey, cohorts: names },
+    "coordinator is ready",
+  );
 
   return {
     grpcAddress: grpc.address,

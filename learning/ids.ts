@@ -31,3 +31,6 @@ export const deviceId = checked<DeviceId>("device id", NAME, NAME_RULE);
 export const cohortId = checked<CohortId>("cohort id", NAME, NAME_RULE);
 export const planId = checked<PlanId>("plan id", PLAN_ID, "the SHA-256 of the plan, 64 lower-case hex digits");
 export const updateId = checked<UpdateId>("update id", ULID, "a ULID of 26 characters");
+
+/** Who signs plans: the 32 bytes of an Ed25519 public key, base64url without padding. */
+export const PLAN_KEY = /^[A-Za-z0-9_-]{43}$/;

@@ -11,8 +11,9 @@ import {
 import { PlanServiceClient } from "../../proto/gen/flead/v1/plan.ts";
 import { MAX_MESSAGE_BYTES } from "../../proto/limits.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
+import { isSignedBy } from "../../proto/plan-signature.ts";
 import type { CoordinatorLink, FromCoordinator, Hello, Session, ToCoordinator } from "../ports/coordinator-link.ts";
-import type { Plan } from "../ports/plan.ts";
+import type { FetchedPlan } from "../ports/plan.ts";
 import { assemble } from "./plan-chunks.ts";
 import { readResponse, wireHeartbeat, wireHello, wireMessage } from "./wire.ts";
 
@@ -87,15 +88,18 @@ export class GrpcLink implements CoordinatorLink {
     }
   }
 
-  async fetchPlan(planId: PlanId, signal: AbortSignal): Promise<Plan> {
+  async fetchPlan(planId: PlanId, signal: AbortSignal): Promise<FetchedPlan> {
     const chunks = this.#clients.plans.getPlan({ planId }, { deadline: this.#nowMs() + FETCH_MS });
     chunks.on("error", () => undefined);
     const cancel = () => chunks.cancel();
     signal.addEventListener("abort", cancel, { once: true });
     try {
-      const bytes = await assemble(chunks);
+      const { bytes, signature, publicKey } = await assemble(chunks);
       const { manifest, scoreOnnx, trainOnnx } = decodeBundle(bytes, planId);
-      return { planId, bytes, manifest, scoreOnnx, trainOnnx };
+      const signedBy = signature.byteLength === 0 ? null : publicKey;
+      if (signedBy !== null && !isSignedBy(signedBy, planId, signature))
+        throw new Error(`its signature is not one of key ${signedBy.slice(0, 43)}`);
+      return { planId, bytes, manifest, scoreOnnx, trainOnnx, signedBy };
     } finally {
       signal.removeEventListener("abort", cancel);
       chunks.cancel();

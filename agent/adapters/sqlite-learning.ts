@@ -52,6 +52,14 @@ export class SqliteLearning implements LearningStore {
     })();
   }
 
+  planKey(): string | null {
+    return this.#database.prepare<[], { key: string }>("SELECT key FROM plan_key").get()?.key ?? null;
+  }
+
+  keepPlanKey(key: string): void {
+    this.#run("INSERT OR REPLACE INTO plan_key VALUES (1, ?)", [key]);
+  }
+
   saveSlot(cohort: CohortId, slot: Slot): void {
     const { fleet, ...weights } = slot;
     this.#run("UPDATE cohorts SET slot = ?, fleet = ? WHERE cohort = ?", [

@@ -42,6 +42,9 @@ export interface LearningStore {
   cohort(cohort: CohortId): CohortRecord | null;
   /** The cohort begins anew with `plan`: factor 1, no slot, no devices, no feedback. */
   startPlan(cohort: CohortId, plan: Plan): void;
+  /** That signed the plans in use; null: none did yet. */
+  planKey(): string | null;
+  keepPlanKey(key: string): void;
   saveSlot(cohort: CohortId, slot: Slot): void;
   saveFactor(cohort: CohortId, learningRateFactor: number): void;
   /** False, and nothing changes, when feedback on this version of the cohort or on a later one was recorded before. */

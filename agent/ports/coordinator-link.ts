@@ -5,7 +5,7 @@ import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../lear
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
 import type { WindowSummary } from "../core/windows.ts";
-import type { Plan } from "./plan.ts";
+import type { FetchedPlan } from "./plan.ts";
 
 export interface Hello {
   readonly gatewayId: GatewayId;
@@ -161,7 +161,7 @@ export interface Session {
 export interface CoordinatorLink {
   /** Resolves once the coordinator has welcomed the gateway. */
   connect(hello: Hello, signal: AbortSignal): Promise<Session>;
-  /** Rejects unless every byte came in order and the whole has the hash `planId`. */
-  fetchPlan(planId: PlanId, signal: AbortSignal): Promise<Plan>;
+  /** Rejects unless every byte came in order, the whole has the hash `planId`, and a signature, if there is one, fits. */
+  fetchPlan(planId: PlanId, signal: AbortSignal): Promise<FetchedPlan>;
   close(): void;
 }

@@ -8,3 +8,8 @@ export interface Plan extends PlanGraphs {
   readonly bytes: Uint8Array;
   readonly manifest: Manifest;
 }
+
+export interface FetchedPlan extends Plan {
+  /** The public key that its signature was checked with; null: it has no signature. */
+  readonly signedBy: string | null;
+}

@@ -347,7 +347,7 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.learning.saveSlot(PUMPS, slot);
   before.close();
   const database = new Database(path);
-  database.exec("ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows");
+  database.exec("ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key");
   database.pragma("user_version = 1");
   database.close();
   const store = new SqliteStore(path, { nowMs: 0 });

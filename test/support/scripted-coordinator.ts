@@ -33,6 +33,8 @@ export function testPlan(settings: PlanSettings): TestPlan {
   return { ...encodeBundle(plan), manifest: plan.manifest, initialWeights: plan.initialWeights };
 }
 
+const UNSIGNED = { signature: Buffer.alloc(0), publicKey: "" };
+
 export class ScriptedCoordinator {
   readonly port: number;
   /** Everything that gateways said, over all sessions, in order. */
@@ -43,6 +45,8 @@ export class ScriptedCoordinator {
   answerTo: (update: Update) => { status: UpdateStatus; retryAfterMs?: number } | null = () => ({
     status: UpdateStatus.ACCEPTED,
   });
+  /** What its plans are signed with. */
+  signs: (planId: PlanId) => Pick<GetPlanResponse, "signature" | "publicKey"> = () => UNSIGNED;
   /** False: as if reports could not be stored. */
   answersReports = true;
   readonly #server: Server;
@@ -113,7 +117,8 @@ export class ScriptedCoordinator {
     const end = this.#cut.has(call.request.planId) ? bytes.byteLength - 100 : bytes.byteLength;
     for (let offset = 0; offset < end; offset += 1024) {
       const chunk = Buffer.from(bytes.subarray(offset, Math.min(offset + 1024, end)));
-      call.write({ offset: BigInt(offset), totalBytes: BigInt(bytes.byteLength), chunk });
+      const signed = offset === 0 ? this.signs(call.request.planId as PlanId) : UNSIGNED;
+      call.write({ offset: BigInt(offset), totalBytes: BigInt(bytes.byteLength), chunk, ...signed });
     }
     call.end();
   }

@@ -29,6 +29,10 @@ export interface GetPlanResponse {
   offset: bigint;
   totalBytes: bigint;
   chunk: Buffer;
+  /** In the first chunk: who vouches for the plan. */
+  signature: Buffer;
+  /** base64url of its 32 bytes */
+  publicKey: string;
 }
 
 /** What a plan_id is the hash of. */
@@ -98,7 +102,7 @@ export const GetPlanRequest: MessageFns<GetPlanRequest> = {
 };
 
 function createBaseGetPlanResponse(): GetPlanResponse {
-  return { offset: 0n, totalBytes: 0n, chunk: Buffer.alloc(0) };
+  return { offset: 0n, totalBytes: 0n, chunk: Buffer.alloc(0), signature: Buffer.alloc(0), publicKey: "" };
 }
 
 export const GetPlanResponse: MessageFns<GetPlanResponse> = {
@@ -117,6 +121,12 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
     }
     if (message.chunk.length !== 0) {
       writer.uint32(26).bytes(message.chunk);
+    }
+    if (message.signature.length !== 0) {
+      writer.uint32(34).bytes(message.signature);
+    }
+    if (message.publicKey !== "") {
+      writer.uint32(42).string(message.publicKey);
     }
     return writer;
   },
@@ -158,6 +168,22 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
             message.chunk = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.signature = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.publicKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -180,6 +206,8 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
       ? BigInt(object.totalBytes)
       : 0n;
     message.chunk = object.chunk ?? Buffer.alloc(0);
+    message.signature = object.signature ?? Buffer.alloc(0);
+    message.publicKey = object.publicKey ?? "";
     return message;
   },
 };
