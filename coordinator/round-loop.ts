@@ -4,11 +4,13 @@ import type { RoundSettings } from "../learning/plan.ts";
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import { decideRound } from "./core/round-decision.ts";
+import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
-interface RoundLoopDeps extends RoundDeps {
+interface RoundLoopDeps extends Omit<RoundDeps, "evaluator"> {
   readonly store: FederationStore;
+  readonly evaluators: Pick<Evaluators, "now">;
   /** Of the cohort, as they are now. */
   readonly settings: () => RoundSettings;
 }
@@ -66,7 +68,8 @@ export class RoundLoop {
         }
         const cohort = await this.#deps.store.loadCohort(this.#cohort);
         if (cohort === null) return;
-        this.#logRound(await runRound(this.#deps, cohort, this.#stop.signal));
+        const evaluator = await this.#deps.evaluators.now();
+        this.#logRound(await runRound({ ...this.#deps, evaluator }, cohort, this.#stop.signal));
       }
     } catch (error) {
       if (this.#stop.signal.aborted) return;

@@ -9,8 +9,8 @@ import { type NextModel, nextModel } from "./core/combine-updates.ts";
 import { contributionsOf } from "./core/contributions.ts";
 import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
-import type { Evaluator } from "./ports/evaluator.ts";
-import type { FederationStore, GatewayFeedback } from "./ports/federation-store.ts";
+import type { Evaluator, HeldOutEvaluation } from "./ports/evaluator.ts";
+import type { FederationStore, GatewayFeedback, RecordedStream } from "./ports/federation-store.ts";
 
 export interface RoundDeps {
   readonly store: Pick<FederationStore, "roundUpdates" | "gatewayStatistics" | "recordRound">;
@@ -45,7 +45,9 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
 
   const promoted = judgement.verdict === "promoted";
   // What is grown has no learning rate.
-  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
+  const frozen = evaluation?.frozen ?? null;
+  const measured = { quality: quality(frozen?.scores ?? null), set: frozen?.set ?? null };
+  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, measured, promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
   const feedback = feedbackFor(after, version, judgement, next, {
     before: championHeldOut,
@@ -63,10 +65,16 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,
+    streams: measuredStreams(evaluation, championEvaluation),
     evaluatedRows: evaluation?.rows ?? [],
     feedback,
   });
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
+}
+
+function measuredStreams(candidate: HeldOutEvaluation | null, champion: HeldOutEvaluation | null): RecordedStream[] {
+  const its = new Map(champion?.streams.map(({ stream, scores }) => [stream, scores]));
+  return (candidate?.streams ?? []).map((measured) => ({ ...measured, champion: its.get(measured.stream) ?? null }));
 }
 
 function feedbackFor(

@@ -1,6 +1,6 @@
 // Lists are read page by page: a cursor is the key of a page's last row, opaque to whoever hands it back.
 import { z } from "zod";
-import { cohortId, gatewayId } from "../../learning/ids.ts";
+import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { Page, PageRequest } from "../ports/fleet-queries.ts";
 
 const MAX_CURSOR_CHARACTERS = 512;
@@ -45,6 +45,7 @@ const name = (parse: (text: string) => string, whose: string) =>
 
 export const cohortName = name(cohortId, "cohort");
 export const gatewayName = name(gatewayId, "gateway");
+export const deviceName = name(deviceId, "device");
 
 export const versionParams = z.strictObject({
   cohort: cohortName,

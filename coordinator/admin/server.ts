@@ -6,8 +6,10 @@ import type { HostAndPort } from "../../runtime/config.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
+import type { HeldOutLimits } from "../core/held-out.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
+import type { HeldOutStreams } from "../ports/held-out-streams.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
@@ -16,6 +18,7 @@ import { episodesRoute } from "./routes/episodes.ts";
 import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
+import { heldOutRoutes } from "./routes/held-out-streams.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
 import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
@@ -27,6 +30,8 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
+  readonly heldOut: HeldOutStreams;
+  readonly heldOutLimits: HeldOutLimits;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -53,7 +58,8 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   return { url, close: () => app.close() };
 }
 
-function api({ queries, history, actions, notices, audit, version }: AdminSettings, outages: Problems<"database">) {
+function api(settings: AdminSettings, outages: Problems<"database">) {
+  const { queries, history, actions, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -66,6 +72,7 @@ function api({ queries, history, actions, notices, audit, version }: AdminSettin
     await app.register(modelsRoute(queries));
     await app.register(modelHistoryRoutes(history));
     await app.register(modelActionRoutes(actions));
+    await app.register(heldOutRoutes(settings.heldOut, settings.heldOutLimits));
     await app.register(episodesRoute(queries));
   };
 }

@@ -12,6 +12,7 @@ import type { Baselines, EvaluatedRow } from "../core/evaluate.ts";
 import type { Judgement } from "../core/gate.ts";
 import type { Trend } from "../core/learning-rate.ts";
 import type { OpenRound } from "../core/round-decision.ts";
+import type { MeasuredStream } from "./evaluator.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -47,6 +48,11 @@ export interface GatewayFeedback {
   readonly reason: string;
 }
 
+/** What a round measured on one stream: the candidate's scores, and beside them the champion's and the baselines'. */
+export interface RecordedStream extends MeasuredStream {
+  readonly champion: DetectionScores | null;
+}
+
 export interface RoundRecord {
   /** The cohort before and after; the store refuses the record if somebody else moved the cohort meanwhile. */
   readonly before: CohortState;
@@ -61,6 +67,8 @@ export interface RoundRecord {
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
+  /** Pooled they are the three above. */
+  readonly streams: readonly RecordedStream[];
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
 }
@@ -78,10 +86,6 @@ export interface FederationStore {
   /** Of every cohort; cheap. */
   revisions(): Promise<ReadonlyMap<CohortId, number>>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
-  recordHeldOutStream(
-    cohort: CohortId,
-    stream: { name: string; sha256: string; rows: number; anomalies: number },
-  ): Promise<void>;
 
   /** A second call with the same updateId changes nothing and says so. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;

@@ -1,12 +1,14 @@
 // The admin API over a database of a test's own, with no other coordinator to tell anything.
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
+import { postgresHeldOutStreams } from "../../coordinator/adapters/postgres-held-out-streams.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
 import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { HELD_OUT_LIMITS } from "./held-out.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
   const log = createLogger("test", "silent");
@@ -14,6 +16,8 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
+    heldOut: postgresHeldOutStreams(database.kysely, { limits: HELD_OUT_LIMITS, manifestOf: () => undefined }),
+    heldOutLimits: HELD_OUT_LIMITS,
     audit: postgresAuditLog(database.kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },

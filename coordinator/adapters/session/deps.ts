@@ -14,6 +14,7 @@ export type ProblemKind =
   | "session_refused"
   | "slow_reader"
   | "plan_request"
+  | "held_out_served"
   | "database";
 
 export interface Gateway {
