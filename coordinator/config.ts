@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type HostAndPort, hostAndPort, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
+import type { HeldOutLimits } from "./core/held-out.ts";
 import { isLoopback } from "./core/loopback.ts";
 import { type LimitedTable, type Limits, TABLE_LIMITS } from "./core/maintenance.ts";
 
@@ -39,11 +40,15 @@ const perTable = (value: RegExp, allowed: string, parse: (text: string) => numbe
 
 const BYTE_UNITS: Readonly<Record<string, number>> = { MB: 2 ** 20, GB: 2 ** 30, TB: 2 ** 40 };
 const bytes = (text: string) => Number(text.replace(/[MGT]B$/, "")) * (BYTE_UNITS[text.slice(-2)] ?? 1);
+const someBytes = z
+  .string()
+  .regex(/^[1-9]\d{0,8}([MG]B)?$/, "must be bytes, MB or GB")
+  .transform(bytes);
 
 export const coordinatorConfigSchema = z.object({
   /** Plan files (YAML), one a cohort, comma-separated; none: the cohorts the database already has. */
   FLEAD_PLANS: fileList.default([]),
-  /** Folder with <cohort>/<stream>.csv; absent: nothing is evaluated. */
+  /** Folder with <cohort>/<stream>.csv, put into the database at start. */
   FLEAD_HELD_OUT: z.string().optional(),
   FLEAD_DATA_DIR: z.string().default(".flead/coordinator"),
   /** Ed25519 private key (PKCS #8 PEM) that signs plans; absent: signing-key.pem in FLEAD_DATA_DIR, made where there is none. */
@@ -70,6 +75,15 @@ export const coordinatorConfigSchema = z.object({
   FLEAD_MAX_OPEN_UPDATES_OF_A_GATEWAY: atLeastOne.default(1_000),
   FLEAD_MAX_SESSIONS: atLeastOne.default(10_000),
   FLEAD_NEW_SESSIONS_PER_SECOND: atLeastOne.default(500),
+  /** Of one held-out stream as it is given, and of a cohort's in all. */
+  FLEAD_HELD_OUT_STREAM_BYTES: someBytes.prefault("32MB"),
+  FLEAD_HELD_OUT_BYTES: someBytes.prefault("256MB"),
+  /** Held-out streams a cohort. */
+  FLEAD_HELD_OUT_STREAMS: z
+    .string()
+    .regex(/^[1-9]\d{0,2}$/, "must be a whole number from 1 to 999")
+    .transform(Number)
+    .prefault("64"),
   /** Days that a table's rows are kept. */
   FLEAD_RETENTION_DAYS: perTable(/^\d{1,5}$/, "days, 0 for ever", Number),
   /** What a table may take of the disk. */
@@ -82,6 +96,12 @@ export type CoordinatorConfig = Readonly<z.output<typeof coordinatorConfigSchema
 export function readCoordinatorConfig(env: Readonly<Record<string, string | undefined>>): CoordinatorConfig {
   return readConfig(coordinatorConfigSchema, env);
 }
+
+export const heldOutLimits = (config: CoordinatorConfig): HeldOutLimits => ({
+  bytesAStream: config.FLEAD_HELD_OUT_STREAM_BYTES,
+  bytesACohort: config.FLEAD_HELD_OUT_BYTES,
+  streamsACohort: config.FLEAD_HELD_OUT_STREAMS,
+});
 
 export function tableLimits(config: CoordinatorConfig): Limits {
   const { FLEAD_RETENTION_DAYS: days, FLEAD_TABLE_BYTES: sizes } = config;

@@ -4,7 +4,7 @@ import type { Logger } from "../runtime/log.ts";
 import { pause } from "../runtime/retry.ts";
 import type { CohortDirectory } from "./cohort-directory.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import type { Evaluator } from "./ports/evaluator.ts";
+import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import type { GatewayStandings } from "./ports/gateway-standings.ts";
 import type { GatewayStore } from "./ports/gateway-store.ts";
@@ -20,7 +20,7 @@ export interface LeaderDeps {
   readonly invitations: Omit<Invitations, "open">;
   readonly standings: Pick<GatewayStandings, "of">;
   readonly gateways: Pick<GatewayStore, "forgetGoneReplicas">;
-  readonly openEvaluator: (cohort: CohortState) => Promise<Evaluator>;
+  readonly openEvaluators: (cohort: CohortState) => Promise<Evaluators>;
   readonly duties: readonly Duty[];
   readonly log: Logger;
 }
@@ -35,7 +35,7 @@ export interface Duty {
 
 interface Round {
   readonly loop: RoundLoop;
-  readonly evaluator: Evaluator;
+  readonly evaluators: Evaluators;
   readonly planId: string;
 }
 
@@ -83,18 +83,18 @@ export class Leader {
     }
   }
 
-  /** Another plan has another evaluator. */
+  /** Another plan has other evaluators. */
   async #roundOf(state: CohortState): Promise<void> {
     const { cohort, planId } = state;
     const known = this.#rounds.get(cohort);
     if (known?.planId === planId) return;
     this.#rounds.delete(cohort);
     await this.#end(known);
-    const evaluator = await this.#deps.openEvaluator(state);
+    const evaluators = await this.#deps.openEvaluators(state);
     const { store, invitations, standings, directory, log } = this.#deps;
-    const deps = { store, invitations, standings, evaluator, known: () => directory.get(cohort) ?? state };
+    const deps = { store, invitations, standings, evaluators, known: () => directory.get(cohort) ?? state };
     const loop = new RoundLoop(deps, cohort, log);
-    this.#rounds.set(cohort, { loop, evaluator, planId });
+    this.#rounds.set(cohort, { loop, evaluators, planId });
   }
 
   async #stop(): Promise<void> {
@@ -105,6 +105,6 @@ export class Leader {
 
   async #end(round: Round | undefined): Promise<void> {
     await round?.loop.stop();
-    await round?.evaluator.close();
+    await round?.evaluators.close();
   }
 }

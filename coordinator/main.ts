@@ -11,9 +11,10 @@ import { packageVersion } from "../runtime/package-root.ts";
 import { Problems } from "../runtime/problems.ts";
 import { readCohortFile } from "./adapters/cohort-file.ts";
 import { type Database, openDatabase } from "./adapters/database.ts";
+import { followFrozenStreams } from "./adapters/frozen-streams.ts";
 import { startGrpcServer } from "./adapters/grpc-server.ts";
-import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
-import { openEvaluator } from "./adapters/held-out-evaluator.ts";
+import { openEvaluators } from "./adapters/held-out-evaluator.ts";
+import { importFolder } from "./adapters/held-out-folder.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
@@ -22,12 +23,14 @@ import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
+import { postgresHeldOutStreams } from "./adapters/postgres-held-out-streams.ts";
 import { postgresInvitations } from "./adapters/postgres-invitations.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
+import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
@@ -36,17 +39,20 @@ import { openPlanSigner, type PlanSigner } from "./adapters/signing-key.ts";
 import { type IntakeLimits, openIntake, type UpdateIntake } from "./adapters/update-intake.ts";
 import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
-import { type CoordinatorConfig, tableLimits } from "./config.ts";
+import { type CoordinatorConfig, heldOutLimits, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
-import type { Evaluator } from "./ports/evaluator.ts";
+import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
+import type { HeldOutStreams } from "./ports/held-out-streams.ts";
+import type { ServedDevices } from "./ports/served-devices.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
 const ARCHIVE_EVERY_MS = 60_000;
+const GUARD_EVERY_MS = 30_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
 const UPDATES_NOTICE_MS = 100;
 
@@ -111,17 +117,28 @@ async function serve(
   await gateways.forgetGoneReplicas();
 
   const notices = postgresNotices(database, log);
-  const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
+  const limits = heldOutLimits(config);
+  const heldOut = postgresHeldOutStreams(database.kysely, {
+    limits,
+    manifestOf: (cohort) => directory.get(cohort)?.manifest,
+  });
+  if (config.FLEAD_HELD_OUT !== undefined) {
+    for (const { cohort } of directory.cohorts) {
+      await importFolder({ streams: heldOut, limits, log }, config.FLEAD_HELD_OUT, cohort);
+    }
+  }
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
   const duties = [
     archiveDuty(database, config, log),
     maintenanceDuty({ keeper, limits: tableLimits(config), log }),
     dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
+    heldOutGuard(postgresServedDevices(database.kysely), problems),
   ];
   const invitations = postgresInvitations(database.kysely);
   const standings = postgresGatewayStandings(database.kysely);
-  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluator, duties, log });
+  const openEvaluators = (state: CohortState) => evaluatorsOf(state, heldOut, store, log);
+  const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluators, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
     get: (cohort: string) => directory.get(cohort),
@@ -153,6 +170,8 @@ async function serve(
     actions: postgresModelActions(database.kysely),
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    heldOut,
+    heldOutLimits: limits,
     audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,
@@ -234,6 +253,21 @@ function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger)
   };
 }
 
+/** Warns of each gateway that serves a device of a held-out stream: it may train on what it is measured on. */
+function heldOutGuard(served: ServedDevices, problems: Problems<ProblemKind>): Duty {
+  return {
+    name: "guard held-out streams",
+    everyMs: GUARD_EVERY_MS,
+    run: async () => {
+      for (const { cohort, device, gatewayId } of await served.newlyServed()) {
+        const what =
+          "it serves a device that is named as a held-out stream: what it trains on may be what it is measured on";
+        problems.report("held_out_served", `gateway ${gatewayId}, cohort ${cohort}, device ${device}`, what);
+      }
+    },
+  };
+}
+
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */
 function tellAtMostEvery(ms: number, tell: (cohort: string) => Promise<void>): (cohort: string) => void {
   const quiet = new Map<string, { again: boolean }>();
@@ -253,26 +287,14 @@ function tellAtMostEvery(ms: number, tell: (cohort: string) => Promise<void>): (
   };
 }
 
-async function evaluatorOf(
-  state: CohortState,
-  config: CoordinatorConfig,
+async function evaluatorsOf(
+  { cohort, planId }: CohortState,
+  heldOut: HeldOutStreams,
   store: FederationStore,
   log: Logger,
-): Promise<Evaluator> {
-  const bundle = await store.planBundle(state.planId);
-  if (bundle === null) throw new Error(`the database has no bundle of plan ${state.planId}`);
-  const folder = config.FLEAD_HELD_OUT;
-  const refused: { file: string; why: string }[] = [];
-  const streams =
-    folder === undefined
-      ? []
-      : await readHeldOutStreams(folder, state.cohort, state.manifest, (file, why) => refused.push({ file, why }));
-  if (refused.length > 0) log.warn({ cohort: state.cohort, refused }, "held-out streams that are left out");
-  const rows = streams.reduce((sum, stream) => sum + stream.rows.length, 0);
-  log.info({ cohort: state.cohort, streams: streams.length, rows }, "held-out streams");
-  for (const { stream, sha256, rows, labels } of streams) {
-    const anomalies = labels.reduce((sum, label) => sum + label, 0);
-    await store.recordHeldOutStream(state.cohort, { name: stream, sha256, rows: rows.length, anomalies });
-  }
-  return openEvaluator(decodeBundle(bundle, state.planId), streams);
+): Promise<Evaluators> {
+  const bundle = await store.planBundle(planId);
+  if (bundle === null) throw new Error(`the database has no bundle of plan ${planId}`);
+  const plan = decodeBundle(bundle, planId);
+  return openEvaluators(plan, followFrozenStreams(heldOut, cohort, plan.manifest, log));
 }

@@ -4,12 +4,14 @@ import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { beginRounds, type OpenRound, type RoundEffect, type RoundEvent, stepRound } from "./core/round-machine.ts";
+import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import type { Invitations } from "./ports/invitations.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
-interface RoundLoopDeps extends RoundDeps {
+interface RoundLoopDeps extends Omit<RoundDeps, "evaluator"> {
   readonly store: FederationStore;
+  readonly evaluators: Pick<Evaluators, "now">;
   readonly invitations: Omit<Invitations, "open">;
   /** The cohort as it is known here; it may have moved since. */
   readonly known: () => CohortState;
@@ -101,7 +103,8 @@ export class RoundLoop {
         return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: null } };
       }
       case "close": {
-        const outcome = await runRound(this.#deps, cohort, this.#stop.signal);
+        const evaluator = await this.#deps.evaluators.now();
+        const outcome = await runRound({ ...this.#deps, evaluator }, cohort, this.#stop.signal);
         this.#logRound(outcome);
         const championVersion = outcome.cohort.champion.version;
         const open = await store.openRound(this.#cohort);

@@ -10,8 +10,8 @@ import { contributionsOf } from "./core/contributions.ts";
 import { type Judgement, judge, quality, underPin } from "./core/gate.ts";
 import { FULL_STANDING, type GatewayStanding, nextStanding } from "./core/gateway-standing.ts";
 import { lossTrend, nextRate } from "./core/learning-rate.ts";
-import type { Evaluator } from "./ports/evaluator.ts";
-import type { FederationStore, GatewayFeedback, StandingChange } from "./ports/federation-store.ts";
+import type { Evaluator, HeldOutEvaluation } from "./ports/evaluator.ts";
+import type { FederationStore, GatewayFeedback, RecordedStream, StandingChange } from "./ports/federation-store.ts";
 import type { GatewayStandings } from "./ports/gateway-standings.ts";
 
 export interface RoundDeps {
@@ -52,7 +52,9 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
 
   const promoted = judgement.verdict === "promoted";
   // What is grown has no learning rate.
-  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
+  const frozen = evaluation?.frozen ?? null;
+  const measured = { quality: quality(frozen?.scores ?? null), set: frozen?.set ?? null };
+  const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, measured, promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
   const changes = standingChanges(next, standings, judged.verdict === "promoted"); // a pin is nobody's fault
   const losses = { before: championHeldOut?.loss ?? null, after: heldOut?.loss ?? null };
@@ -69,11 +71,17 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
     heldOut,
     championHeldOut,
     baselines: deps.evaluator.baselines,
+    streams: measuredStreams(evaluation, championEvaluation),
     evaluatedRows: evaluation?.rows ?? [],
     feedback,
     standings: [...changes.values()],
   });
   return { ...judgement, cohort: after, updates: updates.length, heldOut };
+}
+
+function measuredStreams(candidate: HeldOutEvaluation | null, champion: HeldOutEvaluation | null): RecordedStream[] {
+  const its = new Map(champion?.streams.map(({ stream, scores }) => [stream, scores]));
+  return (candidate?.streams ?? []).map((measured) => ({ ...measured, champion: its.get(measured.stream) ?? null }));
 }
 
 type Parts = Pick<NextModel, "gateways">;

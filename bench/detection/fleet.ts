@@ -179,7 +179,7 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
     lastVersion: 1,
     championVersions: [1],
     rolledBackVersions: [],
-    rate: { factor: 1, smoothedQuality: null },
+    rate: { factor: 1, smoothedQuality: null, measuredOn: null },
     server: initialServerState({ kind: "none" }, bundle.initialWeights.length),
     invitation: null,
   };

@@ -96,14 +96,6 @@ export function postgresFederationStore(
       return row?.bundle ?? null;
     },
 
-    recordHeldOutStream: async (cohort, { name, sha256, rows, anomalies }) => {
-      await db
-        .insertInto("held_out_streams")
-        .values({ cohort, stream: name, sha256, rows, anomalies })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
-    },
-
     addUpdate: intake.addUpdate,
     addRefusal: intake.addRefusal,
 
@@ -161,7 +153,7 @@ function cohortRows(db: Kysely<Tables>) {
       join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
     )
     .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-    .select(["c.learning_rate_factor", "c.smoothed_quality", "p.bundle", "m.weights", "m.rule"])
+    .select(["c.learning_rate_factor", "c.smoothed_quality", "c.smoothed_on", "p.bundle", "m.weights", "m.rule"])
     .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
     .select(["c.pinned_by", "c.pin_reason"])
     .select(({ selectFrom }) =>
@@ -203,7 +195,7 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
     lastVersion: row.last_version,
     championVersions: row.champions,
     rolledBackVersions: row.rolled_back,
-    rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality },
+    rate: { factor: row.learning_rate_factor, smoothedQuality: row.smoothed_quality, measuredOn: row.smoothed_on },
     server: serverState(row.federation.optimiser, weightCount(manifest.weights), row),
     invitation: row.invitation && readInvitation(row.invitation),
   };
@@ -372,6 +364,7 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       last_version: after.lastVersion,
       learning_rate_factor: after.rate.factor,
       smoothed_quality: after.rate.smoothedQuality,
+      smoothed_on: after.rate.measuredOn,
       server_m: Buffer.from(encodeWeights(after.server.m)),
       server_v: Buffer.from(encodeWeights(after.server.v)),
       server_steps: after.server.step,
@@ -387,6 +380,7 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
   await insertCandidate(trx, record, roundId);
   await countUpdates(trx, record, roundId);
   await insertEvaluation(trx, record);
+  if (record.streams.length > 0) await insertStreamScores(trx, record);
   if (record.feedback.length > 0) await insertFeedback(trx, record);
   await recordStandings(trx, before.cohort, candidate.version, record.standings);
   const { factor } = before.rate;
@@ -496,6 +490,23 @@ async function insertEvaluation(trx: Transaction<Tables>, record: RoundRecord): 
                 ${rows.map((r) => r.score)}::float8[], ${rows.map((r) => r.threshold)}::float8[],
                 ${rows.map((r) => r.confidence)}::float8[])
          AS e (stream, row_index, prediction, actual, score, threshold, confidence)`.execute(trx);
+}
+
+async function insertStreamScores(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
+  await trx
+    .insertInto("evaluation_scores")
+    .values(
+      record.streams.map(({ stream, sha256, scores, champion, baselines }) => ({
+        cohort: record.before.cohort,
+        global_version: record.candidate.version,
+        stream,
+        sha256,
+        scores: JSON.stringify(scores),
+        champion_scores: json(champion),
+        baselines: json(baselines),
+      })),
+    )
+    .execute();
 }
 
 async function insertFeedback(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {

@@ -9,6 +9,7 @@ import type {
   FleetQueries,
   GatewayHealth,
   GatewayItem,
+  MeasuredRound,
   ReplicaItem,
   RoundItem,
 } from "../ports/fleet-queries.ts";
@@ -56,19 +57,15 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
     replicas: () => answered(readReplicas(kysely)),
 
     rounds: async ({ limit, after, cohort }) => {
-      const query = kysely
-        .selectFrom("rounds")
-        .leftJoin("federated_models as m", (join) =>
-          join.onRef("m.cohort", "=", "rounds.cohort").onRef("m.global_version", "=", "rounds.global_version"),
-        )
-        .selectAll("rounds")
-        .select(["m.scales", "m.threshold_factor"])
+      const query = roundRows(kysely)
         .where(cohort === null ? ALL : sql<SqlBool>`rounds.cohort = ${cohort}`)
         .where(after === null ? ALL : sql<SqlBool>`round_id < ${after.roundId}`)
         .orderBy("round_id", "desc")
         .limit(limit + 1);
       return page(await answered(query.execute()), limit, roundItem, (row) => ({ roundId: row.round_id }));
     },
+
+    round: (roundId) => answered(readRound(kysely, roundId)),
 
     models: async ({ limit, after, cohort }) => {
       const query = modelRows(kysely)
@@ -108,6 +105,38 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
         id: row.alert_id,
       }));
     },
+  };
+}
+
+function roundRows(kysely: Kysely<Tables>) {
+  return kysely
+    .selectFrom("rounds")
+    .leftJoin("federated_models as m", (join) =>
+      join.onRef("m.cohort", "=", "rounds.cohort").onRef("m.global_version", "=", "rounds.global_version"),
+    )
+    .selectAll("rounds")
+    .select(["m.scales", "m.threshold_factor"]);
+}
+
+async function readRound(kysely: Kysely<Tables>, roundId: number): Promise<MeasuredRound | null> {
+  const row = await roundRows(kysely).where("round_id", "=", roundId).executeTakeFirst();
+  if (row === undefined) return null;
+  const streams = await kysely
+    .selectFrom("evaluation_scores")
+    .selectAll()
+    .where("cohort", "=", row.cohort)
+    .where("global_version", "=", row.global_version)
+    .orderBy("stream")
+    .execute();
+  return {
+    ...roundItem(row),
+    streams: streams.map((each) => ({
+      stream: each.stream,
+      sha256: each.sha256,
+      scores: each.scores as DetectionScores,
+      champion: each.champion_scores as DetectionScores | null,
+      baselines: each.baselines as Baselines | null,
+    })),
   };
 }
 

@@ -28,6 +28,7 @@ const AGING: Partial<Record<LimitedTable, Aging>> = {
   episodes: { time: sql`updated_at`, expendable: ANY },
   deliveries: { time: sql`created_at`, expendable: sql`status <> 'waiting'` },
   labels: { time: sql`created_at`, expendable: ANY },
+  evaluation_scores: { time: sql`created_at`, expendable: ANY },
   ml_models: { time: sql`retired_at`, expendable: ANY },
   join_tokens: { time: sql`expires_at`, expendable: ANY },
   certificates: { time: sql`not_after`, expendable: ANY },

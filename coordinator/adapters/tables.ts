@@ -18,6 +18,7 @@ export interface Tables {
     last_version: Count;
     learning_rate_factor: Generated<number>;
     smoothed_quality: number | null;
+    smoothed_on: string | null;
     server_m: Buffer | null;
     server_v: Buffer | null;
     server_steps: Generated<number>;
@@ -133,8 +134,26 @@ export interface Tables {
     cohort: string;
     stream: string;
     sha256: string;
+    state: "draft" | "frozen" | "retired";
+    source: "folder" | "upload";
     rows: number;
     anomalies: number;
+    bytes: Count;
+    /** Null once it is retired. */
+    content: Buffer | null;
+    created_at: Time;
+    frozen_at: Date | null;
+    retired_at: Date | null;
+    retired_by: string | null;
+  };
+  evaluation_scores: {
+    cohort: string;
+    global_version: Count;
+    stream: string;
+    sha256: string;
+    scores: JSONColumnType<object>;
+    champion_scores: NullableJson;
+    baselines: NullableJson;
     created_at: Time;
   };
   model_evaluations: {

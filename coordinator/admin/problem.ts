@@ -7,6 +7,7 @@ import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
 import { AnalysisRunningError } from "../ports/analytics-store.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
+import { HeldOutError, type HeldOutFault } from "../ports/held-out-streams.ts";
 import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
 import { apiSchemas } from "./schemas.ts";
 
@@ -76,6 +77,13 @@ export function describeCause(error: unknown): string {
 
 type Found = Pick<Problem, "status" | "detail" | "errors">;
 
+const HELD_OUT_STATUS: Readonly<Record<HeldOutFault, number>> = {
+  unknown: 404,
+  refused: 409,
+  too_large: 413,
+  unusable: 422,
+};
+
 function describe(error: FastifyError): Found {
   if (hasZodFastifySchemaValidationErrors(error)) {
     const errors = error.validation.map(({ instancePath, message }) => ({
@@ -89,6 +97,7 @@ function describe(error: FastifyError): Found {
   if (error instanceof AnalysisRunningError) return { status: 409, detail: error.message };
   if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
   if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
+  if (error instanceof HeldOutError) return { status: HELD_OUT_STATUS[error.fault], detail: error.message };
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) return { status, detail: error.message };
   return { status: 500, detail: "the coordinator failed at this request; its log says why" };

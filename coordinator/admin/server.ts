@@ -6,11 +6,13 @@ import type { HostAndPort } from "../../runtime/config.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
+import type { HeldOutLimits } from "../core/held-out.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
 import type { AnalyticsQueries } from "../ports/analytics-queries.ts";
 import type { AnalyticsStore } from "../ports/analytics-store.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
 import type { GatewayStandings } from "../ports/gateway-standings.ts";
+import type { HeldOutStreams } from "../ports/held-out-streams.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
 import { documentApi } from "./documentation.ts";
@@ -21,6 +23,7 @@ import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-
 import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
 import { gatewaysRoute } from "./routes/gateways.ts";
 import { healthRoute } from "./routes/health.ts";
+import { heldOutRoutes } from "./routes/held-out-streams.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
 import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
@@ -34,6 +37,8 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly history: ModelHistory;
   readonly actions: ModelActions;
   readonly standings: Pick<GatewayStandings, "reset">;
+  readonly heldOut: HeldOutStreams;
+  readonly heldOutLimits: HeldOutLimits;
   readonly address: HostAndPort;
   readonly version: string;
   readonly log: Logger;
@@ -75,6 +80,7 @@ function api(settings: AdminSettings, outages: Problems<"database">) {
     await app.register(modelsRoute(queries));
     await app.register(modelHistoryRoutes(history));
     await app.register(modelActionRoutes(actions));
+    await app.register(heldOutRoutes(settings.heldOut, settings.heldOutLimits));
     await app.register(episodesRoute(queries));
     await app.register(analyticsRoute(analytics));
   };

@@ -6,15 +6,17 @@ import { growsTrees } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type Observed, rowsToCalibrate } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
+import { frozenSet, isLive, type StreamRevision } from "./held-out.ts";
+
+/** What a row of a live stream has for a label when none came in time: it is met, and not evaluated. */
+export const UNLABELLED = 2;
 
 /** A labelled stream that only the coordinator reads and nobody trains on. */
-export interface HeldOutStream {
-  readonly stream: string;
-  readonly sha256: string;
+export interface HeldOutStream extends StreamRevision {
   /** In the plan's channel order; NaN: the channel is missing, which only some plans allow. */
   readonly rows: readonly Float64Array[];
   readonly atMs: readonly number[];
-  /** 1 = anomaly. */
+  /** 1 = anomaly, 0 = normal, UNLABELLED. */
   readonly labels: Uint8Array;
 }
 
@@ -30,8 +32,17 @@ export interface EvaluatedRow {
   readonly alarm: 0 | 1;
 }
 
-export interface Evaluation {
+export interface StreamScores extends StreamRevision {
   readonly scores: DetectionScores;
+}
+
+export interface Evaluation {
+  /** All streams pooled. */
+  readonly scores: DetectionScores;
+  /** Of each stream that has evaluated rows. */
+  readonly streams: readonly StreamScores[];
+  /** Live streams, which are others every time, left out: what quality over time is of. Null: none is frozen. */
+  readonly frozen: { readonly set: string; readonly scores: DetectionScores } | null;
   readonly rows: readonly EvaluatedRow[];
 }
 
@@ -65,15 +76,35 @@ export async function evaluateModel(
     const here = devices.filter(({ stream }) => index < stream.rows.length);
     await evaluateRow(manifest, here, index, score);
   }
-  const rows = devices.flatMap((device) => device.rows);
-  if (rows.length === 0) return null;
-  const series = devices.map((device) => detected(device.stream, device.rows));
-  const normal = rows.reduce((count, row) => count + 1 - row.actual, 0);
-  const normalLoss = devices.reduce((sum, device) => sum + device.normalLoss, 0);
-  return { scores: summariseDetection(series, normal > 0 ? normalLoss / normal : null), rows };
+  return evaluationOf(devices.filter((device) => device.rows.length > 0));
 }
 
-interface WatchedStream {
+function evaluationOf(devices: readonly WatchedStream[]): Evaluation | null {
+  if (devices.length === 0) return null;
+  const frozen = devices.filter(({ stream }) => !isLive(stream));
+  const set = frozenSet(devices.map(({ stream }) => stream));
+  const scores = pooledScores(devices);
+  return {
+    scores,
+    streams: devices.map((device) => ({
+      stream: device.stream.stream,
+      sha256: device.stream.sha256,
+      scores: devices.length === 1 ? scores : pooledScores([device]),
+    })),
+    frozen: set === null ? null : { set, scores: frozen.length === devices.length ? scores : pooledScores(frozen) },
+    rows: devices.flatMap((device) => device.rows),
+  };
+}
+
+/** Of the rows that were evaluated by now. */
+export function pooledScores(devices: readonly WatchedStream[]): DetectionScores {
+  const series = devices.map((device) => detected(device.stream, device.rows));
+  const normal = devices.flatMap(({ rows }) => rows).reduce((count, row) => count + 1 - row.actual, 0);
+  const normalLoss = devices.reduce((sum, device) => sum + device.normalLoss, 0);
+  return summariseDetection(series, normal > 0 ? normalLoss / normal : null);
+}
+
+export interface WatchedStream {
   readonly stream: HeldOutStream;
   readonly monitor: DeviceMonitor;
   readonly rows: EvaluatedRow[];
@@ -147,7 +178,8 @@ function judgeRow(
   const score = monitor.smooth(scored.score);
   const row = stream.rows[index] as Float64Array;
   const judgement = monitor.judge({ row, observed, score, threshold, atMs: stream.atMs[index] ?? 0 });
-  const actual = stream.labels[index] === 1 ? 1 : 0;
+  const actual = stream.labels[index];
+  if (actual !== 0 && actual !== 1) return;
   if (actual === 0) device.normalLoss += scored.loss;
   device.rows.push({
     stream: stream.stream,
@@ -176,7 +208,8 @@ export function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): 
 export function evaluateBaselines(manifest: Manifest, streams: readonly HeldOutStream[]): Baselines | null {
   const head = rowsToCalibrate(manifest);
   if (streams.every((stream) => stream.rows.length <= head)) return null;
-  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) => summariseDetection(streams.map(answer), null);
+  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) =>
+    summariseDetection(streams.map(answer).map(labelled), null);
   return {
     alwaysNormal: answers((stream) => constant(stream, head, 0)),
     alwaysAlarm: answers((stream) => constant(stream, head, 1)),
@@ -190,6 +223,20 @@ function constant(stream: HeldOutStream, head: number, answer: 0 | 1): DetectedS
   const flags = new Uint8Array(labels.length).fill(answer);
   const atMs = stream.atMs.slice(head);
   return { scores: new Float64Array(labels.length), predictions: flags, alarms: flags, labels, atMs };
+}
+
+/** Without the rows that have no label. */
+function labelled(series: DetectedSeries): DetectedSeries {
+  const { labels } = series;
+  if (!labels.includes(UNLABELLED)) return series;
+  const has = (_: unknown, row: number) => labels[row] !== UNLABELLED;
+  return {
+    scores: series.scores.filter(has),
+    predictions: series.predictions.filter(has),
+    alarms: series.alarms.filter(has),
+    labels: labels.filter(has),
+    atMs: series.atMs.filter(has),
+  };
 }
 
 /** A missing channel keeps its last value, 0 before its first. */

@@ -13,6 +13,7 @@ import type { Judgement } from "../core/gate.ts";
 import type { GatewayStanding } from "../core/gateway-standing.ts";
 import type { Trend } from "../core/learning-rate.ts";
 import type { OpenRound } from "../core/round-machine.ts";
+import type { MeasuredStream } from "./evaluator.ts";
 
 export interface NewUpdate {
   readonly updateId: UpdateId;
@@ -62,6 +63,11 @@ export class RoundConflictError extends Error {
   }
 }
 
+/** What a round measured on one stream: the candidate's scores, and beside them the champion's and the baselines'. */
+export interface RecordedStream extends MeasuredStream {
+  readonly champion: DetectionScores | null;
+}
+
 export interface RoundRecord {
   /** The cohort before and after; the round has the number of the invitation before, if there is one, and ends it. */
   readonly before: CohortState;
@@ -76,6 +82,8 @@ export interface RoundRecord {
   readonly heldOut: DetectionScores | null;
   readonly championHeldOut: DetectionScores | null;
   readonly baselines: Baselines | null;
+  /** Pooled they are the three above. */
+  readonly streams: readonly RecordedStream[];
   readonly evaluatedRows: readonly EvaluatedRow[];
   readonly feedback: readonly GatewayFeedback[];
   /** One that was reset meanwhile stays as it was reset. */
@@ -107,10 +115,6 @@ export interface FederationStore {
   /** Of every cohort; cheap. */
   revisions(): Promise<ReadonlyMap<CohortId, number>>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
-  recordHeldOutStream(
-    cohort: CohortId,
-    stream: { name: string; sha256: string; rows: number; anomalies: number },
-  ): Promise<void>;
 
   /** A second call with the same updateId changes nothing and says so. Rejects with NotStoredError. */
   addUpdate(update: NewUpdate): Promise<"stored" | "known">;

@@ -130,6 +130,19 @@ export interface RoundItem {
   readonly closedAt: string;
 }
 
+export interface MeasuredRound extends RoundItem {
+  /** By name; pooled they are `heldOut`, `championHeldOut` and `baselines`. */
+  readonly streams: readonly RoundStream[];
+}
+
+export interface RoundStream {
+  readonly stream: string;
+  readonly sha256: string;
+  readonly scores: DetectionScores;
+  readonly champion: DetectionScores | null;
+  readonly baselines: Baselines | null;
+}
+
 export interface ModelItem {
   readonly cohort: string;
   readonly globalVersion: number;
@@ -206,6 +219,8 @@ export interface FleetQueries {
   /** The coordinators that showed themselves lately. */
   replicas(): Promise<ReplicaItem[]>;
   rounds(request: PageRequest<RoundKey>): Promise<Page<RoundItem, RoundKey>>;
+  /** Null: there is none. */
+  round(roundId: number): Promise<MeasuredRound | null>;
   models(request: PageRequest<ModelKey>): Promise<Page<ModelItem, ModelKey>>;
   episodes(request: PageRequest<TimeKey>): Promise<Page<EpisodeItem, TimeKey>>;
 }

@@ -1,11 +1,8 @@
-// What devices get wrong, from the first row through training and calibration to the judgement, by the plan's own graphs.
-import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { isUsable, trainLocally } from "../../agent/train-locally.ts";
 import { trainFleet } from "../../bench/detection/fleet.ts";
 import type { BenchStream } from "../../bench/detection/streams.ts";
-import { readHeldOutStreams } from "../../coordinator/adapters/held-out-csv.ts";
+import { parseHeldOutCsv } from "../../coordinator/adapters/held-out-csv.ts";
 import { type Evaluation, evaluateModel } from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
@@ -15,7 +12,6 @@ import { presets } from "../../learning/presets.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
-import { temporaryFolder } from "../support/temp.ts";
 
 const HEAD_ROWS = 300;
 const ROWS = 600;
@@ -243,28 +239,16 @@ test.each([0, 1])("held-out labels of the class %i alone leave null what both ar
   expect(evaluation?.scores.loss).toEqual(label === 0 ? expect.any(Number) : null);
 });
 
-test("a held-out file with one bad cell is left out whole and named, the others are read", async () => {
+test("a held-out stream with one bad cell is refused whole, by line and column", async () => {
   const { bundle } = await open(plan());
-  const folder = temporaryFolder("held-out");
-  await mkdir(join(folder, "pumps"));
-  const file = async (name: string, bad: string | null, at: number) => {
-    const lines = Array.from({ length: HEAD_ROWS + 5 }, (_, row) => (row === at && bad !== null ? bad : "1,2,3,0"));
-    await writeFile(join(folder, "pumps", `${name}.csv`), ["load,constant,lost,anomaly", ...lines].join("\n"));
+  const parse = (bad: string, at: number) => {
+    const lines = Array.from({ length: HEAD_ROWS + 5 }, (_, row) => (row === at ? bad : "1,2,3,0"));
+    const csv = ["load,constant,lost,anomaly", ...lines].join("\n");
+    return parseHeldOutCsv("pump", Buffer.from(csv), bundle.manifest);
   };
-  await file("good", "1,2,3,1", HEAD_ROWS);
-  await file("cell", "1,NaN,3,0", 7);
-  await file("gap", "1,,3,0", 7);
-  await file("label", "1,2,3,NaN", HEAD_ROWS + 2);
-  await file("early", "1,2,3,1", 7);
-  const refused: Record<string, string> = {};
-  const streams = await readHeldOutStreams(folder, "pumps", bundle.manifest, (path, why) => {
-    refused[path.slice(join(folder, "pumps").length + 1)] = why;
-  });
-  expect(streams.map(({ stream: name }) => name)).toEqual(["good"]);
-  expect(refused).toEqual({
-    "cell.csv": expect.stringContaining('line 9: constant is "NaN"'),
-    "gap.csv": expect.stringContaining('line 9: constant is ""'),
-    "label.csv": expect.stringContaining('anomaly is "NaN"'),
-    "early.csv": expect.stringContaining("row 8 is labelled an anomaly"),
-  });
+  expect(parse("1,2,3,1", HEAD_ROWS).labels.indexOf(1)).toBe(HEAD_ROWS);
+  expect(() => parse("1,NaN,3,0", 7)).toThrow('line 9: constant is "NaN"');
+  expect(() => parse("1,,3,0", 7)).toThrow('line 9: constant is ""');
+  expect(() => parse("1,2,3,NaN", HEAD_ROWS + 2)).toThrow('anomaly is "NaN"');
+  expect(() => parse("1,2,3,1", 7)).toThrow("row 8 is labelled an anomaly");
 });

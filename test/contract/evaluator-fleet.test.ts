@@ -1,10 +1,9 @@
 import { expect, test } from "vitest";
-import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type FleetStatistics, noFleet } from "../../learning/fleet.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { fleetPlan } from "../support/fleet-plan.ts";
-import { plantStream } from "../support/held-out.ts";
+import { openEvaluator, plantStream } from "../support/held-out.ts";
 
 const { planId, bytes } = encodeBundle(compilePlan(fleetPlan));
 const plan = decodeBundle(bytes, planId);

@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { trainLocally } from "../../agent/train-locally.ts";
 import { readCohortFile } from "../../coordinator/adapters/cohort-file.ts";
-import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import type { HeldOutStream } from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
@@ -11,6 +10,7 @@ import { seededRandom } from "../../learning/random.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
+import { openEvaluator } from "../support/held-out.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 
 const { planId, bytes } = encodeBundle(compilePlan(labelledSettings()));

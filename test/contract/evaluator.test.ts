@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import {
   evaluateBaselines,
   evaluateModel,
@@ -14,7 +13,7 @@ import { vusPr } from "../../learning/vus.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { initialOptimiserState, PlanModel, type TrainingPoint } from "../../runtime/plan-model.ts";
 import { gatedFeatures } from "../support/front-end-plan.ts";
-import { plantStream } from "../support/held-out.ts";
+import { openEvaluator, plantStream } from "../support/held-out.ts";
 import { pumpPlan } from "../support/plan-settings.ts";
 
 const { planId, bytes } = encodeBundle(compilePlan(pumpPlan));

@@ -118,6 +118,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       heldOut: null,
       championHeldOut: null,
       baselines: null,
+      streams: [],
       evaluatedRows: [],
       feedback: [],
       standings: [],

@@ -2,7 +2,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import { UnusableModelError } from "../../agent/learner.ts";
 import { type TrainingOptions, trainLocally } from "../../agent/train-locally.ts";
-import { openEvaluator } from "../../coordinator/adapters/held-out-evaluator.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
 import { packForest, unpackForest } from "../../learning/forest-weights.ts";
@@ -13,7 +12,7 @@ import { seededRandom } from "../../learning/random.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { initialOptimiserState, PlanModel } from "../../runtime/plan-model.ts";
 import { aForest, shapeOf } from "../support/forests.ts";
-import { plantStream } from "../support/held-out.ts";
+import { openEvaluator, plantStream } from "../support/held-out.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { forestPlan } from "../support/plan-settings.ts";
 

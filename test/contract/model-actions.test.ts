@@ -123,7 +123,10 @@ onEveryHome((home) => {
     expect((await rounds.state()).rate.smoothedQuality).not.toBeNull();
     await rollBack(2);
     const { rate, server } = await rounds.state();
-    expect({ rate, step: server.step }).toEqual({ rate: { factor: 1.5, smoothedQuality: null }, step: 0 });
+    expect({ rate, step: server.step }).toEqual({
+      rate: { factor: 1.5, smoothedQuality: null, measuredOn: "streams" },
+      step: 0,
+    });
   });
 
   test("updates on a version that was rolled back no longer count, those on the one it went back to do", async () => {

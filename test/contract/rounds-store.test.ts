@@ -92,6 +92,7 @@ onEveryHome((home) => {
         share: 1 / roundUpdates.length,
         part: "counted" as const,
       })),
+      streams: [],
       heldOut: null,
       championHeldOut: null,
       baselines: null,
@@ -218,7 +219,7 @@ onEveryHome((home) => {
       { gatewayId: gatewayId("gw-2"), before: FULL_STANDING, after: { ...FULL_STANDING, roundsApart: 1 } },
     ];
     const record = await recordOf(before, { standings: changes });
-    const rate = { factor: 1.05, smoothedQuality: 0.7 };
+    const rate = { factor: 1.05, smoothedQuality: 0.7, measuredOn: null };
     const nothing = { ...record, after: { ...record.after, rate }, updates: [] };
     await expect(stores().store.recordRound(nothing)).rejects.toThrow(RoundConflictError);
     expect((await stores().standings.of(cohort, ["gw-1"])).size).toBe(0);

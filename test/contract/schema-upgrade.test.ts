@@ -157,6 +157,7 @@ onEveryHome((home) => {
       heldOut: null,
       championHeldOut: null,
       baselines: null,
+      streams: [],
       evaluatedRows: [],
       feedback: [],
       standings: [],

@@ -17,7 +17,7 @@ import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, fetchPlan, GatewayClient } from "../support/gateway-client.ts";
-import { plantStream, writeCsv } from "../support/held-out.ts";
+import { csvOf, plantStream, writeCsv } from "../support/held-out.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -42,11 +42,13 @@ const config = readCoordinatorConfig({
   FLEAD_PLANS: [
     cohortFile("open", { updates: 1000, deadlineMs: 3_600_000 }),
     cohortFile("judged", { updates: 4, deadlineMs: 3_600_000 }),
+    cohortFile("uploaded", { updates: 2 }),
     cohortFile("brief", { updates: 2, maxStaleness: 0 }),
     cohortFile("due", { updates: 1000, deadlineMs: 300 }),
     ...CODED.map((codec) => cohortFile(codec.kind, { updates: 2 }, {}, withCodec(codec))),
   ].join(","),
   FLEAD_HELD_OUT: join(folder, "held-out"),
+  FLEAD_HELD_OUT_STREAM_BYTES: "5000000",
   FLEAD_DATA_DIR: join(folder, "data"),
   FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
   FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
@@ -193,6 +195,46 @@ test("four updates of two gateways become a candidate that is evaluated, judged,
   expect(round.baselines.alwaysAlarm.events).toMatchObject({ events: round.heldOut.events.events, trueEpisodes: 0 });
   expect(round.baselines.alwaysNormal).toMatchObject({ n: 900, recall: 0, precision: null });
   expect(round.baselines.alwaysAlarm).toMatchObject({ n: 900, recall: 1 });
+  const { streams } = await get(`/api/v1/rounds/${round.roundId}`);
+  expect(streams.map(({ stream }: { stream: string }) => stream)).toEqual(["pump-0", "pump-1"]);
+  for (const { sha256, scores, champion, baselines } of streams) {
+    const { sha256: frozen } = (await get("/api/v1/held-out-streams?cohort=judged")).items.find(
+      (held: { sha256: string }) => held.sha256 === sha256,
+    );
+    expect(frozen).toBe(sha256);
+    expect([scores.n, champion.n, baselines.zScore.n]).toEqual([450, 450, 450]);
+  }
+  expect(streams[0].scores.tp + streams[1].scores.tp).toBe(round.heldOut.tp);
+});
+
+test("a stream that is uploaded and frozen is what the next round is measured on, whoever leads", async () => {
+  const gateways = await Promise.all(["up-1", "up-2"].map((id) => connect(id, "uploaded")));
+  const held = (path: string, init: RequestInit = {}) =>
+    fetch(new URL(`/api/v1/held-out-streams${path}`, coordinator.url), init);
+  const upload = (body: string, name = "reference") =>
+    held(`?cohort=uploaded&name=${name}`, { method: "POST", headers: { "content-type": "text/csv" }, body });
+  const csv = csvOf(plantStream(3, 700, 300));
+  const bad = await upload(csv.replace(/,0\n/, ",7\n"));
+  expect([bad.status, ((await bad.json()) as { detail: string }).detail]).toEqual([
+    422,
+    "line 2: label 7; allowed are 0 and 1",
+  ]);
+  expect((await upload("x".repeat(5_000_001))).status).toBe(413);
+  const draft = await upload(csv);
+  expect([draft.status, await draft.json()]).toMatchObject([201, { state: "draft", rows: 700 }]);
+  expect((await held("/uploaded/reference/freeze", { method: "POST" })).status).toBe(200);
+  const other = await upload(csvOf(plantStream(4, 700, 300)));
+  expect([other.status, ((await other.json()) as { detail: string }).detail]).toEqual([
+    409,
+    expect.stringContaining("retire it first"),
+  ]);
+  await Promise.all(gateways.map((gateway) => gateway.push(anUpdate("uploaded", planId, parameters))));
+  const { roundId } = await eventually("a round", async () => (await get("/api/v1/rounds?cohort=uploaded")).items[0]);
+  const { heldOut, streams } = await get(`/api/v1/rounds/${roundId}`);
+  expect(heldOut.n).toBe(450);
+  expect(streams).toMatchObject([{ stream: "reference", scores: { n: 450 } }]);
+  expect((await held("/uploaded/nothing")).status).toBe(404);
+  expect(await (await held("/uploaded/reference", { method: "DELETE" })).json()).toMatchObject({ state: "retired" });
 });
 
 test.each(CODED.map((codec) => [codec.kind, codec] as const))(

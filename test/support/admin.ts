@@ -2,6 +2,7 @@
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
 import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
+import { postgresHeldOutStreams } from "../../coordinator/adapters/postgres-held-out-streams.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
 import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
@@ -9,6 +10,7 @@ import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts"
 import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { analyticsOf } from "./analytics.ts";
+import { HELD_OUT_LIMITS } from "./held-out.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
   const log = createLogger("test", "silent");
@@ -18,6 +20,8 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     actions: postgresModelActions(database.kysely),
     standings: postgresGatewayStandings(database.kysely),
     analytics: analyticsOf(database.kysely),
+    heldOut: postgresHeldOutStreams(database.kysely, { limits: HELD_OUT_LIMITS, manifestOf: () => undefined }),
+    heldOutLimits: HELD_OUT_LIMITS,
     audit: postgresAuditLog(database.kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },

@@ -26,7 +26,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
     lastVersion: 1,
     championVersions: [1],
     rolledBackVersions: [],
-    rate: { factor: 1, smoothedQuality: null },
+    rate: { factor: 1, smoothedQuality: null, measuredOn: null },
     server: initialServerState({ kind: "none" }, compiled.initialWeights.length),
     invitation: null,
     ...change,

@@ -76,7 +76,8 @@ export class StoreRounds {
     const evaluate = async (weights: Float32Array) => {
       if (quality === null) return null;
       const its = weights === before.champion.weights ? 0.5 : quality;
-      return { scores: { ...scores(100, 40, its), f1: its }, rows: ROWS };
+      const measured = { ...scores(100, 40, its), f1: its };
+      return { scores: measured, streams: [], frozen: { set: "streams", scores: measured }, rows: ROWS };
     };
     const evaluator = {
       baselines: null,

@@ -145,27 +145,40 @@ test("the first trained candidate replaces nothing that serves, and its reason s
   });
 });
 
+const rate = (factor: number, smoothedQuality: number | null, measuredOn = "a") => ({
+  factor,
+  smoothedQuality,
+  measuredOn,
+});
+const measured = (quality: number | null, set = "a") => ({ quality, set });
+
 test("the learning rate rises with quality, falls with it, and rests in the dead band", () => {
-  const state = { factor: 1, smoothedQuality: 0.6 };
-  expect(nextRate(state, 0.7, true)).toEqual({ factor: 1.05, smoothedQuality: expect.closeTo(0.65, 9) });
-  expect(nextRate(state, 0.5, true)).toEqual({ factor: 0.9, smoothedQuality: expect.closeTo(0.55, 9) });
-  expect(nextRate(state, 0.603, true).factor).toBe(1);
-  expect(nextRate(state, 0.585, true).factor).toBe(1);
+  const state = rate(1, 0.6);
+  expect(nextRate(state, measured(0.7), true)).toEqual(rate(1.05, expect.closeTo(0.65, 9)));
+  expect(nextRate(state, measured(0.5), true)).toEqual(rate(0.9, expect.closeTo(0.55, 9)));
+  expect(nextRate(state, measured(0.603), true).factor).toBe(1);
+  expect(nextRate(state, measured(0.585), true).factor).toBe(1);
 });
 
 test("the learning rate keeps within its bounds and does not move without a measurement", () => {
-  expect(nextRate({ factor: 3.99, smoothedQuality: 0.1 }, 0.9, true).factor).toBe(4);
-  expect(nextRate({ factor: 0.101, smoothedQuality: 0.9 }, 0.1, false).factor).toBe(0.1);
-  expect(nextRate({ factor: 2, smoothedQuality: 0.9 }, null, true)).toEqual({ factor: 2, smoothedQuality: 0.9 });
+  expect(nextRate(rate(3.99, 0.1), measured(0.9), true).factor).toBe(4);
+  expect(nextRate(rate(0.101, 0.9), measured(0.1), false).factor).toBe(0.1);
+  expect(nextRate(rate(2, 0.9), { quality: null, set: null }, true)).toEqual(rate(2, 0.9));
 });
 
 test("a rejected candidate cuts the rate but leaves the champions' quality as it was", () => {
-  expect(nextRate({ factor: 1, smoothedQuality: 0.8 }, 0.2, false)).toEqual({ factor: 0.9, smoothedQuality: 0.8 });
+  expect(nextRate(rate(1, 0.8), measured(0.2), false)).toEqual(rate(0.9, 0.8));
 });
 
 test("a rejected first candidate is not taken for the champions' quality", () => {
-  expect(nextRate({ factor: 1, smoothedQuality: null }, 0.2, false)).toEqual({ factor: 1, smoothedQuality: null });
-  expect(nextRate({ factor: 1, smoothedQuality: null }, 0.2, true)).toEqual({ factor: 1, smoothedQuality: 0.2 });
+  expect(nextRate(rate(1, null), measured(0.2), false)).toEqual(rate(1, null));
+  expect(nextRate(rate(1, null), measured(0.2), true)).toEqual(rate(1, 0.2));
+});
+
+test("on another set of streams smoothing begins anew, and the rate does not move for it", () => {
+  expect(nextRate(rate(1, 0.8), measured(0.2, "b"), true)).toEqual(rate(1, 0.2, "b"));
+  expect(nextRate(rate(1, 0.8), measured(0.2, "b"), false)).toEqual(rate(1, null, "b"));
+  expect(nextRate(rate(1, 0.2, "b"), measured(0.4, "b"), true)).toEqual(rate(1.05, expect.closeTo(0.3, 9), "b"));
 });
 
 test("the loss trend is null where a loss was not measured", () => {

@@ -83,12 +83,14 @@ async function round(champion: number | null, candidate: number | null) {
     manifest,
     federation: { ...known.federation, rule: { kind: "pool_trees" } },
     champion: { ...known.champion, weights: aForest(SHAPE, 9), trained: true },
-    rate: { factor: 1.2, smoothedQuality: null },
+    rate: { factor: 1.2, smoothedQuality: null, measuredOn: null },
   };
   const given = [update("a", aForest(SHAPE, 1)), update("b", aForest(SHAPE, 2))];
   const records: RoundRecord[] = [];
   const evaluation = (quality: number | null) =>
-    quality === null ? null : { scores: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores, rows: [] };
+    quality === null
+      ? null
+      : { scores: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores, streams: [], frozen: null, rows: [] };
   const outcome = await runRound(
     {
       store: {

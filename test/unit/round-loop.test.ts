@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { OpenRound } from "../../coordinator/core/round-machine.ts";
-import type { Evaluator } from "../../coordinator/ports/evaluator.ts";
+import type { Evaluators } from "../../coordinator/ports/evaluator.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
 import { createLogger } from "../../runtime/log.ts";
@@ -23,17 +23,16 @@ function setUp() {
     revisions: unasked,
     defineCohort: unasked,
     planBundle: unasked,
-    recordHeldOutStream: unasked,
     addUpdate: unasked,
     addRefusal: unasked,
     roundUpdates: unasked,
     gatewayStatistics: unasked,
     recordRound: unasked,
   };
-  const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
+  const evaluators: Evaluators = { now: unasked, close: unasked };
   const invitations = { ready: unasked, invite: unasked, end: unasked };
   const state = cohortState();
-  const deps = { store, standings: { of: unasked }, invitations, evaluator, known: () => state };
+  const deps = { store, standings: { of: unasked }, invitations, evaluators, known: () => state };
   return { loop: new RoundLoop(deps, state.cohort, createLogger("test", "silent")), asked };
 }
 

@@ -24,6 +24,7 @@ export type ProblemKind =
   | "slow_reader"
   | "overload"
   | "plan_request"
+  | "held_out_served"
   | "database";
 
 /** A database that does not answer by then does not hold up the session's next messages. */

@@ -1,12 +1,14 @@
-// GET /rounds: what came of each round: verdict, reason, and the candidate's scores beside the champion's and the baselines'.
+// GET /rounds and /rounds/:roundId: what came of each round: verdict, reason, and the candidate's scores beside the champion's and the baselines'.
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
 import { cursorOf, pageAnswer, pageQuery, pageRequest, pageSchema } from "../paging.ts";
-import { problems } from "../problem.ts";
+import { problems, RequestError } from "../problem.ts";
 import { apiSchemas, fleetSchema, scoresSchema, time } from "../schemas.ts";
 
 const cursor = cursorOf(z.strictObject({ roundId: z.int().min(0) }));
+
+const baselinesSchema = z.object({ alwaysNormal: scoresSchema, alwaysAlarm: scoresSchema, zScore: scoresSchema });
 
 export const roundSchema = z
   .object({
@@ -22,13 +24,31 @@ export const roundSchema = z
     samples: z.int(),
     heldOut: scoresSchema.nullable().describe("The candidate's; null: not evaluated"),
     championHeldOut: scoresSchema.nullable().describe("The champion's, on the same windows"),
-    baselines: z.object({ alwaysNormal: scoresSchema, alwaysAlarm: scoresSchema, zScore: scoresSchema }).nullable(),
+    baselines: baselinesSchema.nullable(),
     fleet: fleetSchema,
     learningRateFactor: z.number().describe("In force after the round"),
     openedAt: time,
     closedAt: time,
   })
   .register(apiSchemas, { id: "Round" });
+
+const measuredRoundSchema = z
+  .object({
+    ...roundSchema.shape,
+    streams: z
+      .array(
+        z.object({
+          stream: z.string().describe("live/<device>: the last closed windows of a live stream"),
+          sha256: z.string().describe("Of what it was measured on"),
+          scores: scoresSchema,
+          champion: scoresSchema.nullable(),
+          baselines: baselinesSchema.nullable(),
+        }),
+      )
+      .readonly()
+      .describe("By name; pooled they are heldOut, championHeldOut and baselines"),
+  })
+  .register(apiSchemas, { id: "MeasuredRound" });
 
 export const roundsRoute =
   (queries: FleetQueries): FastifyPluginAsyncZod =>
@@ -41,4 +61,15 @@ export const roundsRoute =
     app.get("/rounds", { schema }, async (request) =>
       pageAnswer(await queries.rounds(pageRequest(request.query)), cursor),
     );
+
+    const one = {
+      summary: "One round, with what it measured on each held-out stream",
+      params: z.strictObject({ roundId: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER) }),
+      response: { 200: measuredRoundSchema, ...problems(400, 404, 503) },
+    };
+    app.get("/rounds/:roundId", { schema: one }, async ({ params: { roundId } }) => {
+      const round = await queries.round(roundId);
+      if (round === null) throw new RequestError(404, `there is no round ${roundId}`);
+      return round;
+    });
   };
