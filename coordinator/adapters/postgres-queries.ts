@@ -114,14 +114,14 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
 }
 
 const MAX_REPLICAS = 1000;
-const ALL = sql<SqlBool>`true`;
+export const ALL = sql<SqlBool>`true`;
 
 /** PostgreSQL keeps microseconds, a Date only milliseconds: a key made of one would skip rows. */
-function microseconds(column: string) {
+export function microseconds(column: string) {
   return sql<number>`(extract(epoch from ${sql.ref(column)}) * 1000000)::bigint`.as("at_us");
 }
 
-function olderThan(timeColumn: string, idColumns: string[], atUs: number, ids: (string | number)[]) {
+export function olderThan(timeColumn: string, idColumns: string[], atUs: number, ids: (string | number)[]) {
   const time = sql.ref(timeColumn);
   const at = sql`(timestamptz 'epoch' + ${atUs}::bigint * interval '1 microsecond')`;
   const columns = sql.join(idColumns.map((column) => sql.ref(column)));
@@ -156,10 +156,12 @@ export async function answered<Result>(query: Promise<Result>): Promise<Result> 
 
 async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
   const rows = await kysely
-    .selectFrom("cohorts as c")
+    .selectFrom("cohort_plans as c")
+    .where("c.state", "=", "active")
     .leftJoin("local_models as u", (join) =>
       join
         .onRef("u.cohort", "=", "c.cohort")
+        .onRef("u.plan_id", "=", "c.plan_id")
         .on("u.status", "in", ["accepted", "clipped"])
         .on("u.round_id", "is", null),
     )
@@ -182,8 +184,14 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         .where("f.status", "=", "refused")
         .select(({ fn }) => fn.countAll<number>().as("n"))
         .as("refused"),
+      eb
+        .selectFrom("local_models as w")
+        .whereRef("w.cohort", "=", "c.cohort")
+        .where("w.status", "in", ["accepted", "clipped"])
+        .select(({ fn }) => fn.countAll<number>().as("n"))
+        .as("waiting"),
     ])
-    .groupBy("c.cohort")
+    .groupBy(["c.cohort", "c.plan_id"])
     .orderBy("c.cohort")
     .execute();
   return rows.map((row) => {
@@ -202,7 +210,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         openedAt: row.opened_at?.toISOString() ?? null,
       },
       updates: {
-        acknowledged: row.updates + (row.aggregated ?? 0),
+        acknowledged: (row.waiting ?? 0) + (row.aggregated ?? 0),
         aggregated: row.aggregated ?? 0,
         refused: row.refused ?? 0,
       },

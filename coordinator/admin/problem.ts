@@ -7,6 +7,7 @@ import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
 import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
+import { UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
 import { apiSchemas } from "./schemas.ts";
 
 const CONTENT_TYPE = "application/problem+json";
@@ -86,6 +87,8 @@ function describe(error: FastifyError): Found {
   }
   if (error instanceof FleetUnavailableError) return { status: 503, detail: error.message };
   if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
+  if (error instanceof UnknownPlanError) return { status: 404, detail: error.message };
+  if (error instanceof UnusablePlanError) return { status: 422, detail: error.message };
   if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) return { status, detail: error.message };

@@ -11,6 +11,7 @@ import type { FleetQueries } from "../ports/fleet-queries.ts";
 import type { GatewayStandings } from "../ports/gateway-standings.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
+import type { Plans } from "../ports/plans.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { episodesRoute } from "./routes/episodes.ts";
@@ -21,6 +22,7 @@ import { healthRoute } from "./routes/health.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
 import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
+import { plansRoutes } from "./routes/plans.ts";
 import { replicasRoute } from "./routes/replicas.ts";
 import { roundsRoute } from "./routes/rounds.ts";
 import { secure } from "./security.ts";
@@ -29,6 +31,7 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
+  readonly plans: Plans;
   readonly standings: Pick<GatewayStandings, "reset">;
   readonly address: HostAndPort;
   readonly version: string;
@@ -57,7 +60,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
 }
 
 function api(settings: AdminSettings, outages: Problems<"database">) {
-  const { queries, history, actions, standings, notices, audit, version } = settings;
+  const { queries, history, actions, plans, standings, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -71,6 +74,7 @@ function api(settings: AdminSettings, outages: Problems<"database">) {
     await app.register(modelsRoute(queries));
     await app.register(modelHistoryRoutes(history));
     await app.register(modelActionRoutes(actions));
+    await app.register(plansRoutes(plans));
     await app.register(episodesRoute(queries));
   };
 }

@@ -20,6 +20,8 @@ function setUp() {
       }),
     loadCohorts: unasked,
     loadCohort: unasked,
+    loadPlans: unasked,
+    leavePlans: unasked,
     revisions: unasked,
     defineCohort: unasked,
     planBundle: unasked,
@@ -33,8 +35,15 @@ function setUp() {
   const evaluator: Evaluator = { evaluate: unasked, baselines: null, close: unasked };
   const invitations = { ready: unasked, invite: unasked, end: unasked };
   const state = cohortState();
-  const deps = { store, standings: { of: unasked }, invitations, evaluator, known: () => state };
-  return { loop: new RoundLoop(deps, state.cohort, createLogger("test", "silent")), asked };
+  const deps = {
+    store,
+    standings: { of: unasked },
+    invitations,
+    evaluator,
+    known: () => state,
+    inTurn: <Result>(work: () => Promise<Result>) => work(),
+  };
+  return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

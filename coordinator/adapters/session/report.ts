@@ -40,6 +40,7 @@ export const addReport =
       const cohorts = heldCohorts(report.cohorts);
       const kept = { episodes, cohorts, statistics, health: health ?? null };
       await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gateway.gatewayId, kept));
+      for (const { cohort, planId } of cohorts) if (gateway.cohorts.has(cohort)) gateway.cohorts.set(cohort, planId);
     } catch (error) {
       deps.problems.report(
         "database",
