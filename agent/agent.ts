@@ -26,6 +26,7 @@ import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import { Publisher } from "./publisher.ts";
 import { RowQueue } from "./row-queue.ts";
 import { SelfReport } from "./self-report.ts";
+import { Summaries } from "./summaries.ts";
 import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
 
@@ -37,6 +38,7 @@ const BATCH_ROWS = 1_000;
 const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
+const SUMMARY_LATENESS_MS = 60_000;
 const STATUS_MS = 60_000;
 /** Each of the five steps of closing; all of them together stay under five seconds. */
 const CLOSE_STEP_MS = 800;
@@ -67,6 +69,8 @@ export class Agent {
   readonly #troubles: Problems<TroubleKind>;
   readonly #episodes: Episodes;
   readonly #labels: Labels;
+  /** Null: they are off. */
+  readonly #summaries: Summaries | null;
   readonly #follower: CoordinatorFollower;
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
@@ -121,6 +125,15 @@ export class Agent {
       devices: store.learning,
       refuse: (where, refusal) => this.#refuseWord(where, refusal),
     });
+    const windowMs = config.FLEAD_SUMMARIES;
+    this.#summaries =
+      windowMs === null
+        ? null
+        : new Summaries({
+            settings: { windowMs, latenessMs: SUMMARY_LATENESS_MS },
+            store: store.summaries,
+            nowMs,
+          });
     this.#follower = new CoordinatorFollower({
       cohorts: this.#cohorts,
       store,
@@ -194,6 +207,7 @@ export class Agent {
     await within(CLOSE_STEP_MS, Promise.all([this.#sessions, ...this.#learners().map((learner) => learner.close())]));
     this.#stored(() => {
       for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
+      this.#summaries?.save();
     });
     if (this.#broker.connected) {
       const goodBye = this.#stored(() => this.#self.status("offline"));
@@ -272,9 +286,15 @@ export class Agent {
   }
 
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
-    const judged = await judgeRows(cohort, readings, (reading, refusal) => this.#refuse(reading.deviceId, refusal));
+    const judged = await judgeRows(cohort, readings, (reading, refusal) => {
+      this.#refuse(reading.deviceId, refusal);
+      if (refusal.refused === "out_of_order") this.#stored(() => this.#summaries?.unjudged(cohort, reading));
+    });
     this.#rows += judged.length;
-    for (const row of judged) this.#stored(() => this.#observe(cohort, row));
+    for (const row of judged) {
+      this.#stored(() => this.#observe(cohort, row));
+      this.#stored(() => this.#summaries?.judged(cohort, row));
+    }
   }
 
   #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
@@ -310,6 +330,7 @@ export class Agent {
     const { store, nowMs } = this.#deps;
     this.#stored(() => {
       store.alerts.emptyDue(nowMs());
+      this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
         const due = cohort.dueRecords(nowMs());
         if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
@@ -373,6 +394,11 @@ export class Agent {
   }
 
   async #restoreAll(): Promise<void> {
+    this.#stored(() => {
+      if (this.#summaries === null)
+        this.#deps.store.summaries.clear(); // what was queued before they were turned off
+      else this.#summaries.restore();
+    });
     for (const cohort of this.#cohorts.values()) {
       const learner = await this.#restoreLearner(cohort).catch((error: Error) => {
         this.#troubles.report("bad_record", cohort.cohort, `the plan kept can't be used: ${error.message}`);

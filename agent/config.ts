@@ -22,6 +22,7 @@ const topicLevel = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, "must be 1 to 64 letters, digits, '_', '.' or '-'");
 const topicPrefix = z.string().regex(/^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/, "must be a topic prefix, or off");
 
+const SUMMARY_WINDOWS_MS = { "30s": 30_000, "5m": 300_000, off: null } as const;
 const planKeys = z
   .string()
   .transform((text) => text.split(",").map((key) => key.trim()))
@@ -45,6 +46,11 @@ export const agentConfigSchema = z.object({
   FLEAD_ALERT_PREFIX: topicPrefix
     .default("insa/iiot/ml/anomaly")
     .transform((prefix) => (prefix === "off" ? null : prefix)),
+  /** How long the windows are whose summaries go to the coordinator. */
+  FLEAD_SUMMARIES: z
+    .enum(["30s", "5m", "off"])
+    .default("30s")
+    .transform((windows) => SUMMARY_WINDOWS_MS[windows]),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
 });
 

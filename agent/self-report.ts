@@ -3,7 +3,7 @@ import type { CohortId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
-import type { AgentStore, UnreportedEpisode } from "./ports/agent-store.ts";
+import type { AgentStore, QueuedSummaries } from "./ports/agent-store.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
@@ -11,6 +11,10 @@ const EPISODES_A_REPORT = 200;
 const SHOWN_FACTORS = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
+/** About 2,100 windows of 8 channels; a gateway of 2,000 devices closes 670 in ten seconds. */
+const SUMMARY_BYTES_A_REPORT = 1024 * 1024;
+/** A backlog leaves no faster than this, however often there is something else to report. */
+const SUMMARIES_MS = 5_000;
 
 export interface SelfReportDeps {
   readonly origin: Origin;
@@ -25,6 +29,7 @@ export interface SelfReportDeps {
 export class SelfReport {
   readonly #deps: SelfReportDeps;
   #lastSaid = "";
+  #summariesSaidAtMs = Number.NEGATIVE_INFINITY;
   readonly #statisticsSaid = new Map<CohortId, { readonly statistics: CohortStatistics; readonly atMs: number }>();
 
   constructor(deps: SelfReportDeps) {
@@ -39,7 +44,7 @@ export class SelfReport {
 
   status(state: "online" | "offline"): OutgoingMessage {
     const { origin, version, cohorts, store, rows, newId, nowMs } = this.#deps;
-    const { updates, alerts } = store.outboxBytes();
+    const { updates, alerts, summaries } = store.outboxBytes();
     return statusMessage(
       origin,
       state,
@@ -51,26 +56,42 @@ export class SelfReport {
           return { cohort: cohort.cohort, plan_id: planId, global_version: globalVersion, devices: devices.length };
         }),
         moved_thresholds: this.#movedThresholds(),
-        queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts },
+        queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
         clock: "unknown",
       },
     );
   }
 
   /** Null when nothing changed since the last one, unless it was `asked` for. */
-  report(asked: boolean): { readonly report: Report; readonly episodes: readonly UnreportedEpisode[] } | null {
+  report(asked: boolean): { readonly report: Report; readonly answered: () => void } | null {
     const { store, newId, nowMs, cohorts } = this.#deps;
+    const queued = this.#queuedSummaries();
     const episodes = store.alerts.unreported(EPISODES_A_REPORT);
     const health = this.#health();
     const held = Array.from(cohorts, (cohort) => cohort.held());
     const statistics = this.#statistics(asked);
     const said = JSON.stringify([{ ...health, rssBytes: 0 }, held]);
-    if (!asked && episodes.length === 0 && statistics.length === 0 && said === this.#lastSaid) return null;
+    const news = episodes.length + statistics.length + queued.length > 0 || said !== this.#lastSaid;
+    if (!asked && !news) return null;
     this.#lastSaid = said;
+    if (queued.length > 0) this.#summariesSaidAtMs = nowMs();
     for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs() });
     const told = episodes.map(({ episode }) => episode);
-    const report = { reportId: newId(), episodes: told, health, cohorts: held, statistics };
-    return { report, episodes };
+    const summaries = queued.map((each) => each.summaries);
+    const report = { reportId: newId(), episodes: told, health, cohorts: held, statistics, summaries };
+    const answered = () =>
+      store.transaction(() => {
+        store.alerts.markReported(episodes);
+        store.summaries.remove(queued.map(({ sequence }) => sequence));
+      });
+    return { report, answered };
+  }
+
+  #queuedSummaries(): readonly QueuedSummaries[] {
+    const { store, nowMs } = this.#deps;
+    return isRecent(this.#summariesSaidAtMs, nowMs(), SUMMARIES_MS)
+      ? []
+      : store.summaries.oldest(SUMMARY_BYTES_A_REPORT);
   }
 
   /** A round that closes soon should know of another champion's statistics, or of more devices'. */
@@ -106,15 +127,16 @@ export class SelfReport {
 
   #health(): GatewayHealth {
     const { store, rows } = this.#deps;
-    const { updates, alerts } = store.outboxBytes();
+    const { updates, alerts, summaries } = store.outboxBytes();
     return {
       rows: rows().judged,
       rowsRefused: rows().refused,
       updatesTrained: store.counter("updates_trained"),
       samplesTrained: store.counter("samples_trained"),
-      outboxBytes: updates + alerts,
+      outboxBytes: updates + alerts + summaries,
       outboxDropped: store.counter("dropped_update") + store.counter("dropped_alert"),
       rssBytes: process.memoryUsage.rss(),
+      windowsDropped: store.counter("dropped_window"),
     };
   }
 }

@@ -1,7 +1,7 @@
 // The gateway's side of the session: what waits in the outbox goes up until it is answered, what comes down is applied.
 import { type BackoffSettings, backoffMs, pause } from "../runtime/retry.ts";
 import { isRecent } from "./core/recent.ts";
-import type { AlertStore, LearningStore, UnreportedEpisode } from "./ports/agent-store.ts";
+import type { LearningStore } from "./ports/agent-store.ts";
 import type {
   CoordinatorLink,
   Feedback,
@@ -25,10 +25,8 @@ export type UplinkProblem = "no_session" | "update_refused" | "bad_message" | "u
 
 export interface UplinkHandlers {
   readonly hello: () => Hello;
-  /** Null: nothing to report. */
-  readonly report: (
-    asked: boolean,
-  ) => { readonly report: Report; readonly episodes: readonly UnreportedEpisode[] } | null;
+  /** Null: nothing to report. `answered` is called once the coordinator has it. */
+  readonly report: (asked: boolean) => { readonly report: Report; readonly answered: () => void } | null;
   readonly planChanged: (message: Extract<FromCoordinator, { kind: "planChanged" }>) => void;
   readonly globalModel: (message: GlobalModel) => Promise<void>;
   readonly feedback: (message: Feedback) => Promise<FeedbackAcknowledgement>;
@@ -41,7 +39,6 @@ export interface UplinkHandlers {
 /** The part of the gateway's store that the session works from. */
 export interface UplinkStore {
   readonly learning: Pick<LearningStore, "queuedUpdates" | "update" | "removeUpdate">;
-  readonly alerts: Pick<AlertStore, "markReported">;
 }
 
 export interface UplinkDeps {
@@ -62,7 +59,7 @@ export class Uplink {
   #retryTimer: NodeJS.Timeout | null = null;
   #unanswered: {
     readonly reportId: string;
-    readonly episodes: readonly UnreportedEpisode[];
+    readonly answered: () => void;
     readonly sentAtMs: number;
   } | null = null;
   #reportWanted = false;
@@ -114,7 +111,7 @@ export class Uplink {
     }
     const next = this.#stored(() => this.#deps.handlers.report(asked || lost));
     if (next === null) return;
-    this.#unanswered = { reportId: next.report.reportId, episodes: next.episodes, sentAtMs: atMs };
+    this.#unanswered = { reportId: next.report.reportId, answered: next.answered, sentAtMs: atMs };
     await session.send({ kind: "report", report: next.report }).catch(() => undefined);
   }
 
@@ -205,9 +202,9 @@ export class Uplink {
 
   #reported(reportId: string): void {
     if (this.#unanswered?.reportId !== reportId) return;
-    const { episodes } = this.#unanswered;
+    const { answered } = this.#unanswered;
     this.#unanswered = null;
-    this.#stored(() => this.#deps.store.alerts.markReported(episodes));
+    this.#stored(answered);
     if (!this.#reportWanted) return;
     this.#reportWanted = false;
     void this.report();

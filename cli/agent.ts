@@ -30,6 +30,11 @@ const OPTIONS: readonly VariableOption[] = [
     description: "which devices learn together, as pumps=pump-*;default=*",
   },
   { flags: "--alert-prefix <topic>", variable: "FLEAD_ALERT_PREFIX", description: "second topic for events, or off" },
+  {
+    flags: "--summaries <windows>",
+    variable: "FLEAD_SUMMARIES",
+    description: "summaries of 30s or 5m windows for the coordinator, or off",
+  },
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 

@@ -16,6 +16,8 @@ import { readHeldOutStreams } from "./adapters/held-out-csv.ts";
 import { openEvaluator } from "./adapters/held-out-evaluator.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { planService } from "./adapters/plan-service.ts";
+import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
+import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
@@ -37,6 +39,7 @@ import { startAdmin } from "./admin/server.ts";
 import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
+import { dailyAnalyticsDuty } from "./daily-analytics.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluator } from "./ports/evaluator.ts";
@@ -125,10 +128,12 @@ async function serve(
   const notices = postgresNotices(database, log);
   const openEvaluator = (state: CohortState) => evaluatorOf(state, config, store, log);
   const keeper = postgresTableKeeper(database.kysely);
+  const analytics = postgresAnalytics(database.kysely);
   const duties = [
     leavePlansDuty(store, config, log),
     archiveDuty(database, config, log),
     maintenanceDuty({ keeper, limits: tableLimits(config), log }),
+    dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
   ];
   const invitations = postgresInvitations(database.kysely);
   const standings = postgresGatewayStandings(database.kysely);
@@ -144,6 +149,8 @@ async function serve(
     store,
     gateways,
     invitations,
+    analytics,
+    windowsKeptMs: windowsKeptMs(config),
     cohorts,
     budgets: new SampleBudgets(Date.now),
     notices,
@@ -155,13 +162,14 @@ async function serve(
     version: packageVersion,
   });
   const services = [sessions.service, planService({ store, problems, signer })];
-  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services);
+  const grpc = await startGrpcServer(config.FLEAD_GRPC_ADDRESS, services, 2 * config.FLEAD_MAX_SESSIONS);
   const admin = await startAdmin({
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
     plans: postgresPlans(database.kysely, store),
     standings,
+    analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
     audit: postgresAuditLog(database.kysely),
     notices,
     address: config.FLEAD_HTTP_ADDRESS,
@@ -197,6 +205,12 @@ async function serve(
       await database.close();
     },
   };
+}
+
+/** As long as the leader keeps them. */
+function windowsKeptMs(config: CoordinatorConfig): number {
+  const { retentionDays } = tableLimits(config).stream_analysis_results;
+  return (retentionDays ?? Number.POSITIVE_INFINITY) * 86_400_000;
 }
 
 const BYTES_A_MB = 1024 * 1024;

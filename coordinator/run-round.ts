@@ -54,7 +54,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   // What is grown has no learning rate.
   const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, quality(heldOut), promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
-  const changes = standingChanges(next, standings, promoted);
+  const changes = standingChanges(next, standings, judged.verdict === "promoted"); // a pin is nobody's fault
   const losses = { before: championHeldOut?.loss ?? null, after: heldOut?.loss ?? null };
   const feedback = feedbackFor(after, judgement, next, changes, losses);
 
@@ -82,11 +82,11 @@ type Parts = Pick<NextModel, "gateways">;
 function standingChanges(
   { gateways }: Parts,
   standings: ReadonlyMap<string, GatewayStanding>,
-  promoted: boolean,
+  passed: boolean,
 ): Map<string, StandingChange> {
   const changes = [...gateways].map(([gateway, part]): [string, StandingChange] => {
     const before = standings.get(gateway) ?? FULL_STANDING;
-    return [gateway, { gatewayId: gateway as GatewayId, before, after: nextStanding(before, part, promoted) }];
+    return [gateway, { gatewayId: gateway as GatewayId, before, after: nextStanding(before, part, passed) }];
   });
   return new Map(
     changes.filter(([, { before, after }]) => after.value !== before.value || after.roundsApart !== before.roundsApart),

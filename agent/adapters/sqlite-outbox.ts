@@ -10,40 +10,57 @@ interface Row {
   readonly body: Buffer;
 }
 
+export interface OutboxSettings<Item> {
+  readonly counters: Counters;
+  readonly maxBytes: number;
+  readonly partsOf?: (item: Item) => number;
+}
+
 export class Outbox<Item> {
   readonly #counters: Counters;
   readonly #dropped: Counter;
   readonly #maxBytes: number;
+  readonly #partsOf: (item: Item) => number;
   readonly #add: Database.Statement<[string | null, number, Buffer]>;
   readonly #bytes: Database.Statement<[], { bytes: number }>;
   readonly #oldest: Database.Statement<[number], Row>;
+  readonly #sizes: Database.Statement<[], { sequence: number; bytes: number }>;
   readonly #keys: Database.Statement<[number], { key: string }>;
   readonly #byKey: Database.Statement<[string], Row>;
   readonly #remove: Database.Statement<[number]>;
   readonly #removeKey: Database.Statement<[string]>;
+  readonly #clear: Database.Statement<[]>;
 
-  constructor(database: Database.Database, kind: "update" | "alert", counters: Counters, maxBytes: number) {
+  /** `partsOf`: what one item counts for when it is dropped. */
+  constructor(
+    database: Database.Database,
+    kind: "update" | "alert" | "window",
+    { counters, maxBytes, partsOf = () => 1 }: OutboxSettings<Item>,
+  ) {
     this.#counters = counters;
     this.#dropped = `dropped_${kind}`;
     this.#maxBytes = maxBytes;
+    this.#partsOf = partsOf;
     const mine = `kind = '${kind}'`;
     this.#add = database.prepare(`INSERT INTO outbox (kind, key, bytes, body) VALUES ('${kind}', ?, ?, ?)`);
     this.#bytes = database.prepare(`SELECT coalesce(sum(bytes), 0) AS bytes FROM outbox WHERE ${mine}`);
     this.#oldest = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
+    this.#sizes = database.prepare(`SELECT sequence, bytes FROM outbox WHERE ${mine} ORDER BY sequence`);
     this.#keys = database.prepare(`SELECT key FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
     this.#byKey = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} AND key = ?`);
     this.#remove = database.prepare(`DELETE FROM outbox WHERE ${mine} AND sequence = ?`);
     this.#removeKey = database.prepare(`DELETE FROM outbox WHERE ${mine} AND key = ?`);
+    this.#clear = database.prepare(`DELETE FROM outbox WHERE ${mine}`);
   }
 
   add(item: Item, key: string | null): void {
     const body = serialize(item);
     this.#add.run(key, body.byteLength, body);
     while (this.bytes() > this.#maxBytes) {
-      const [oldest] = this.#oldest.all(1);
+      const [oldest] = this.oldest(1);
       if (oldest === undefined) return;
       this.#remove.run(oldest.sequence);
-      this.#counters.add(this.#dropped, 1);
+      this.#counters.add(this.#dropped, this.#partsOf(oldest.item));
     }
   }
 
@@ -53,6 +70,17 @@ export class Outbox<Item> {
 
   oldest(limit: number): { readonly sequence: number; readonly item: Item }[] {
     return this.#oldest.all(limit).map(({ sequence, body }) => ({ sequence, item: deserialize(body) as Item }));
+  }
+
+  /** How many of the oldest fit into `maxBytes` together. */
+  fitting(maxBytes: number): number {
+    let [count, sum] = [0, 0];
+    for (const { bytes } of this.#sizes.iterate()) {
+      sum += bytes;
+      if (sum > maxBytes) break;
+      count++;
+    }
+    return count;
   }
 
   oldestKeys(limit: number): string[] {
@@ -70,5 +98,9 @@ export class Outbox<Item> {
 
   removeKey(key: string): void {
     this.#removeKey.run(key);
+  }
+
+  clear(): void {
+    this.#clear.run();
   }
 }

@@ -2,23 +2,26 @@
 import type Database from "better-sqlite3";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { AgentStore, Counter } from "../ports/agent-store.ts";
-import type { Update } from "../ports/coordinator-link.ts";
+import type { Update, WindowSummaries } from "../ports/coordinator-link.ts";
 import { SqliteAlerts } from "./sqlite-alerts.ts";
 import { Counters } from "./sqlite-counters.ts";
 import { openFile } from "./sqlite-file.ts";
 import { SqliteLearning } from "./sqlite-learning.ts";
 import { Outbox } from "./sqlite-outbox.ts";
+import { SqliteSummaries } from "./sqlite-summaries.ts";
 
 const MAX_OUTBOX_BYTES = 16 * 1024 * 1024;
 
 export class SqliteStore implements AgentStore {
   readonly learning: SqliteLearning;
   readonly alerts: SqliteAlerts;
+  readonly summaries: SqliteSummaries;
   /** Where a damaged file was put when the store was opened. */
   readonly quarantined: string | null;
   readonly #database: Database.Database;
   readonly #updates: Outbox<Update>;
   readonly #messages: Outbox<OutgoingMessage>;
+  readonly #windows: Outbox<WindowSummaries>;
   readonly #counters: Counters;
 
   /** `maxOutboxBytes` for each kind of outgoing thing. Throws as openFile does. */
@@ -27,10 +30,13 @@ export class SqliteStore implements AgentStore {
     this.#database = database;
     this.quarantined = quarantined;
     this.#counters = new Counters(database);
-    this.#updates = new Outbox(database, "update", this.#counters, maxOutboxBytes);
-    this.#messages = new Outbox(database, "alert", this.#counters, maxOutboxBytes);
+    const settings = { counters: this.#counters, maxBytes: maxOutboxBytes };
+    this.#updates = new Outbox(database, "update", settings);
+    this.#messages = new Outbox(database, "alert", settings);
+    this.#windows = new Outbox(database, "window", { ...settings, partsOf: ({ windows }) => windows.length });
     this.learning = new SqliteLearning(database, this.#updates, this.#counters);
     this.alerts = new SqliteAlerts(database, this.#messages);
+    this.summaries = new SqliteSummaries(database, this.#windows);
   }
 
   transaction<Result>(work: () => Result): Result {
@@ -41,8 +47,8 @@ export class SqliteStore implements AgentStore {
     return this.#counters.get(name);
   }
 
-  outboxBytes(): { updates: number; alerts: number } {
-    return { updates: this.#updates.bytes(), alerts: this.#messages.bytes() };
+  outboxBytes(): { updates: number; alerts: number; summaries: number } {
+    return { updates: this.#updates.bytes(), alerts: this.#messages.bytes(), summaries: this.#windows.bytes() };
   }
 
   close(): void {

@@ -17,6 +17,7 @@ import type {
   ToCoordinator,
   Update,
   UpdateStatus,
+  WindowSummaries,
 } from "../ports/coordinator-link.ts";
 
 export function wireHello(hello: Hello): SessionRequest {
@@ -63,12 +64,13 @@ function wireUpdate(update: Update) {
   };
 }
 
-function wireReport({ reportId, episodes, health, cohorts, statistics }: Report) {
+function wireReport({ reportId, episodes, health, cohorts, statistics, summaries }: Report) {
   return {
     reportId,
     cohorts: wireCohorts(cohorts),
     episodes: episodes.map(wireEpisode),
     statistics: statistics.map(wireStatistics),
+    summaries: summaries.map(wireSummaries),
     health: {
       rows: BigInt(health.rows),
       rowsRefused: BigInt(health.rowsRefused),
@@ -77,7 +79,29 @@ function wireReport({ reportId, episodes, health, cohorts, statistics }: Report)
       outboxBytes: BigInt(health.outboxBytes),
       outboxDropped: BigInt(health.outboxDropped),
       rssBytes: BigInt(health.rssBytes),
+      windowsDropped: BigInt(health.windowsDropped),
     },
+  };
+}
+
+function wireSummaries({ cohort, windowMs, channels, windows }: WindowSummaries) {
+  return {
+    cohort,
+    windowMs,
+    channels: [...channels],
+    windows: windows.map(({ deviceId, startMs, anomaly, lateRows, ...lists }) => ({
+      deviceId,
+      startMs: BigInt(startMs),
+      anomalyConfidence: anomaly ?? undefined,
+      lateRows,
+      counts: [...lists.counts],
+      means: [...lists.means],
+      deviations: [...lists.deviations],
+      minima: [...lists.minima],
+      maxima: [...lists.maxima],
+      last: [...lists.last],
+      z: [...lists.z],
+    })),
   };
 }
 

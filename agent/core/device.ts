@@ -66,6 +66,8 @@ export interface Judged {
   /** Null: nothing could be said of the row yet. */
   readonly observation: Observation | null;
   readonly learnable: boolean;
+  /** Each channel's deviation from where the detector expects it, in standard deviations; null: it expects nothing yet. */
+  readonly z: Float64Array | null;
 }
 
 /** Rows are entered and judged in the same order, each once. */
@@ -130,6 +132,10 @@ export class Device {
   /** The best detector that the device's own rows allow for. */
   get ownKind(): ModelKind {
     return this.#forest?.ready ? "isolation_forest" : "z_score";
+  }
+
+  get channelNames(): readonly string[] {
+    return this.#names;
   }
 
   /** Null without a plan. */
@@ -202,9 +208,14 @@ export class Device {
     this.#forest?.resetAlarm();
   }
 
+  /** The reading's row, whatever its time is; it changes nothing. */
+  rowOf(reading: Reading): Float64Array | Refusal {
+    return rowOf(reading, this.#names, this.#mayLack);
+  }
+
   /** A row that is refused changes nothing but the memory of late ones. */
   enter(reading: Reading): EnteredRow | Refusal {
-    const row = rowOf(reading, this.#names, this.#mayLack);
+    const row = this.rowOf(reading);
     if (isRefusal(row)) return row;
     const atMs = rowTime(this.#clock, reading);
     const { clock, verdict } = stepClock(this.#clock, atMs);
@@ -246,7 +257,7 @@ export class Device {
     const named = this.#contributors(shares, filled, (channel) => monitor.expected(channel));
     const confidence = monitor.confidence(score) ?? 0;
     const seen = { atMs, active, over, score, threshold, ruleThreshold, confidence, contributors: named };
-    return { observation: seen, learnable };
+    return { observation: seen, learnable, z: deviations(filled, (channel) => monitor.expected(channel)) };
   }
 
   /**
@@ -265,10 +276,10 @@ export class Device {
       this.#forest ??= new OwnForest(this.deviceId, this.#channels.length);
       this.#forest.learn(filled);
     }
-    return judged;
+    return { ...judged, z: scored?.z ?? null };
   }
 
-  #judgeByForest(entered: EnteredRow, forest: OwnForest): Judged {
+  #judgeByForest(entered: EnteredRow, forest: OwnForest): Omit<Judged, "z"> {
     const { filled, atMs } = entered;
     const { excess, ...seen } = forest.judge(filled, atMs);
     const learnable = this.#learnBeside(entered, seen.active, excess.score, excess.threshold);
@@ -278,7 +289,7 @@ export class Device {
     return { observation: { atMs, ...seen, ruleThreshold: null, contributors: named }, learnable };
   }
 
-  #judgeByZScore(entered: EnteredRow, scored: ReturnType<RobustZScore["score"]>): Judged {
+  #judgeByZScore(entered: EnteredRow, scored: ReturnType<RobustZScore["score"]>): Omit<Judged, "z"> {
     const { filled, atMs } = entered;
     if (scored === null) {
       this.#zScores = new RecentScores(this.#zScore.ownScores().filter((own) => own <= Z_THRESHOLD));
@@ -378,6 +389,14 @@ function afterOperators(ruleThreshold: number, factor: number, manifest: Manifes
 function bounded(factor: number): number {
   const { min, max } = OPERATOR_BOUNDS;
   return Math.min(max, Math.max(min, factor));
+}
+
+/** Distances from the middle of what is expected, which is ± 3 standard deviations wide; NaN where nothing varies. */
+function deviations(row: Float64Array, expected: (channel: number) => readonly [number, number]): Float64Array {
+  return row.map((value, channel) => {
+    const [low, high] = expected(channel);
+    return high > low ? (value - (low + high) / 2) / ((high - low) / 6) : Number.NaN;
+  });
 }
 
 /** Shares of the squares; taken of the largest, so that no square overflows. */

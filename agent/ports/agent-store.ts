@@ -2,11 +2,12 @@
 // file stays whole); queues are bounded in bytes and drop their oldest entry, counted.
 
 import type { FleetStatistics } from "../../learning/fleet.ts";
-import type { CohortId, UpdateId } from "../../learning/ids.ts";
+import type { CohortId, DeviceId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { DeviceRecord } from "../core/device.ts";
 import type { Episode } from "../core/episode.ts";
-import type { Update } from "./coordinator-link.ts";
+import type { WindowsSnapshot } from "../core/windows.ts";
+import type { Update, WindowSummaries } from "./coordinator-link.ts";
 import type { Plan } from "./plan.ts";
 
 /** A cohort's active model: the champion it came from and the weights trained on since. */
@@ -90,14 +91,43 @@ export interface AlertStore {
   emptyDue(nowMs: number): void;
 }
 
-export type Counter = "updates_trained" | "samples_trained" | "dropped_update" | "dropped_alert";
+export interface QueuedSummaries {
+  readonly sequence: number;
+  readonly summaries: WindowSummaries;
+}
+
+/** The windows of one device that were open when the agent stopped. */
+export interface OpenWindows {
+  readonly deviceId: DeviceId;
+  readonly cohort: CohortId;
+  readonly windowMs: number;
+  readonly channels: readonly string[];
+  readonly snapshot: WindowsSnapshot;
+}
+
+export interface SummaryStore {
+  /** Appends to the queue; `dropped_window` counts each window of those that have to leave it. */
+  add(summaries: readonly WindowSummaries[]): void;
+  /** The oldest, as many as fit into `maxBytes`, and at least one. */
+  oldest(maxBytes: number): QueuedSummaries[];
+  remove(sequences: readonly number[]): void;
+  /** Forgets what is queued, and the windows that were open. */
+  clear(): void;
+  /** In place of what was saved before. */
+  saveOpen(devices: readonly OpenWindows[]): void;
+  /** What was saved; it is given once. A record that can't be read any more is left out. */
+  takeOpen(): OpenWindows[];
+}
+
+export type Counter = "updates_trained" | "samples_trained" | "dropped_update" | "dropped_alert" | "dropped_window";
 
 export interface AgentStore {
   readonly learning: LearningStore;
   readonly alerts: AlertStore;
+  readonly summaries: SummaryStore;
   /** All that `work` does to this store becomes durable together, or none of it if it throws. */
   transaction<Result>(work: () => Result): Result;
   counter(name: Counter): number;
-  outboxBytes(): { readonly updates: number; readonly alerts: number };
+  outboxBytes(): { readonly updates: number; readonly alerts: number; readonly summaries: number };
   close(): void;
 }

@@ -4,6 +4,7 @@ import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { Episode } from "../core/episode.ts";
+import type { WindowSummary } from "../core/windows.ts";
 import type { FetchedPlan } from "./plan.ts";
 
 export interface Hello {
@@ -47,6 +48,7 @@ export interface GatewayHealth {
   readonly samplesTrained: number;
   readonly outboxBytes: number;
   readonly outboxDropped: number;
+  readonly windowsDropped: number;
   readonly rssBytes: number;
 }
 
@@ -58,12 +60,25 @@ export interface CohortStatistics extends GatewayStatistics {
   readonly globalVersion: number;
 }
 
+/** Closed windows of devices that have the same channels. */
+export interface WindowSummaries {
+  readonly cohort: CohortId;
+  readonly windowMs: number;
+  readonly channels: readonly string[];
+  readonly windows: readonly DeviceWindow[];
+}
+
+export interface DeviceWindow extends WindowSummary {
+  readonly deviceId: DeviceId;
+}
+
 export interface Report {
   readonly reportId: string;
   readonly episodes: readonly Episode[];
   readonly health: GatewayHealth;
   readonly cohorts: Hello["cohorts"];
   readonly statistics: readonly CohortStatistics[];
+  readonly summaries: readonly WindowSummaries[];
 }
 
 export interface GlobalModel {

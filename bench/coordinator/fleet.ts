@@ -33,7 +33,8 @@ export interface FleetFigures {
   readonly bursts: readonly { readonly afterLastAcknowledgementMs: number; readonly afterCloseMs: number | null }[];
   /** Bursts whose champion did not reach all gateways in time. */
   readonly burstsLost: number;
-  readonly booksAgree: boolean;
+  /** As in a row of throughput. */
+  readonly booksAgree: boolean | null;
 }
 
 export async function measureFleet(folder: string, sizes: BenchSizes): Promise<FleetFigures> {

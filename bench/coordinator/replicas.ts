@@ -14,8 +14,8 @@ export interface ReplicaFigures {
   readonly two: readonly [number, number] | null;
   /** Why there is no second; null: there is. */
   readonly refused: string | null;
-  /** What all fleets were told is stored is what the database holds. */
-  readonly booksAgree: boolean;
+  /** What all fleets were told is stored is what the database holds; null: not all was answered. */
+  readonly booksAgree: boolean | null;
 }
 
 export async function measureReplicas(folder: string, sizes: BenchSizes): Promise<ReplicaFigures> {

@@ -14,6 +14,8 @@ const number = (value: number | null | undefined, digits = 0) =>
     ? "–"
     : value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
+const books = (agree: boolean | null) => (agree === null ? "open" : agree ? "agree" : "DIFFER");
+
 export function describeReport(report: BenchReport): string {
   const { machine, sizes, rows, growth, sessions, fleet, replicas, failures, seconds } = report;
   const parts = [
@@ -55,7 +57,7 @@ function throughputTable(rows: readonly ThroughputRow[]): string {
     ...[row.coordinatorCpuMs, row.postgresCpuMs, row.generatorCpuMs].map((ms) => number(ms, 3)),
     ...[row.memory?.rssMb, row.memory?.peakMb, row.latencyMs?.p50, row.latencyMs?.p99].map((value) => number(value)),
     ...[row.bytesSent, row.bytesReceived, row.rounds, row.refused, row.toldToRetry].map((value) => number(value)),
-    row.booksAgree ? "agree" : "DIFFER",
+    books(row.booksAgree),
   ]);
   return aligned([heading, ...body]);
 }
@@ -110,7 +112,7 @@ function fleetLines(fleet: FleetFigures): string {
     `${number(fleet.gateways)} gateways, an update a minute and a report every 10 s each, rounds as by default (20 updates, Multi-Krum):`,
     `  ${number(fleet.updatesPerSecond, 1)} updates/s, ${number(fleet.reportsPerSecond)} reports/s, ${number(fleet.championsPerSecond)} champions/s delivered`,
     `  coordinator ${number(fleet.coordinatorPercent, 1)} % of a core and ${number(fleet.rssMb)} MB, PostgreSQL ${number(fleet.postgresPercent, 1)} %`,
-    `  acknowledged after p50 ${number(latencyMs?.p50, 1)} ms, p99 ${number(latencyMs?.p99, 1)} ms; books ${fleet.booksAgree ? "agree" : "DIFFER"}`,
+    `  acknowledged after p50 ${number(latencyMs?.p50, 1)} ms, p99 ${number(latencyMs?.p99, 1)} ms; books ${books(fleet.booksAgree)}`,
     `  coordinator's CPU: ${number(fleet.cpuMsAReport, 3)} ms a report, ${number(fleet.cpuMsADelivery, 3)} ms a champion delivered`,
     `20 updates → champion at all of them, ms after the 20th acknowledgement: ${after || "–"} (${closed || "–"} after the round's close)` +
       (fleet.burstsLost > 0 ? `; ${fleet.burstsLost} did not reach all` : ""),

@@ -39,34 +39,31 @@ export async function measureSessions(folder: string, sizes: BenchSizes): Promis
   const allowed = openFilesAllowed(coordinator.pid) ?? Number.POSITIVE_INFINITY;
   const counts = sizes.sessions.filter((count) => count + SPARE_FILES <= allowed);
   const fleets: BenchFleet[] = [];
+  const rows: SessionsRow[] = [];
+  let leftOut =
+    counts.length < sizes.sessions.length
+      ? `the coordinator may open ${allowed} files (ulimit -n): rows with more sessions are left out`
+      : null;
   try {
     await pause(sizes.idleMs);
     const emptyMb = coordinator.memory?.rssMb ?? null;
-    const rows: SessionsRow[] = [];
     let open = 0;
     for (const count of counts) {
       const startedMs = performance.now();
-      fleets.push(
-        await BenchFleet.connect({
-          gateways: count - open,
-          firstGateway: open + 1,
-          cohort: open === 0 ? COHORT : IDLE,
-          coordinators: [coordinator.address],
-        }),
-      );
+      const more = { gateways: count - open, firstGateway: open + 1, cohort: open === 0 ? COHORT : IDLE };
+      fleets.push(await BenchFleet.connect({ ...more, coordinators: [coordinator.address] }));
       open = count;
       const openSeconds = (performance.now() - startedMs) / 1000;
       rows.push({ ...(await atRestAndAtWork(coordinator, fleets, count, emptyMb, sizes)), openSeconds });
     }
-    const leftOut =
-      counts.length < sizes.sessions.length
-        ? `the coordinator may open ${allowed} files (ulimit -n): rows with more sessions are left out`
-        : null;
-    return { rows, leftOut };
+  } catch (error) {
+    if (rows.length === 0) throw error;
+    leftOut = (error as Error).message;
   } finally {
     await Promise.all(fleets.map((fleet) => fleet.close()));
     await coordinator.stop();
   }
+  return { rows, leftOut };
 }
 
 async function atRestAndAtWork(

@@ -29,9 +29,11 @@ export function targets(report: BenchReport): Target[] {
   const two = replicas?.two ? (replicas.two[0] + replicas.two[1]) / replicas.one : null;
   const [before, after] = [growth?.firstMb ?? null, growth?.lastMb ?? null];
   const grown = before === null || after === null ? null : after - before;
-  const agree = [...rows, fleet, replicas].every((part) => part?.booksAgree !== false);
+  const books = [...rows, fleet, replicas].map((part) => part?.booksAgree ?? null);
+  const agree = books.includes(false) ? 0 : books.includes(null) ? null : 1;
   const byGateways = <Value>(value: Value) => full(value, ({ gateways }) => gateways);
-  const bySessions = <Value>(value: Value) => full(value, (of) => of.sessions);
+  const allOpen = last?.sessions === FULL.sessions.at(-1);
+  const bySessions = <Value>(value: Value) => (allOpen ? full(value, (of) => of.sessions) : null);
   const byFleet = <Value>(value: Value) => full(value, (of) => of.fleet);
   const rss = most(rows.map(({ memory }) => memory?.peakMb ?? null));
   return [
@@ -80,7 +82,7 @@ export function targets(report: BenchReport): Target[] {
     target(
       "acknowledged is stored, row for row",
       "always",
-      Number(agree),
+      agree,
       (v) => v === 1,
       (v) => (v ? "yes" : "no"),
     ),

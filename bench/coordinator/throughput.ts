@@ -25,8 +25,8 @@ export interface ThroughputRow extends Omit<Stretch, "reading" | "cpu"> {
   readonly rounds: number;
   readonly echo: Floor;
   readonly insert: Floor;
-  /** What the fleet was told is stored is what the database holds. */
-  readonly booksAgree: boolean;
+  /** What the fleet was told is stored is what the database holds; null: not all was answered. */
+  readonly booksAgree: boolean | null;
 }
 
 export async function measureThroughput(

@@ -147,14 +147,13 @@ export class SimulatedGateway {
           if (this.#neverIdle && !this.#trainWhenInvited) this.#add();
         },
       },
-      alerts: { markReported: () => undefined },
     };
   }
 
   #handlers(): UplinkHandlers {
     return {
       hello: () => this.#hello(),
-      report: () => ({ report: this.#report(), episodes: [] }),
+      report: () => ({ report: this.#report(), answered: () => undefined }),
       planChanged: ({ planId }) => void this.#follow(planId),
       globalModel: async (model) => this.#activate(model),
       feedback: async (feedback) => this.#apply(feedback),
@@ -188,8 +187,9 @@ export class SimulatedGateway {
       outboxBytes: 0,
       outboxDropped: 0,
       rssBytes: 0,
+      windowsDropped: 0,
     };
-    return { reportId: ulid(), episodes: [], health, cohorts: this.#held(), statistics: [] };
+    return { reportId: ulid(), episodes: [], health, cohorts: this.#held(), statistics: [], summaries: [] };
   }
 
   async #follow(planId: PlanId): Promise<void> {

@@ -1,4 +1,5 @@
 // One PostgreSQL, the embedded one or any other by URL, migrated to the newest schema before anybody uses it.
+import { Socket } from "node:net";
 import { join } from "node:path";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
@@ -34,6 +35,8 @@ const LOCK_ATTEMPTS = 10;
 const LOCK_RETRY_MS = 300;
 const CONNECT_TIMEOUT_MS = 10_000;
 const STATEMENT_TIMEOUT_MS = 60_000;
+/** A server that says nothing for longer than any statement takes is not there, whatever the network says. */
+const SILENCE_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 /** Any constant: replicas that start together migrate one after the other. */
 const MIGRATION_LOCK = 4_021_982;
 
@@ -48,6 +51,7 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     max: POOL_CONNECTIONS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
+    stream: () => socketThatEnds(SILENCE_TIMEOUT_MS),
     application_name: "flead-coordinator",
     types: {
       getTypeParser: (oid, format) => (oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format)),
@@ -74,6 +78,12 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
       await embedded?.stop();
     },
   };
+}
+
+/** Once nothing came and nothing went for `ms`. */
+function socketThatEnds(ms: number): Socket {
+  const socket = new Socket();
+  return socket.setTimeout(ms, () => socket.destroy(new Error(`the database said nothing for ${ms} ms`)));
 }
 
 async function connectOnce(connection: pg.ClientConfig): Promise<pg.Client> {

@@ -75,7 +75,9 @@ export class GroupCommit<Item, Outcome> {
     while (this.#writing.size > 0) await Promise.race(this.#writing);
   }
 
+  /** Items like the last one that keep it calm; where nothing is written, nothing would end a wait for room. */
   #roomUntilBusy(): number {
+    if (this.#items === 0) return Number.POSITIVE_INFINITY;
     const { maxItems, maxBytes } = this.#settings.limits;
     return Math.min(
       maxItems / 2 - this.#items,

@@ -3,6 +3,7 @@ import { createServer, type Socket } from "node:net";
 import {
   Server,
   ServerCredentials,
+  type ServerDuplexStream,
   type ServerInterceptor,
   type ServerWritableStream,
   type UntypedServiceImplementation,
@@ -35,9 +36,14 @@ export interface RunningServer {
   close(graceMs: number): Promise<void>;
 }
 
-type StreamingCall = ServerWritableStream<unknown, unknown>;
+type StreamingCall = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
-export async function startGrpcServer(address: HostAndPort, services: readonly Service[]): Promise<RunningServer> {
+/** Beyond `maxConnections` a new one is closed unheard. */
+export async function startGrpcServer(
+  address: HostAndPort,
+  services: readonly Service[],
+  maxConnections: number,
+): Promise<RunningServer> {
   const server = new Server({ ...OPTIONS, interceptors: services.flatMap(({ interceptor }) => interceptor ?? []) });
   const connections = new Map<string, Socket>();
   const hangUp = (peer: string) => connections.get(peer)?.destroy();
@@ -51,6 +57,7 @@ export async function startGrpcServer(address: HostAndPort, services: readonly S
     socket.once("close", () => connections.delete(peer));
     gateways.injectConnection(socket);
   });
+  listener.maxConnections = maxConnections;
   const { host } = address;
   const port = await new Promise<number>((resolve, reject) => {
     listener.once("error", (cause) =>
@@ -74,7 +81,7 @@ export async function startGrpcServer(address: HostAndPort, services: readonly S
   };
 }
 
-/** The library destroys its own end of a call and leaves the stream below with what its reader never took. */
+/** The library destroys its own end of a call and leaves the stream below to a peer that may never end it. */
 function hangingUpOnDestroy(
   implementation: UntypedServiceImplementation,
   hangUp: (peer: string) => void,
@@ -83,10 +90,12 @@ function hangingUpOnDestroy(
     const serve = handler as (call: StreamingCall) => void;
     const serveAndWatch = (call: StreamingCall) => {
       const peer = call.getPeer();
-      call.once("close", () => call.writableFinished || call.cancelled || hangUp(peer));
+      call.once("close", () => call.cancelled || isOver(call) || hangUp(peer));
       serve(call);
     };
     return [name, serveAndWatch] as const;
   });
   return Object.fromEntries(handlers);
 }
+
+const isOver = (call: StreamingCall) => call.writableFinished && (!("readableEnded" in call) || call.readableEnded);

@@ -45,7 +45,7 @@ export class OpenUpdates {
   readonly #read: () => Promise<readonly OpenOfGateway[]>;
   #cohorts = new Map<string, Count>();
   /** Stored while a reading is under way, which may or may not have seen them; null: none is. */
-  #meanwhile: NewUpdate[] | null = null;
+  #meanwhile: OpenOfGateway[] | null = null;
 
   constructor(limits: OpenLimits, read: () => Promise<readonly OpenOfGateway[]>) {
     this.#limits = limits;
@@ -64,9 +64,10 @@ export class OpenUpdates {
     return null;
   }
 
-  stored(update: NewUpdate): void {
-    this.#meanwhile?.push(update);
-    add(this.#cohorts, { ...update, updates: 1, bytes: update.delta.byteLength });
+  stored({ cohort, gatewayId, delta }: NewUpdate): void {
+    const one = { cohort, gatewayId, updates: 1, bytes: delta.byteLength };
+    this.#meanwhile?.push(one);
+    add(this.#cohorts, one);
   }
 
   /** One reading at a time; rejects as the reading does, and then what was known stands. */
@@ -77,8 +78,7 @@ export class OpenUpdates {
       const read = await this.#read();
       const stored = this.#meanwhile;
       this.#cohorts = new Map();
-      for (const each of read) add(this.#cohorts, each);
-      for (const update of stored) add(this.#cohorts, { ...update, updates: 1, bytes: update.delta.byteLength });
+      for (const each of [...read, ...stored]) add(this.#cohorts, each);
     } finally {
       this.#meanwhile = null;
     }

@@ -4,8 +4,8 @@ import type { CohortId, GatewayId } from "../../learning/ids.ts";
 import { FULL_STANDING } from "../core/gateway-standing.ts";
 import type { StandingChange } from "../ports/federation-store.ts";
 import type { GatewayStandings } from "../ports/gateway-standings.ts";
+import { answered } from "./pages.ts";
 import { postgresAuditLog } from "./postgres-audit.ts";
-import { answered } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresGatewayStandings(db: Kysely<Tables>): GatewayStandings {

@@ -16,9 +16,9 @@ import {
   UnknownModelError,
 } from "../ports/model-actions.ts";
 import { weightsState } from "./model-rows.ts";
+import { answered } from "./pages.ts";
 import { postgresAuditLog } from "./postgres-audit.ts";
 import { ArchiveDamagedError, weightsOf } from "./postgres-model-archive.ts";
-import { answered } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresModelActions(db: Kysely<Tables>): ModelActions {

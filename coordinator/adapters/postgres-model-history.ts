@@ -15,8 +15,9 @@ import type {
   VersionKey,
 } from "../ports/model-history.ts";
 import { modelItem, modelRows } from "./model-rows.ts";
+import { answered, page } from "./pages.ts";
 import { weightsOf } from "./postgres-model-archive.ts";
-import { answered, page, roundItem } from "./postgres-queries.ts";
+import { roundItem } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresModelHistory(db: Kysely<Tables>): ModelHistory {

@@ -8,8 +8,8 @@ import type { FederationStore, PlanDefinition } from "../ports/federation-store.
 import { type PlanItem, type Plans, UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
 import { insertPlan } from "./activate-plan.ts";
 import { parseCohortFile, parseFederation } from "./cohort-file.ts";
+import { ALL, answered, microseconds, olderThan, page } from "./pages.ts";
 import { postgresAuditLog } from "./postgres-audit.ts";
-import { ALL, answered, microseconds, olderThan, page } from "./postgres-queries.ts";
 import type { Tables } from "./tables.ts";
 
 type Store = Pick<FederationStore, "defineCohort" | "loadPlans" | "planBundle">;

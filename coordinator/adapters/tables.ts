@@ -214,8 +214,13 @@ export interface Tables {
     is_anomaly: boolean | null;
     anomaly_confidence: number | null;
     sample_count: number;
+    sum: number | null;
+    min: number | null;
+    max: number | null;
+    late_count: Generated<number>;
     created_at: Time;
   };
+  analytics_days: { day: ColumnType<Date, string, string>; changed: Generated<boolean>; analysed_at: Date | null };
   batch_analysis_results: {
     cohort: string;
     gateway_id: string;
@@ -229,6 +234,7 @@ export interface Tables {
     stddev: number | null;
     sample_count: Count;
     anomaly_count: Count;
+    late_count: Generated<Count>;
     analysis_timestamp: Time;
   };
   dashboard_metrics: {

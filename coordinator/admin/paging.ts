@@ -1,6 +1,6 @@
 // Lists are read page by page: a cursor is the key of a page's last row, opaque to whoever hands it back.
 import { z } from "zod";
-import { cohortId, gatewayId } from "../../learning/ids.ts";
+import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { Page, PageRequest } from "../ports/fleet-queries.ts";
 
 const MAX_CURSOR_CHARACTERS = 512;
@@ -45,11 +45,14 @@ const name = (parse: (text: string) => string, whose: string) =>
 
 export const cohortName = name(cohortId, "cohort");
 export const gatewayName = name(gatewayId, "gateway");
+export const deviceName = name(deviceId, "device");
 
 export const versionParams = z.strictObject({
   cohort: cohortName,
   version: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
 });
+
+export const pageSize = z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page");
 
 export function pageQuery<Key>(cursor: Cursor<Key>) {
   return plainPageQuery(cursor).extend({ cohort: cohortName.optional().describe("Only this cohort's") });
@@ -58,7 +61,7 @@ export function pageQuery<Key>(cursor: Cursor<Key>) {
 /** Of a list that is of one cohort anyway. */
 export function plainPageQuery<Key>(cursor: Cursor<Key>) {
   return z.strictObject({
-    limit: z.coerce.number().int().min(1).max(200).default(50).describe("Rows a page"),
+    limit: pageSize,
     cursor: cursor.optional().describe("nextCursor of the page before"),
   });
 }

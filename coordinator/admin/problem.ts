@@ -5,6 +5,7 @@ import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import { z } from "zod";
 import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
+import { AnalysisRunningError } from "../ports/analytics-store.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
 import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
 import { UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
@@ -86,6 +87,7 @@ function describe(error: FastifyError): Found {
     return { status, detail: errors.map(({ parameter, detail }) => `${parameter}: ${detail}`).join("; "), errors };
   }
   if (error instanceof FleetUnavailableError) return { status: 503, detail: error.message };
+  if (error instanceof AnalysisRunningError) return { status: 409, detail: error.message };
   if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
   if (error instanceof UnknownPlanError) return { status: 404, detail: error.message };
   if (error instanceof UnusablePlanError) return { status: 422, detail: error.message };

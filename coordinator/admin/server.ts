@@ -7,6 +7,8 @@ import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { isLoopback, NotLoopbackError } from "../core/loopback.ts";
+import type { AnalyticsQueries } from "../ports/analytics-queries.ts";
+import type { AnalyticsStore } from "../ports/analytics-store.ts";
 import type { FleetQueries } from "../ports/fleet-queries.ts";
 import type { GatewayStandings } from "../ports/gateway-standings.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
@@ -14,6 +16,7 @@ import type { ModelHistory } from "../ports/model-history.ts";
 import type { Plans } from "../ports/plans.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
+import { analyticsRoute } from "./routes/analytics.ts";
 import { episodesRoute } from "./routes/episodes.ts";
 import { type GatewayCommandDeps, gatewayCommandsRoute } from "./routes/gateway-commands.ts";
 import { gatewayStandingRoute } from "./routes/gateway-standing.ts";
@@ -29,6 +32,7 @@ import { secure } from "./security.ts";
 
 export interface AdminSettings extends GatewayCommandDeps {
   readonly queries: FleetQueries;
+  readonly analytics: AnalyticsQueries & Pick<AnalyticsStore, "analyseDay">;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
   readonly plans: Plans;
@@ -60,7 +64,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
 }
 
 function api(settings: AdminSettings, outages: Problems<"database">) {
-  const { queries, history, actions, plans, standings, notices, audit, version } = settings;
+  const { queries, history, actions, plans, standings, analytics, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -76,5 +80,6 @@ function api(settings: AdminSettings, outages: Problems<"database">) {
     await app.register(modelActionRoutes(actions));
     await app.register(plansRoutes(plans));
     await app.register(episodesRoute(queries));
+    await app.register(analyticsRoute(analytics));
   };
 }

@@ -23,13 +23,13 @@ const ROUNDS_APART = 2;
 /**
  * After a round that the gateway had a part in. It falls when its pull went against the others, who are the coordinate
  * median because no minority rules it, whatever the rule and the verdict; and when it stood apart for the second round in
- * a row or more. To be clipped or excluded is no fault of one that goes with the others. It comes back by promoted rounds
- * in which it did neither. Of two gateways nobody can say which is astray: then it does not fall.
+ * a row or more. To be clipped or excluded is no fault of one that goes with the others. It comes back by rounds
+ * that pass the gate and in which it did neither. Of two gateways nobody can say which is astray: then it does not fall.
  */
 export function nextStanding(
   before: GatewayStanding,
   { agreement, withOthers, part }: GatewayPart,
-  promoted: boolean,
+  passed: boolean,
 ): GatewayStanding {
   const apart = withOthers !== null && withOthers < WITH && part !== "counted";
   const roundsApart = apart ? before.roundsApart + 1 : 0;
@@ -38,7 +38,7 @@ export function nextStanding(
     return cut(`it pulled against the others (cosine ${withOthers.toFixed(2)})`);
   }
   if (roundsApart >= ROUNDS_APART) return cut(`its pull was ${part}, apart for ${roundsApart} rounds in a row`);
-  if (!promoted || apart || (withOthers ?? agreement ?? -1) < 0) return { ...before, roundsApart };
+  if (!passed || apart || (withOthers ?? agreement ?? -1) < 0) return { ...before, roundsApart };
   const raised = before.value / CUT;
   return raised > WHOLE ? { ...FULL_STANDING, roundsApart } : { value: raised, roundsApart, reason: before.reason };
 }

@@ -70,6 +70,7 @@ export interface GatewayHealth {
   readonly outboxBytes: number | null;
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
+  readonly windowsDropped: number | null;
 }
 
 /** What a gateway holds of a cohort, and what its voice counts for in it. */

@@ -6,8 +6,9 @@ import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import type { OutgoingMessage } from "../../agent/core/alert.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
+import { DeviceWindows } from "../../agent/core/windows.ts";
 import type { AgentStore, Slot } from "../../agent/ports/agent-store.ts";
-import type { Update } from "../../agent/ports/coordinator-link.ts";
+import type { Update, WindowSummaries } from "../../agent/ports/coordinator-link.ts";
 import type { Plan } from "../../agent/ports/plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
 import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
@@ -74,6 +75,25 @@ const slot: Slot = {
 
 const message = (topic: string): OutgoingMessage => ({ topic, payload: "{}", retain: false });
 
+const summariesOf = (startMs: number, devices = 1): WindowSummaries => ({
+  cohort: PUMPS,
+  windowMs: 30_000,
+  channels: ["flow"],
+  windows: Array.from({ length: devices }, (_, device) => ({
+    deviceId: deviceId(`pump-${device}`),
+    startMs,
+    anomaly: device === 0 ? 0.9 : null,
+    lateRows: 0,
+    counts: Uint32Array.of(30),
+    means: Float64Array.of(0.1),
+    deviations: Float32Array.of(0.25),
+    minima: Float64Array.of(0),
+    maxima: Float64Array.of(1),
+    last: Float64Array.of(0.5),
+    z: Float32Array.of(Number.NaN),
+  })),
+});
+
 interface Opened {
   readonly store: AgentStore;
   readonly reopen: () => AgentStore;
@@ -133,6 +153,48 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(again.learning.queuedUpdates(9)).toEqual([updateOf(2).updateId, updateOf(3).updateId]);
     expect(again.counter("updates_trained")).toBe(3);
     expect(again.counter("samples_trained")).toBe(150);
+  });
+
+  test("closed windows wait until they are removed, oldest first, as many as fit", () => {
+    const { store, reopen } = open();
+    expect(store.summaries.oldest(1e6)).toEqual([]);
+    store.summaries.add([summariesOf(1), summariesOf(2)]);
+    store.summaries.add([summariesOf(3)]);
+    const again = reopen();
+    const queued = again.summaries.oldest(1e6);
+    expect(queued.map(({ summaries }) => summaries)).toEqual([summariesOf(1), summariesOf(2), summariesOf(3)]);
+    expect(again.summaries.oldest(1)).toEqual(queued.slice(0, 1)); // a single one may be larger than all that is allowed
+    const bytes = again.outboxBytes().summaries;
+    expect(again.summaries.oldest(bytes - 1)).toEqual(queued.slice(0, 2));
+    again.summaries.remove(queued.slice(0, 2).map(({ sequence }) => sequence));
+    again.summaries.remove([queued[0]?.sequence ?? 0]);
+    expect(again.summaries.oldest(1e6)).toEqual(queued.slice(2));
+    again.summaries.clear();
+    expect(again.outboxBytes().summaries).toBe(0);
+  });
+
+  test("a full queue of windows drops its oldest, each window counted, and nothing else", () => {
+    const { store } = open({ maxOutboxBytes: 2000 });
+    store.learning.addUpdate(updateOf(1));
+    for (let number = 1; number <= 9; number++) store.summaries.add([summariesOf(number, 2)]);
+    const kept = store.summaries.oldest(1e6);
+    expect(store.outboxBytes().summaries).toBeLessThanOrEqual(2000);
+    expect(kept.at(-1)?.summaries).toEqual(summariesOf(9, 2));
+    expect(store.counter("dropped_window")).toBe(2 * (9 - kept.length));
+    expect(store.learning.queuedUpdates(9)).toHaveLength(1);
+  });
+
+  test("windows that were open come back once, with the next start", () => {
+    const { store, reopen } = open();
+    const windows = new DeviceWindows(1, { windowMs: 30_000, latenessMs: 60_000 });
+    windows.add({ atMs: 1_000, values: Float64Array.of(2), z: null, anomaly: null });
+    const about = { cohort: PUMPS, windowMs: 30_000, channels: ["flow"], snapshot: windows.snapshot() };
+    const saved = ["pump-1", "pump-2"].map((device) => ({ ...about, deviceId: deviceId(device) }));
+    store.summaries.saveOpen(saved.slice(0, 1));
+    store.summaries.saveOpen(saved);
+    const again = reopen();
+    expect(again.summaries.takeOpen()).toEqual(saved);
+    expect(again.summaries.takeOpen()).toEqual([]);
   });
 
   test("a full outbox drops its oldest, counted, and never the other kind's", () => {
@@ -240,6 +302,9 @@ agentStoreContract((limits = {}) => {
     get alerts() {
       return current.alerts;
     },
+    get summaries() {
+      return current.summaries;
+    },
     transaction: (work) => current.transaction(work),
     counter: (name) => current.counter(name),
     outboxBytes: () => current.outboxBytes(),
@@ -282,7 +347,7 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.learning.saveSlot(PUMPS, slot);
   before.close();
   const database = new Database(path);
-  database.exec("ALTER TABLE cohorts DROP COLUMN fleet");
+  database.exec("ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key");
   database.pragma("user_version = 1");
   database.close();
   const store = new SqliteStore(path, { nowMs: 0 });

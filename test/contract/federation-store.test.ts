@@ -4,6 +4,7 @@ import { postgresFederationStore } from "../../coordinator/adapters/postgres-fed
 import { postgresGatewayStore } from "../../coordinator/adapters/postgres-gateway-store.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { afterRound, type CohortState } from "../../coordinator/core/cohort-state.ts";
+import { contributionsOf } from "../../coordinator/core/contributions.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import type { GatewayStore, ReportedStatistics } from "../../coordinator/ports/gateway-store.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
@@ -104,6 +105,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       delta: encodeWeights(new Float32Array(weights.length)),
     };
     await store.addUpdate(update);
+    const updates = await store.roundUpdates(before);
     await store.recordRound({
       before,
       after: afterRound(before, candidate, promoted, before.rate, before.server),
@@ -111,13 +113,8 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
       rule: "fedavg",
       verdict: promoted ? "promoted" : "rejected",
       reason: "",
-      updates: await store.roundUpdates(before),
-      contributions: (await store.roundUpdates(before)).map((counted) => ({
-        ...counted,
-        stalenessWeight: 1,
-        share: 1,
-        part: "counted",
-      })),
+      updates,
+      contributions: contributionsOf(updates, { shares: [1], gateways: new Map() }, () => 0),
       heldOut: null,
       championHeldOut: null,
       baselines: null,

@@ -6,6 +6,7 @@ import Postgrator from "postgrator";
 import { expect, test } from "vitest";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { afterRound } from "../../coordinator/core/cohort-state.ts";
+import { contributionsOf } from "../../coordinator/core/contributions.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
 import { cohortId, gatewayId, updateId } from "../../learning/ids.ts";
@@ -103,6 +104,16 @@ onEveryHome((home) => {
     expect(after).toMatchObject(before); // later migrations add columns
   });
 
+  test("what a round counted goes with it from now on, as far as it was kept", async () => {
+    const rounds = await db().selectFrom("rounds").select("contributions").orderBy("round_id").execute();
+    const kept = { baseVersion: 2, samples: 50, stalenessWeight: null, share: 0.5, part: null };
+    const contribution = (n: number) => ({ updateId: ulid(n), gatewayId: `gw-${n % 2}`, ...kept });
+    expect(rounds.map(({ contributions }) => contributions)).toEqual([
+      [2, 4].map(contribution),
+      [1, 5].map(contribution),
+    ]);
+  });
+
   test("an update that came before is known, one that was refused stays so, and the sequence goes on", async () => {
     const [cohort] = await store().loadCohorts();
     if (cohort === undefined) throw new Error("there is no cohort");
@@ -142,12 +153,7 @@ onEveryHome((home) => {
       verdict: "promoted",
       reason: "",
       updates,
-      contributions: updates.map((counted, index) => ({
-        ...counted,
-        stalenessWeight: 1,
-        share: SHARES[index] ?? 0,
-        part: "counted",
-      })),
+      contributions: contributionsOf(updates, { shares: SHARES, gateways: new Map() }, () => 0),
       heldOut: null,
       championHeldOut: null,
       baselines: null,

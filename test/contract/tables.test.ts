@@ -227,7 +227,7 @@ onEveryHome((home: Home) => {
     const policies = () =>
       column<string>(sql`SELECT proc_name || ' ' || hypertable_name || ' ' ||
           extract(day FROM coalesce(config ->> 'drop_after', config ->> 'compress_after')::interval) AS value
-        FROM timescaledb_information.jobs WHERE hypertable_name IS NOT NULL ORDER BY 1`);
+        FROM timescaledb_information.jobs JOIN time_tables ON table_name = hypertable_name ORDER BY 1`);
     const detect = (days: number) =>
       db()
         .insertInto("anomaly_detections")

@@ -393,8 +393,8 @@ describe("a gateway's standing", () => {
   test.each([
     ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
     ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
-    ["no cohort", "gw-2", "{}", "application/json", 400],
-    ["a form of another site's page", "gw-2", pumps, "text/plain", 400],
+    ["no cohort", "gw-2", "{}", "application/json", 422],
+    ["a form of another site's page", "gw-2", pumps, "text/plain", 415],
   ])("%s is a problem and changes nothing", async (_, gateway, body, type, status) => {
     const before = await audited();
     const response = await reset(gateway, body, type);
@@ -412,6 +412,8 @@ describe("documentation", () => {
       Object.keys(methods).map((method) => `${method} ${path.replace("/api/v1/", "")}`),
     );
     expect(routes.sort()).toEqual([
+      "get analytics/days",
+      "get analytics/windows",
       "get episodes",
       "get gateways",
       "get health",
@@ -422,6 +424,7 @@ describe("documentation", () => {
       "get models/{cohort}/{version}/model.onnx",
       "get replicas",
       "get rounds",
+      "post analytics/days/{date}",
       "post cohorts/{cohort}/pin",
       "post cohorts/{cohort}/unpin",
       "post gateways/{gatewayId}/commands",
@@ -438,6 +441,7 @@ describe("documentation", () => {
     }
     const named = [
       "CohortOverview",
+      "Day",
       "Episode",
       "Evaluation",
       "EventScores",
@@ -452,6 +456,7 @@ describe("documentation", () => {
       "Round",
       "Scores",
       "Standing",
+      "Window",
     ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);
     expect(body.components.schemas.Round.properties).toHaveProperty("championHeldOut");

@@ -17,6 +17,7 @@ const HEALTH = {
   outboxBytes: 0,
   outboxDropped: 0,
   rssBytes: 0,
+  windowsDropped: 0,
 };
 const UPDATE = {
   updateId: updateId(`01${"0".repeat(24)}`),
@@ -44,8 +45,15 @@ async function openUplink(coordinator: ScriptedCoordinator) {
     store.alerts.unreported(1);
     return asked
       ? {
-          report: { reportId: `r${++reports}`, episodes: [], health: HEALTH, cohorts: [], statistics: [] },
-          episodes: [],
+          report: {
+            reportId: `r${++reports}`,
+            episodes: [],
+            health: HEALTH,
+            cohorts: [],
+            statistics: [],
+            summaries: [],
+          },
+          answered: () => undefined,
         }
       : null;
   };

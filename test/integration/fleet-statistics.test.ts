@@ -80,7 +80,8 @@ function statisticsOf(number: number, change: Partial<CohortStatistics> = {}): C
 let reports = 0;
 async function report(gateway: GatewayClient, ...statistics: CohortStatistics[]): Promise<void> {
   const reportId = `r${++reports}`;
-  gateway.say({ $case: "report", value: { reportId, episodes: [], health: undefined, cohorts: [], statistics } });
+  const value = { reportId, episodes: [], health: undefined, cohorts: [], statistics, summaries: [] };
+  gateway.say({ $case: "report", value });
   await gateway.hears("reportResult", (result) => result.reportId === reportId);
 }
 

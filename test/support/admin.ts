@@ -10,6 +10,7 @@ import { postgresPlans } from "../../coordinator/adapters/postgres-plans.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { analyticsOf } from "./analytics.ts";
 import { roomyIntake } from "./roomy-intake.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
@@ -20,6 +21,7 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     actions: postgresModelActions(database.kysely),
     plans: postgresPlans(database.kysely, postgresFederationStore(database.kysely, roomyIntake(database))),
     standings: postgresGatewayStandings(database.kysely),
+    analytics: analyticsOf(database.kysely),
     audit: postgresAuditLog(database.kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },

@@ -67,6 +67,18 @@ export class GatewayClient {
     return this.hears("updateResult", ({ updateId }) => updateId === update.updateId);
   }
 
+  /** The answer to this sending, whatever an earlier one was answered. */
+  async pushAgain(update: Update) {
+    const answered = this.heard.length;
+    this.say({ $case: "update", value: update });
+    return eventually(`${this.gatewayId} is answered`, () => {
+      for (const message of this.heard.slice(answered)) {
+        if (message.$case === "updateResult" && message.value.updateId === update.updateId) return message.value;
+      }
+      return undefined;
+    });
+  }
+
   close(): void {
     this.#stream.cancel();
     this.#client.close();

@@ -30,6 +30,9 @@ export class ReplicaFleet {
   readonly #folder: string;
   readonly #places: readonly Place[];
   readonly #alive = new Map<string, Replica>();
+  readonly #killed = new Set<Replica>();
+  /** Names of coordinators whose process ended though nobody killed it. */
+  readonly endedByThemselves: string[] = [];
 
   /** `folder` holds plan.yaml and, if anything is to be evaluated, held-out. */
   static async open(folder: string, replicas: number): Promise<ReplicaFleet> {
@@ -104,12 +107,14 @@ export class ReplicaFleet {
     this.#alive.set(name, replica);
     void life.ended.then(() => {
       if (this.#alive.get(name) === replica) this.#alive.delete(name);
+      if (!this.#killed.has(replica)) this.endedByThemselves.push(name);
     });
     return replica;
   }
 
   /** Resolves when the process is no more. */
   async kill(replica: Replica): Promise<void> {
+    this.#killed.add(replica);
     replica.life.kill();
     await replica.life.ended;
   }

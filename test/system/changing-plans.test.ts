@@ -100,7 +100,14 @@ test("both plans live until the last gateway has moved, through a kill of the co
   }
 
   const cohorts = [{ cohort: COHORT, planId: NEW.planId, globalVersion: 3n, devices: [] }];
-  const moved = { reportId: "01JD0000000000000000000001", episodes: [], health: undefined, cohorts, statistics: [] };
+  const moved = {
+    reportId: "01JD0000000000000000000001",
+    episodes: [],
+    health: undefined,
+    cohorts,
+    statistics: [],
+    summaries: [],
+  };
   moves.say({ $case: "report", value: moved });
   await moves.hears("reportResult");
   await round(moves, NEW, 3);

@@ -73,11 +73,11 @@ test("whatever is killed, each acknowledged row is learned from once, and versio
       await replicas.start(victim.name);
     }
   }
-  const after3 = await gateways.settle(SETTLE_MS);
-  expect(after3.unanswered).toBe(0);
-  const acknowledged = before.counts.samplesAcknowledged + after3.counts.samplesAcknowledged;
-  expect(after3.counts.refused).toBe(0);
-  expect(after3.counts.accepted).toBeGreaterThan(GATEWAYS);
+  const settled = await gateways.settle(SETTLE_MS);
+  expect(settled.unanswered).toBe(0);
+  const acknowledged = before.counts.samplesAcknowledged + settled.counts.samplesAcknowledged;
+  expect(settled.counts.refused).toBe(0);
+  expect(settled.counts.accepted).toBeGreaterThan(GATEWAYS);
 
   const sum = async (query: string): Promise<number> => (await replicas.admin.query(query, [COHORT])).rows[0].sum ?? 0;
   const aggregated = () => sum("SELECT sum(samples)::float8 AS sum FROM rounds WHERE cohort = $1");
@@ -89,6 +89,5 @@ test("whatever is killed, each acknowledged row is learned from once, and versio
   );
   expect(models.rows.map((model) => model.global_version)).toEqual(models.rows.map((_, index) => index + 1));
   expect(models.rows.map((model) => model.parent_version)).toEqual(models.rows.map((_, index) => index || null));
-  expect(models.rows.length).toBeGreaterThan(5);
-  expect(events.length).toBeGreaterThan(10);
+  expect(replicas.endedByThemselves).toEqual([]);
 });

@@ -118,6 +118,8 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
       const gateways = await shown(page, "gateways");
       expect(gateways).toContain("not reported");
       expect(gateways).toContain("offline");
+      expect(gateways).toContain("×0.64it pulled against the others (cosine -0.83)");
+      expect(gateways.match(/●full/g)).toHaveLength(3);
       const episodes = await shown(page, "episodes");
       expect(episodes).toContain("critical");
       expect(episodes).toMatch(/vibration_x 61 %/);
@@ -280,6 +282,16 @@ async function addPumps({ kysely }: Database): Promise<void> {
     health,
     lastSeenAt: before(900),
   });
+  await kysely
+    .insertInto("gateway_standings")
+    .values({
+      gateway_id: "gw-north-2",
+      cohort: "pumps",
+      standing: 0.64,
+      reason: "it pulled against the others (cosine -0.83)",
+      changed_at: before(60_000),
+    })
+    .execute();
   await addGateway(kysely, {
     gatewayId: "gw-north-2",
     cohort: "pumps",

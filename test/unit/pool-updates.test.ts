@@ -42,8 +42,8 @@ test("a gateway has one voice, the forest it sent last, and as many trees in the
   const counts = [old, a, b].map((forest) => treesOf(forest).filter((tree) => pool.includes(tree)).length);
   expect(counts).toEqual([0, SHAPE.trees / 2, SHAPE.trees / 2]);
   expect([...gateways]).toEqual([
-    ["a", { agreement: null, part: "counted" }],
-    ["b", { agreement: null, part: "counted" }],
+    ["a", { agreement: null, withOthers: null, part: "counted" }],
+    ["b", { agreement: null, withOthers: null, part: "counted" }],
   ]);
 });
 

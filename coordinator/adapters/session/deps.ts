@@ -2,6 +2,7 @@
 import type { GatewayId } from "../../../learning/ids.ts";
 import type { Logger } from "../../../runtime/log.ts";
 import type { Problems } from "../../../runtime/problems.ts";
+import type { AnalyticsStore } from "../../ports/analytics-store.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
@@ -15,6 +16,10 @@ export type ProblemKind =
   | "update_refused"
   | "report_refused"
   | "statistics_refused"
+  | "window_malformed"
+  | "window_future"
+  | "window_expired"
+  | "window_limit"
   | "session_refused"
   | "slow_reader"
   | "overload"
@@ -34,6 +39,9 @@ export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
   readonly invitations: Pick<Invitations, "open">;
+  readonly analytics: Pick<AnalyticsStore, "addWindows">;
+  /** Windows that are older are refused. */
+  readonly windowsKeptMs: number;
   readonly cohorts: Cohorts;
   readonly budgets: SampleBudgets;
   readonly notices: Pick<Notices, "tell">;

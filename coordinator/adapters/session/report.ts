@@ -1,4 +1,4 @@
-// A report arrives: episodes, health and statistics, checked and committed before it is answered.
+// A report arrives: episodes, health, statistics and windows, checked and committed before it is answered.
 import { deviceId } from "../../../learning/ids.ts";
 import type { Episode, Report, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { within } from "../../../runtime/retry.ts";
@@ -7,6 +7,7 @@ import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 import { reportedStatistics } from "./statistics.ts";
+import { windowReader } from "./windows.ts";
 
 const MAX_EPISODES = 5_000;
 const MAX_CONTRIBUTORS = 16;
@@ -17,10 +18,10 @@ const ALERT_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 /** Last instant a JavaScript date can hold. */
 const MAX_TIME_MS = 8.64e15;
 
-/** Unusable episodes and statistics are counted and left out; the rest of the report stands. Null: it could not be stored; send it again. */
-export const addReport =
-  (deps: SessionDeps) =>
-  async (gateway: Gateway, report: Report): Promise<SessionResponse | null> => {
+/** What can't be used of it is counted and left out; the rest of the report stands. Null: it could not be stored; send it again. */
+export const addReport = (deps: SessionDeps) => {
+  const readWindows = windowReader(deps);
+  return async (gateway: Gateway, report: Report): Promise<SessionResponse | null> => {
     const episodes = report.episodes.slice(0, MAX_EPISODES).flatMap((episode) => {
       try {
         return [checkEpisode(episode)];
@@ -36,10 +37,13 @@ export const addReport =
     const statistics = reportedStatistics(deps, gateway, report.statistics);
     const health =
       report.health && Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)]));
+    const windows = readWindows(gateway, report.summaries, Date.now());
     try {
       const cohorts = heldCohorts(report.cohorts);
       const kept = { episodes, cohorts, statistics, health: health ?? null };
-      await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gateway.gatewayId, kept));
+      const { gatewayId } = gateway;
+      await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gatewayId, kept));
+      await within(DATABASE_ANSWER_MS, deps.analytics.addWindows(gatewayId, windows));
       for (const { cohort, planId } of cohorts) if (gateway.cohorts.has(cohort)) gateway.cohorts.set(cohort, planId);
     } catch (error) {
       deps.problems.report(
@@ -51,6 +55,7 @@ export const addReport =
     }
     return respond({ $case: "reportResult", value: { reportId: report.reportId.slice(0, 64) } });
   };
+};
 
 function checkEpisode(episode: Episode): ReportedEpisode {
   if (!ALERT_ID.test(episode.alertId)) throw new Error("its alert id is not a ULID");

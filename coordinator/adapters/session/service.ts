@@ -29,6 +29,7 @@ const HELLO_TIMEOUT_MS = 10_000;
 const SILENCE_TIMEOUT_MS = 45_000;
 /** Updates of one session that wait to be durable; further ones stay at the gateway. */
 const MAX_UNANSWERED = 8;
+const FAREWELL_MS = 5_000;
 const UNREAD_LIMITS = { maxBytes: 32 * 1024 * 1024, patience: 30, hurry: 2, maxMessages: 256 };
 const UNREAD_CHECK_MS = 1_000;
 const TELL_PRESENCE_MS = 5_000;
@@ -69,43 +70,35 @@ export function openSessions(deps: SessionDeps): Sessions {
     if (unanswered.size >= MAX_UNANSWERED) await Promise.race(unanswered);
   };
 
-  const serve = async (call: Call) => {
+  /** Whatever ends the call, a status, its gateway or its connection, "close" comes last. */
+  const serve = (call: Call) => {
     let session: Session | null = null;
-    const hangUpAfter = (ms: number) =>
-      setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, `silent for ${ms} ms`), ms);
-    let silence = hangUpAfter(HELLO_TIMEOUT_MS);
-    try {
-      // Leaving the loop must not destroy the stream: the status that says why has yet to be sent.
-      const requests: AsyncIterable<Taken> = call.iterator({ destroyOnReturn: false });
-      for await (const { request, next } of requests) {
-        const { message } = request; // undefined: a newer agent's
-        if (session !== null) {
-          if (message !== undefined) await take(session, message);
-          silence.refresh();
-        } else if (message !== undefined) {
-          if (message.$case !== "hello") return fail(call, status.FAILED_PRECONDITION, "a session begins with hello");
-          admission.greet(gatewayId(message.value.gatewayId));
-          clearTimeout(silence);
-          session = open(call, await hello(message.value));
-          silence = hangUpAfter(SILENCE_TIMEOUT_MS);
-        }
-        await deps.intake.whenCalm();
-        next();
-      }
-      call.end();
-    } finally {
+    let silence = hangUpAfter(call, HELLO_TIMEOUT_MS);
+    const leave = () => {
       clearTimeout(silence);
-      if (session) await close(session);
-    }
-  };
-
-  const enter = async (call: Call) => {
-    admission.enter();
-    try {
-      await serve(call);
-    } finally {
-      admission.leave();
-    }
+      if (session) void close(session);
+    };
+    const begin = async (message: Incoming) => {
+      if (message.$case !== "hello") throw new Error("a session begins with hello");
+      admission.greet(gatewayId(message.value.gatewayId));
+      clearTimeout(silence);
+      session = open(call, await hello(message.value));
+      silence = hangUpAfter(call, SILENCE_TIMEOUT_MS);
+      if (call.destroyed) leave();
+    };
+    const taken = async ({ request: { message } }: Taken) => {
+      if (message === undefined) return; // a newer agent's
+      if (session === null) return begin(message);
+      await take(session, message);
+      if (!call.destroyed) silence.refresh();
+    };
+    call.on("data", (each: Taken) => {
+      taken(each)
+        .then(() => deps.intake.whenCalm())
+        .then(each.next, (error: Error) => refuse(call, error));
+    });
+    call.on("end", () => call.end());
+    call.once("close", leave);
   };
 
   const refuse = (call: Call, error: Error) => {
@@ -151,8 +144,14 @@ export function openSessions(deps: SessionDeps): Sessions {
       interceptor: oneAtATime,
       implementation: {
         session: (call: Call) => {
-          call.on("error", () => undefined); // ends the loop above; a broken connection is not a fault
-          enter(call).catch((error: Error) => refuse(call, error));
+          try {
+            admission.enter();
+          } catch (error) {
+            refuse(call, error as Error);
+            return;
+          }
+          call.once("close", () => admission.leave());
+          serve(call);
         },
       },
     },
@@ -210,10 +209,16 @@ function command(commandId: string, action: GatewayAction): SessionResponse {
   return respond({ $case: "command", value: { commandId, action: value } });
 }
 
+const hangUpAfter = (call: Call, ms: number) =>
+  setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, `silent for ${ms} ms`), ms);
+
+/** The status goes after what was sent before it; a peer that does not end its side then is hung up on. */
 function fail(call: Call, code: status, details: string, retryAfterMs?: number): void {
   const metadata = new Metadata();
   if (retryAfterMs !== undefined) metadata.set("retry-after-ms", String(Math.ceil(retryAfterMs)));
-  if (call.writable) call.emit("error", { code, details, metadata });
+  if (!call.writable) return;
+  call.emit("error", { code, details, metadata });
+  setTimeout(() => call.destroy(), FAREWELL_MS).unref();
 }
 
 const unstored = (deps: SessionDeps, what: string) => (error: Error) =>

@@ -14,7 +14,7 @@ export const gatewayStandingRoute =
       summary: "The gateway's voice counts whole again in the cohort's rounds",
       params: z.strictObject({ gatewayId: gatewayName }),
       body: z.strictObject({ cohort: cohortName }),
-      response: { 200: z.object({ standing: z.number() }), ...problems(400, 403, 404, 415, 503) },
+      response: { 200: z.object({ standing: z.number() }), ...problems(400, 403, 404, 415, 422, 503) },
     };
     app.post("/gateways/:gatewayId/standing/reset", { schema }, async (request) => {
       const gateway = gatewayId(request.params.gatewayId);

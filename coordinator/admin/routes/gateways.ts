@@ -37,6 +37,7 @@ const gatewaySchema = z
         outboxBytes: count,
         outboxDropped: count,
         rssBytes: count,
+        windowsDropped: count,
       })
       .nullable()
       .describe("As last reported; null: nothing was reported yet"),

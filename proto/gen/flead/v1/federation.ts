@@ -228,6 +228,40 @@ export interface Report {
   cohorts: CohortState[];
   /** of cohorts whose plan asks for them, where they changed */
   statistics: CohortStatistics[];
+  /** windows that have closed and were not answered yet */
+  summaries: WindowSummaries[];
+}
+
+/** Windows of devices of one cohort that have the same channels. */
+export interface WindowSummaries {
+  cohort: string;
+  /** 30,000 or 300,000 */
+  windowMs: number;
+  channels: string[];
+  windows: WindowSummary[];
+}
+
+/** One device in one window, by row time. Lists hold a value a channel; where the count is 0 the others mean nothing. */
+export interface WindowSummary {
+  deviceId: string;
+  /** a multiple of window_ms */
+  startMs: bigint;
+  /** the highest of an anomaly that was up in it; absent: none was */
+  anomalyConfidence?:
+    | number
+    | undefined;
+  /** that came after their window had closed, since the device's window before */
+  lateRows: number;
+  /** readings */
+  counts: number[];
+  means: number[];
+  /** population standard deviations */
+  deviations: number[];
+  minima: number[];
+  maxima: number[];
+  last: number[];
+  /** of the last reading, as the device's detector has it; NaN: it was not judged */
+  z: number[];
 }
 
 /** What a gateway's calibrated devices say together, in place of what it said before; no reading, and no device's scores. */
@@ -281,6 +315,8 @@ export interface GatewayHealth {
   outboxBytes: bigint;
   outboxDropped: bigint;
   rssBytes: bigint;
+  /** that left the outbox before they were answered */
+  windowsDropped: bigint;
 }
 
 export interface ReportResult {
@@ -1791,7 +1827,7 @@ export const FeedbackAcknowledgement: MessageFns<FeedbackAcknowledgement> = {
 };
 
 function createBaseReport(): Report {
-  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [] };
+  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [], summaries: [] };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1810,6 +1846,9 @@ export const Report: MessageFns<Report> = {
     }
     for (const v of message.statistics) {
       CohortStatistics.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.summaries) {
+      WindowSummaries.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1867,6 +1906,14 @@ export const Report: MessageFns<Report> = {
             message.statistics.push(CohortStatistics.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.summaries.push(WindowSummaries.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1891,6 +1938,386 @@ export const Report: MessageFns<Report> = {
       : undefined;
     message.cohorts = object.cohorts?.map((e) => CohortState.fromPartial(e)) || [];
     message.statistics = object.statistics?.map((e) => CohortStatistics.fromPartial(e)) || [];
+    message.summaries = object.summaries?.map((e) => WindowSummaries.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWindowSummaries(): WindowSummaries {
+  return { cohort: "", windowMs: 0, channels: [], windows: [] };
+}
+
+export const WindowSummaries: MessageFns<WindowSummaries> = {
+  encode(message: WindowSummaries, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.windowMs !== 0) {
+      writer.uint32(16).uint32(message.windowMs);
+    }
+    for (const v of message.channels) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.windows) {
+      WindowSummary.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WindowSummaries {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWindowSummaries();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.windowMs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.channels.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.windows.push(WindowSummary.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WindowSummaries>): WindowSummaries {
+    return WindowSummaries.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WindowSummaries>): WindowSummaries {
+    const message = createBaseWindowSummaries();
+    message.cohort = object.cohort ?? "";
+    message.windowMs = object.windowMs ?? 0;
+    message.channels = object.channels?.map((e) => e) || [];
+    message.windows = object.windows?.map((e) => WindowSummary.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWindowSummary(): WindowSummary {
+  return {
+    deviceId: "",
+    startMs: 0n,
+    anomalyConfidence: undefined,
+    lateRows: 0,
+    counts: [],
+    means: [],
+    deviations: [],
+    minima: [],
+    maxima: [],
+    last: [],
+    z: [],
+  };
+}
+
+export const WindowSummary: MessageFns<WindowSummary> = {
+  encode(message: WindowSummary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.deviceId !== "") {
+      writer.uint32(10).string(message.deviceId);
+    }
+    if (message.startMs !== 0n) {
+      if (BigInt.asUintN(64, message.startMs) !== message.startMs) {
+        throw new globalThis.Error("value provided for field message.startMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.startMs);
+    }
+    if (message.anomalyConfidence !== undefined) {
+      writer.uint32(29).float(message.anomalyConfidence);
+    }
+    if (message.lateRows !== 0) {
+      writer.uint32(32).uint32(message.lateRows);
+    }
+    if (message.counts.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.counts) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.means.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.means) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.deviations.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.deviations) {
+        writer.float(v);
+      }
+      writer.join();
+    }
+    if (message.minima.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.minima) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.maxima.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.maxima) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.last.length !== 0) {
+      writer.uint32(82).fork();
+      for (const v of message.last) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.z.length !== 0) {
+      writer.uint32(90).fork();
+      for (const v of message.z) {
+        writer.float(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WindowSummary {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWindowSummary();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.deviceId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 29) {
+              break;
+            }
+
+            message.anomalyConfidence = reader.float();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lateRows = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.counts.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.counts.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag === 49) {
+              message.means.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.means.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 7: {
+            if (tag === 61) {
+              message.deviations.push(reader.float());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.deviations.push(reader.float());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 8: {
+            if (tag === 65) {
+              message.minima.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.minima.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 9: {
+            if (tag === 73) {
+              message.maxima.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.maxima.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 10: {
+            if (tag === 81) {
+              message.last.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 82) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.last.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 11: {
+            if (tag === 93) {
+              message.z.push(reader.float());
+
+              continue;
+            }
+
+            if (tag === 90) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.z.push(reader.float());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WindowSummary>): WindowSummary {
+    return WindowSummary.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WindowSummary>): WindowSummary {
+    const message = createBaseWindowSummary();
+    message.deviceId = object.deviceId ?? "";
+    message.startMs = (object.startMs !== undefined && object.startMs !== null) ? BigInt(object.startMs) : 0n;
+    message.anomalyConfidence = object.anomalyConfidence ?? undefined;
+    message.lateRows = object.lateRows ?? 0;
+    message.counts = object.counts?.map((e) => e) || [];
+    message.means = object.means?.map((e) => e) || [];
+    message.deviations = object.deviations?.map((e) => e) || [];
+    message.minima = object.minima?.map((e) => e) || [];
+    message.maxima = object.maxima?.map((e) => e) || [];
+    message.last = object.last?.map((e) => e) || [];
+    message.z = object.z?.map((e) => e) || [];
     return message;
   },
 };
@@ -2397,6 +2824,7 @@ function createBaseGatewayHealth(): GatewayHealth {
     outboxBytes: 0n,
     outboxDropped: 0n,
     rssBytes: 0n,
+    windowsDropped: 0n,
   };
 }
 
@@ -2443,6 +2871,12 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
         throw new globalThis.Error("value provided for field message.rssBytes of type uint64 too large");
       }
       writer.uint32(56).uint64(message.rssBytes);
+    }
+    if (message.windowsDropped !== 0n) {
+      if (BigInt.asUintN(64, message.windowsDropped) !== message.windowsDropped) {
+        throw new globalThis.Error("value provided for field message.windowsDropped of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.windowsDropped);
     }
     return writer;
   },
@@ -2516,6 +2950,14 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
             message.rssBytes = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.windowsDropped = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2550,6 +2992,9 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
       ? BigInt(object.outboxDropped)
       : 0n;
     message.rssBytes = (object.rssBytes !== undefined && object.rssBytes !== null) ? BigInt(object.rssBytes) : 0n;
+    message.windowsDropped = (object.windowsDropped !== undefined && object.windowsDropped !== null)
+      ? BigInt(object.windowsDropped)
+      : 0n;
     return message;
   },
 };
