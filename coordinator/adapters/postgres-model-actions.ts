@@ -50,21 +50,27 @@ interface LockedCohort extends ChampionStanding {
 
 /** Until the transaction ends no round is recorded, and nobody else acts. */
 async function lockCohort(trx: Transaction<Tables>, cohort: CohortId): Promise<LockedCohort> {
-  const row = await trx
-    .selectFrom("cohorts as c")
-    .innerJoin("cohort_plans as s", (join) => join.onRef("s.cohort", "=", "c.cohort").on("s.state", "=", "active"))
-    .select(["s.plan_id", "s.champion_version", "c.last_version", "s.pinned_by", "s.pin_reason"])
-    .where("c.cohort", "=", cohort)
-    .forUpdate("c")
+  const locked = await trx
+    .selectFrom("cohorts")
+    .select("last_version")
+    .where("cohort", "=", cohort)
+    .forUpdate()
     .executeTakeFirst();
-  if (row === undefined) throw new UnknownModelError(cohort);
+  if (locked === undefined) throw new UnknownModelError(cohort);
+  // A statement of its own: one that waits for the lock would read the other table as it was before.
+  const row = await trx
+    .selectFrom("cohort_plans")
+    .select(["plan_id", "champion_version", "pinned_by", "pin_reason"])
+    .where("cohort", "=", cohort)
+    .where("state", "=", "active")
+    .executeTakeFirstOrThrow();
   const champion = await standingOf(trx, cohort, row.champion_version);
   return {
     planId: row.plan_id,
     version: row.champion_version,
     origin: champion.origin,
     pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
-    lastVersion: row.last_version,
+    lastVersion: locked.last_version,
   };
 }
 

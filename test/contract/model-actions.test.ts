@@ -168,12 +168,12 @@ onEveryHome((home) => {
     expect((await audit()).map(({ action }) => action)).toEqual(["model.pin", "model.unpin", "model.promote"]);
   });
 
-  test("another plan ends a pin", async () => {
+  test("a pin stays with its plan: another one begins without", async () => {
     await rounds.round();
     await act({ kind: "pin" });
     await rounds.define({ ...testPlan, commissioningRows: 120 });
     expect(await rounds.state()).toMatchObject({ pin: null, champion: { version: 3 } });
-    expect((await model(2)).status).toBe("champion");
+    expect((await model(2)).status).toBe("pinned");
     await expect(rollBack(2)).rejects.toThrow(/version 2 is of plan .*, the cohort learns by/);
   });
 
