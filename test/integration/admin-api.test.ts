@@ -422,15 +422,19 @@ describe("documentation", () => {
       "get models/{cohort}/{version}/evaluations",
       "get models/{cohort}/{version}/lineage",
       "get models/{cohort}/{version}/model.onnx",
+      "get plans",
+      "get plans/{planId}",
       "get replicas",
       "get rounds",
       "post analytics/days/{date}",
+      "post cohorts/{cohort}/activate",
       "post cohorts/{cohort}/pin",
       "post cohorts/{cohort}/unpin",
       "post gateways/{gatewayId}/commands",
       "post gateways/{gatewayId}/standing/reset",
       "post models/{cohort}/{version}/promote",
       "post models/{cohort}/{version}/roll-back",
+      "post plans",
     ]);
     expect(JSON.stringify(body)).not.toContain("Input");
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
@@ -440,6 +444,7 @@ describe("documentation", () => {
       expect(responses["400"].content).toHaveProperty(["application/problem+json"]);
     }
     const named = [
+      "ActivatedPlan",
       "CohortOverview",
       "Day",
       "Episode",
@@ -451,11 +456,13 @@ describe("documentation", () => {
       "Lineage",
       "Model",
       "Pin",
+      "Plan",
       "Problem",
       "Replica",
       "Round",
       "Scores",
       "Standing",
+      "UploadedPlan",
       "Window",
     ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);
