@@ -64,12 +64,12 @@ export class CoordinatorFollower {
     void this.#fetch(cohort, fetch);
   }
 
+  /** One of the plan in force counts at once, also while another plan is on its way; one of any other plan never does. */
   async globalModel(model: GlobalModel): Promise<void> {
     const cohort = this.#cohort(model.cohort);
     if (cohort === null) return;
-    this.planChanged(model);
     const fetch = this.#fetches.get(model.cohort);
-    if (fetch !== undefined) fetch.model = model;
+    if (fetch?.planId === model.planId) fetch.model = model;
     else await this.#deps.lane.run(() => this.#activate(cohort, model));
   }
 
@@ -78,15 +78,16 @@ export class CoordinatorFollower {
    * newer feedback or another plan took its place: a later session brings it again.
    */
   async feedback(feedback: Feedback): Promise<FeedbackAcknowledgement> {
-    const { cohort, globalVersion, learningRateFactor } = feedback;
+    const { cohort, planId, globalVersion, learningRateFactor } = feedback;
     const fetch = this.#fetches.get(cohort);
-    if (fetch !== undefined) {
+    if (fetch !== undefined && (planId === null || planId === fetch.planId)) {
       return new Promise((acknowledge) => {
         fetch.feedback = { said: feedback, acknowledge };
       });
     }
     const learner = this.#cohort(cohort)?.learner ?? null;
-    if (learner !== null) return this.#deps.lane.run(() => learner.applyFeedback(feedback));
+    const meant = learner !== null && (planId === null || planId === learner.plan.planId);
+    if (meant) return this.#deps.lane.run(() => learner.applyFeedback(feedback));
     return { cohort, globalVersion, learningRateFactor: boundedFactor(learningRateFactor) ?? 1 };
   }
 

@@ -2,15 +2,16 @@
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Throws with the problem document's detail for any status but 2xx. */
-export async function callApi<T>(url: string, path: string, body?: object): Promise<T> {
-  const request = body && {
+/** `body`: JSON, or the text of a YAML file. Throws with the problem document's detail for any status but 2xx. */
+export async function callApi<T>(url: string, path: string, body?: object | string): Promise<T> {
+  const isText = typeof body === "string";
+  const request = body !== undefined && {
     method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
+    headers: { "content-type": isText ? "application/yaml" : "application/json" },
+    body: isText ? body : JSON.stringify(body),
   };
   const response = await fetch(new URL(path, url), {
-    ...request,
+    ...(request || {}),
     signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
   }).catch((cause: unknown) => {
     throw new Error(`no coordinator answers at ${url}`, { cause });

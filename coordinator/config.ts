@@ -51,6 +51,8 @@ export const coordinatorConfigSchema = z.object({
   /** Folder with <cohort>/<stream>.csv, put into the database at start. */
   FLEAD_HELD_OUT: z.string().optional(),
   FLEAD_DATA_DIR: z.string().default(".flead/coordinator"),
+  /** A gateway that was not seen for so long keeps no plan alive that its cohort is leaving. */
+  FLEAD_PLAN_ABSENCE_HOURS: z.coerce.number("must be a number").min(0.0001).max(8_760).default(24),
   /** Ed25519 private key (PKCS #8 PEM) that signs plans; absent: signing-key.pem in FLEAD_DATA_DIR, made where there is none. */
   FLEAD_SIGNING_KEY_FILE: z.string().optional(),
   FLEAD_GRPC_ADDRESS: loopbackAddress.prefault("127.0.0.1:7443"),

@@ -36,23 +36,36 @@ export interface Duty {
 interface Round {
   readonly loop: RoundLoop;
   readonly evaluators: Evaluators;
-  readonly planId: string;
+  readonly state: Pick<CohortState, "cohort" | "planId">;
 }
 
-/** One round loop a cohort, and each duty, while this coordinator leads; nothing while it does not. */
+type InTurn = <Result>(work: () => Promise<Result>) => Promise<Result>;
+
+function oneAfterTheOther(): InTurn {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const result = last.then(work);
+    last = result.catch(() => undefined);
+    return result;
+  };
+}
+
+/** One round loop a cohort and plan, and each duty, while this coordinator leads; nothing while it does not. */
 export class Leader {
   readonly #deps: LeaderDeps;
-  readonly #rounds = new Map<CohortId, Round>();
+  /** By cohort and plan. */
+  readonly #rounds = new Map<string, Round>();
+  readonly #turns = new Map<CohortId, InTurn>();
 
   constructor(deps: LeaderDeps) {
     this.#deps = deps;
   }
 
-  /** Looks at the cohort's round; false when this coordinator does not lead. */
+  /** Looks at the cohort's rounds; false when this coordinator does not lead. */
   check(cohort: string): boolean {
-    const round = this.#rounds.get(cohort as CohortId);
-    round?.loop.check();
-    return round !== undefined;
+    const rounds = [...this.#rounds.values()].filter((round) => round.state.cohort === cohort);
+    for (const { loop } of rounds) loop.check();
+    return rounds.length > 0;
   }
 
   /** One term, until `signal` aborts. Never rejects. */
@@ -75,26 +88,37 @@ export class Leader {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    await this.#deps.gateways.forgetGoneReplicas();
-    for (const state of this.#deps.directory.cohorts) {
+    const { directory, gateways } = this.#deps;
+    await gateways.forgetGoneReplicas();
+    for (const [key, round] of this.#rounds) {
+      const { cohort, planId } = round.state;
+      if (directory.get(cohort, planId) !== undefined) continue;
+      this.#rounds.delete(key);
+      await this.#end(round);
+    }
+    for (const state of directory.cohorts) {
       if (signal.aborted) return;
-      await this.#roundOf(state);
+      await this.#begin(state);
       this.check(state.cohort);
     }
   }
 
-  /** Another plan has other evaluators. */
-  async #roundOf(state: CohortState): Promise<void> {
+  async #begin(state: CohortState): Promise<void> {
     const { cohort, planId } = state;
-    const known = this.#rounds.get(cohort);
-    if (known?.planId === planId) return;
-    this.#rounds.delete(cohort);
-    await this.#end(known);
+    const key = `${cohort} ${planId}`;
+    if (this.#rounds.has(key)) return;
     const evaluators = await this.#deps.openEvaluators(state);
     const { store, invitations, standings, directory, log } = this.#deps;
-    const deps = { store, invitations, standings, evaluators, known: () => directory.get(cohort) ?? state };
-    const loop = new RoundLoop(deps, cohort, log);
-    this.#rounds.set(cohort, { loop, evaluators, planId });
+    const known = () => directory.get(cohort, planId) ?? state;
+    const inTurn = this.#turnsOf(cohort);
+    const loop = new RoundLoop({ store, invitations, standings, evaluators, known, inTurn }, state, log);
+    this.#rounds.set(key, { loop, evaluators, state });
+  }
+
+  #turnsOf(cohort: CohortId): InTurn {
+    const turns = this.#turns.get(cohort) ?? oneAfterTheOther();
+    this.#turns.set(cohort, turns);
+    return turns;
   }
 
   async #stop(): Promise<void> {

@@ -29,6 +29,7 @@ import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
+import { postgresPlans } from "./adapters/postgres-plans.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
@@ -45,12 +46,21 @@ import { dailyAnalyticsDuty } from "./daily-analytics.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
-import type { FederationStore } from "./ports/federation-store.ts";
+import { type FederationStore, LEAVE_AFTER_MS } from "./ports/federation-store.ts";
 import type { HeldOutStreams } from "./ports/held-out-streams.ts";
 import type { ServedDevices } from "./ports/served-devices.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
+/** What operators have activated since stays, whatever file the coordinator is started with again. */
+const AT_START = {
+  actor: "coordinator",
+  reason: "the plan file it was started with",
+  leaveAfterMs: LEAVE_AFTER_MS,
+  again: false,
+};
+const LEAVE_EVERY_MS = 5_000;
+const MS_AN_HOUR = 3_600_000;
 const ARCHIVE_EVERY_MS = 60_000;
 const GUARD_EVERY_MS = 30_000;
 /** Updates come by the thousand a second; the leader needs to hear of them now and then. */
@@ -82,7 +92,12 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
         bundle: bytes,
         initialWeights: compiled.initialWeights,
       };
-      await store.defineCohort(cohortId(cohort), definition, federation);
+      const active = await store.defineCohort(cohortId(cohort), definition, federation, AT_START);
+      if (active !== planId)
+        log.warn(
+          { cohort, planId, active },
+          "the cohort has left the plan of this file before; activate it to go back",
+        );
     }
     return await serve(config, log, database, store, intake, signer);
   } catch (error) {
@@ -130,6 +145,7 @@ async function serve(
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
   const duties = [
+    leavePlansDuty(store, config, log),
     archiveDuty(database, config, log),
     maintenanceDuty({ keeper, limits: tableLimits(config), log }),
     dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
@@ -141,7 +157,7 @@ async function serve(
   const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluators, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
-    get: (cohort: string) => directory.get(cohort),
+    get: (cohort: string, plan?: string) => directory.get(cohort, plan),
     updateStored: (cohort: string) => {
       if (!leader.check(cohort)) updatesStored(cohort);
     },
@@ -168,6 +184,7 @@ async function serve(
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
+    plans: postgresPlans(database.kysely, store),
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
     heldOut,
@@ -239,6 +256,17 @@ async function openDirectory(store: FederationStore, log: Logger): Promise<Cohor
   if ([...directory.cohorts].length + leftOut === 0)
     throw new Error("there is no cohort: name a plan file, for example --plan plans/pumps.yaml");
   return directory;
+}
+
+function leavePlansDuty(store: FederationStore, config: CoordinatorConfig, log: Logger): Duty {
+  return {
+    name: "leave plans that no gateway holds",
+    everyMs: LEAVE_EVERY_MS,
+    run: async () => {
+      const plans = await store.leavePlans(config.FLEAD_PLAN_ABSENCE_HOURS * MS_AN_HOUR);
+      if (plans > 0) log.info({ plans }, "plans were left");
+    },
+  };
 }
 
 function archiveDuty(database: Database, config: CoordinatorConfig, log: Logger): Duty {

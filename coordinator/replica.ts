@@ -65,12 +65,21 @@ async function lookAtAll(deps: ReplicaDeps): Promise<void> {
 }
 
 async function announce(deps: ReplicaDeps, { before, after }: Move): Promise<void> {
-  deps.checkRound(after.cohort);
-  if (before === undefined) return; // whoever holds it hears of it on its hello
-  const promoted = before.champion.version !== after.champion.version;
-  const feedback = await deps.gateways.feedbackSince(after.cohort, before.lastVersion);
-  deps.fleet.announce(after, promoted, feedback);
-  const { invitation } = after;
-  // After the champion that they are to train from.
-  if (invitation !== null && invitation.roundId !== before.invitation?.roundId) deps.fleet.invite(invitation);
+  const [active] = after;
+  if (active === undefined) return;
+  deps.checkRound(active.cohort);
+  const [activeBefore] = before;
+  if (activeBefore === undefined) return; // whoever holds it hears of it on its hello
+  const feedback = await deps.gateways.feedbackSince(active.cohort, activeBefore.lastVersion);
+  for (const state of after) {
+    const known = before.find(({ planId }) => planId === state.planId);
+    if (state.state === "active" && activeBefore.planId !== state.planId) deps.fleet.planChanged(state);
+    else if (known?.champion.version !== state.champion.version) deps.fleet.promoted(state);
+  }
+  deps.fleet.feedback(feedback);
+  for (const { planId, invitation } of after) {
+    const known = before.find((state) => state.planId === planId)?.invitation;
+    // After the champion that they are to train from.
+    if (invitation !== null && invitation.roundId !== known?.roundId) deps.fleet.invite(invitation);
+  }
 }

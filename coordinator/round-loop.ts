@@ -1,5 +1,4 @@
-// Runs the rounds of one cohort: does what the round machine says, and tells it what came of that.
-import type { CohortId } from "../learning/ids.ts";
+// Runs the rounds of one cohort under one plan: does what the round machine says, and tells it what came of that.
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
@@ -13,16 +12,18 @@ interface RoundLoopDeps extends Omit<RoundDeps, "evaluator"> {
   readonly store: FederationStore;
   readonly evaluators: Pick<Evaluators, "now">;
   readonly invitations: Omit<Invitations, "open">;
-  /** The cohort as it is known here; it may have moved since. */
+  /** The cohort under the plan as it is known here; it may have moved since. */
   readonly known: () => CohortState;
+  /** One after the other: the cohort's rounds under another plan draw on the same versions. */
+  readonly inTurn: <Result>(work: () => Promise<Result>) => Promise<Result>;
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
 
-/** At most one round of the cohort runs at a time, each from what the database says by then. */
+/** At most one round runs at a time, each from what the database says by then. */
 export class RoundLoop {
   readonly #deps: RoundLoopDeps;
-  readonly #cohort: CohortId;
+  readonly #cohort: Pick<CohortState, "cohort" | "planId">;
   readonly #log: Logger;
   #running: Promise<void> | null = null;
   #askedAgain = false;
@@ -30,7 +31,7 @@ export class RoundLoop {
   #failures = 0;
   readonly #stop = new AbortController();
 
-  constructor(deps: RoundLoopDeps, cohort: CohortId, log: Logger) {
+  constructor(deps: RoundLoopDeps, cohort: Pick<CohortState, "cohort" | "planId">, log: Logger) {
     this.#deps = deps;
     this.#cohort = cohort;
     this.#log = log;
@@ -60,22 +61,24 @@ export class RoundLoop {
 
   async #look(): Promise<void> {
     try {
-      await this.#step();
+      await this.#deps.inTurn(() => this.#step());
       this.#failures = 0;
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
-      this.#log.error({ err: error, cohort: this.#cohort, waitMs }, "a round failed; it is tried again");
+      const { cohort, planId } = this.#cohort;
+      this.#log.error({ err: error, cohort, planId, waitMs }, "a round failed; it is tried again");
       this.#checkAfter(waitMs);
     }
   }
 
   /** What is known here is enough to wait; for anything else the database says how the cohort is. */
   async #step(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
     const open = await this.#deps.store.openRound(this.#cohort);
     const [, known] = begin(this.#deps.known(), open);
     if (known.do === "wait") return this.#wait(known.untilMs);
-    let cohort = await this.#deps.store.loadCohort(this.#cohort);
+    let cohort = await this.#deps.store.loadCohort(this.#cohort.cohort, this.#cohort.planId);
     if (cohort === null) return;
     let [machine, effect] = begin(cohort, open);
     while (effect.do !== "wait") {
@@ -124,14 +127,22 @@ export class RoundLoop {
   }
 
   #logRound({
-    cohort: { cohort, champion, lastVersion, rate },
+    cohort: { cohort, planId, champion, lastVersion, rate },
     verdict,
     reason,
     updates,
     heldOut,
   }: RoundOutcome): void {
     const measured = heldOut && { n: heldOut.n, f1: heldOut.f1, prAuc: heldOut.prAuc };
-    const fields = { cohort, candidate: lastVersion, champion: champion.version, updates, reason, heldOut: measured };
+    const fields = {
+      cohort,
+      planId,
+      candidate: lastVersion,
+      champion: champion.version,
+      updates,
+      reason,
+      heldOut: measured,
+    };
     this.#log.info({ ...fields, learningRateFactor: rate.factor }, `candidate ${verdict}`);
   }
 }

@@ -1,4 +1,4 @@
-// The main path of the coordinator: a cohort's updates become a candidate, which is judged and recorded; the record is
+// The main path of the coordinator: a cohort's updates under one plan become a candidate, which is judged and recorded; the record is
 // what every coordinator hears of, and tells its gateways.
 import { poolGateways } from "../learning/fleet.ts";
 import type { GatewayId } from "../learning/ids.ts";
@@ -102,7 +102,7 @@ function standingChanges(
 }
 
 function feedbackFor(
-  { cohort, lastVersion, rate }: CohortState,
+  { cohort, planId, lastVersion, rate }: CohortState,
   { verdict, reason }: Judgement,
   { gateways }: Parts,
   changes: ReadonlyMap<string, StandingChange>,
@@ -112,6 +112,7 @@ function feedbackFor(
     const itsPart = part === "counted" ? null : `this gateway's pull was ${part}`;
     return {
       cohort,
+      planId,
       gatewayId: gateway as GatewayId,
       version: lastVersion,
       promoted: verdict === "promoted",

@@ -188,6 +188,7 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
       return {
         kind: "feedback",
         cohort: cohortId(message.value.cohort),
+        planId: message.value.planId === "" ? null : planId(message.value.planId),
         globalVersion,
         promoted,
         learningRateFactor,

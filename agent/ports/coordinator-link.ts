@@ -100,6 +100,8 @@ export interface GlobalModel {
 export interface Feedback {
   readonly kind: "feedback";
   readonly cohort: CohortId;
+  /** Of the candidate; null: not said. */
+  readonly planId: PlanId | null;
   readonly globalVersion: number;
   readonly promoted: boolean;
   readonly learningRateFactor: number;

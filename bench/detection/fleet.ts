@@ -164,6 +164,8 @@ function drawn(count: number, of: number, seed: number): ReadonlySet<number> {
 function newCohort({ bundle, rule }: FleetSettings): CohortState {
   return {
     cohort: cohortId("bench"),
+    state: "active",
+    leftPlans: [],
     revision: 1,
     planId: bundle.planId,
     manifest: bundle.manifest,

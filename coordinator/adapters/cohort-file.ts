@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { cohortId } from "../../learning/ids.ts";
 import { growsTrees } from "../../learning/models/signature.ts";
-import type { CohortSettings } from "../../learning/plan.ts";
+import type { CohortSettings, FederationSettings, Manifest } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
 import { describeFaults, namesAllowedKeys, planKeys, planSettingsSchema } from "../../proto/plan-schema.ts";
 
@@ -84,49 +84,65 @@ const planOf = z
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
   .pipe(planSettingsSchema);
 
+const federationSchema = z.strictObject({
+  round: roundSchema.prefault({}),
+  samples: z
+    .strictObject({
+      rowsPerSecond: z.number().positive().max(1_000_000).default(2_000),
+      burstMs: z
+        .int()
+        .min(1_000)
+        .max(31 * DAY_MS)
+        .default(DAY_MS),
+    })
+    .prefault({}),
+  rule: ruleSchema.optional(),
+  optimiser: optimiserSchema.prefault({ kind: "none" }),
+  gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
+});
+
 const fileSchema = z.strictObject({
   cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
   plan: planOf,
-  federation: z
-    .strictObject({
-      round: roundSchema.prefault({}),
-      samples: z
-        .strictObject({
-          rowsPerSecond: z.number().positive().max(1_000_000).default(2_000),
-          burstMs: z
-            .int()
-            .min(1_000)
-            .max(31 * DAY_MS)
-            .default(DAY_MS),
-        })
-        .prefault({}),
-      rule: ruleSchema.optional(),
-      optimiser: optimiserSchema.prefault({ kind: "none" }),
-      gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
-    })
-    .prefault({}),
+  federation: federationSchema.prefault({}),
 });
 
-/** A forest's trees are pooled and nothing else is; what is left unsaid is the rule of the plan's model. */
+type Federation = z.output<typeof federationSchema>;
+type Model = Pick<Manifest, "model">;
+
+/** A forest's trees are pooled and nothing else is. */
+function misfits(
+  { model }: Model,
+  { rule, optimiser }: Federation,
+): { readonly path: string[]; readonly message: string }[] {
+  const fault = (path: string, message: string) => ({ path: ["federation", path, "kind"], message });
+  const { kind } = model;
+  if (!growsTrees({ model })) {
+    if (rule?.kind !== "pool_trees") return [];
+    return [fault("rule", `pool_trees is an isolation_forest's; a ${kind} needs one of pulls, as multi_krum is`)];
+  }
+  const faults = [];
+  if (rule !== undefined && rule.kind !== "pool_trees")
+    faults.push(fault("rule", `an ${kind} needs pool_trees, not ${rule.kind}`));
+  if (optimiser.kind !== "none")
+    faults.push(fault("optimiser", `an ${kind} needs none, not ${optimiser.kind}: pooled trees are no step`));
+  return faults;
+}
+
+/** What is left unsaid is the rule of the plan's model. */
+const withRule = ({ model }: Model, { rule, ...federation }: Federation): FederationSettings => ({
+  ...federation,
+  rule: rule ?? (growsTrees({ model }) ? FOREST_RULE : DEFAULT_RULE),
+});
+
 export const cohortSchema = fileSchema
-  .superRefine(({ plan, federation: { rule, optimiser } }, context) => {
+  .superRefine(({ plan, federation }, context) => {
     if (context.issues.length > 0) return;
-    const fault = (path: string, message: string) =>
-      context.addIssue({ code: "custom", path: ["federation", path, "kind"], message });
-    const { kind } = plan.model;
-    if (growsTrees(plan)) {
-      if (rule !== undefined && rule.kind !== "pool_trees")
-        fault("rule", `an ${kind} needs pool_trees, not ${rule.kind}`);
-      if (optimiser.kind !== "none")
-        fault("optimiser", `an ${kind} needs none, not ${optimiser.kind}: pooled trees are no step`);
-    } else if (rule?.kind === "pool_trees") {
-      fault("rule", `pool_trees is an isolation_forest's; a ${kind} needs one of pulls, as multi_krum is`);
-    }
+    for (const fault of misfits(plan, federation)) context.addIssue({ code: "custom", ...fault });
   })
-  .transform(({ plan, federation, ...file }): CohortSettings => {
-    const rule = federation.rule ?? (growsTrees(plan) ? FOREST_RULE : DEFAULT_RULE);
-    return { ...file, plan, federation: { ...federation, rule } };
-  });
+  .transform(
+    ({ plan, federation, ...file }): CohortSettings => ({ ...file, plan, federation: withRule(plan, federation) }),
+  );
 
 function isCohortId(text: string): boolean {
   try {
@@ -138,17 +154,25 @@ function isCohortId(text: string): boolean {
 
 /** Throws with the file, the key, and what is allowed there. */
 export async function readCohortFile(file: string): Promise<CohortSettings> {
-  const fail = (why: string, cause?: unknown) => new Error(`plan ${file}: ${why}`, { cause });
-  const text = await readFile(file, "utf8").catch((cause: Error) => {
-    throw fail(cause.message, cause);
-  });
-  let document: unknown;
   try {
-    document = parse(text);
+    return parseCohortFile(await readFile(file, "utf8"));
   } catch (cause) {
-    throw fail((cause as Error).message, cause);
+    throw new Error(`plan ${file}: ${(cause as Error).message}`, { cause });
   }
-  const parsed = cohortSchema.safeParse(document, { error: namesAllowedKeys });
+}
+
+/** Throws with the key and what is allowed there. */
+export function parseCohortFile(text: string): CohortSettings {
+  const parsed = cohortSchema.safeParse(parse(text), { error: namesAllowedKeys });
   if (parsed.success) return parsed.data;
-  throw fail(describeFaults(parsed.error, "the file"));
+  throw new Error(describeFaults(parsed.error, "the file"));
+}
+
+/** Federation settings as a plan file says them, for a plan of this model. Throws with the key and what is allowed there. */
+export function parseFederation(plan: Model, given: unknown): FederationSettings {
+  const parsed = federationSchema.safeParse(given, { error: namesAllowedKeys });
+  if (!parsed.success) throw new Error(describeFaults(parsed.error, "the federation settings"));
+  const [fault] = misfits(plan, parsed.data);
+  if (fault !== undefined) throw new Error(`${fault.path.join(".")}: ${fault.message}`);
+  return withRule(plan, parsed.data);
 }

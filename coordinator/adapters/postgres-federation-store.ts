@@ -17,6 +17,7 @@ import type { RoundUpdate } from "../core/combine-updates.ts";
 import type { ModelStatus } from "../core/model-actions.ts";
 import { roundCapacity } from "../core/round-capacity.ts";
 import { type FederationStore, RoundConflictError, type RoundRecord } from "../ports/federation-store.ts";
+import { activatePlan, leavePlans } from "./activate-plan.ts";
 import { postgresAuditLog } from "./postgres-audit.ts";
 import { recordStandings } from "./postgres-gateway-standings.ts";
 import { endInvitation, type InvitationRow, readInvitation } from "./postgres-invitations.ts";
@@ -30,60 +31,39 @@ const MAX_GATEWAYS_POOLED = 1000;
 /** A gateway that learns tells anew every ten minutes: one silent for so long is gone, or its devices stand still. */
 const STATISTICS_DAYS = 7;
 
-const UNPINNED = { pinned_by: null, pin_reason: null, pinned_at: null };
-
 export function postgresFederationStore(
   db: Kysely<Tables>,
   intake: Pick<FederationStore, "addUpdate" | "addRefusal">,
 ): FederationStore {
   return {
-    defineCohort: (cohort, plan, federation) =>
-      db.transaction().execute(async (trx) => {
-        await insertPlan(trx, plan);
-        const known = await trx
-          .selectFrom("cohorts")
-          .select(["plan_id", "last_version", "learning_rate_factor"])
-          .where("cohort", "=", cohort)
-          .forUpdate()
-          .executeTakeFirst();
-        if (known === undefined) {
-          await trx
-            .insertInto("cohorts")
-            .values({
-              cohort,
-              plan_id: plan.planId,
-              federation: JSON.stringify(federation),
-              champion_version: 1,
-              last_version: 1,
-            })
-            .execute();
-          await insertInitialModel(trx, cohort, plan, 1, null);
-        } else if (known.plan_id !== plan.planId) {
-          await changePlan(trx, cohort, plan, known.last_version + 1, known.last_version);
-          const change = { from: known.learning_rate_factor, to: 1, globalVersion: known.last_version + 1 };
-          await auditFactor(trx, cohort, { ...change, reason: "another plan begins anew" });
-        }
-        await trx
-          .updateTable("cohorts")
-          .set({ federation: JSON.stringify(federation) })
-          .where("cohort", "=", cohort)
-          .execute();
-      }),
+    defineCohort: (cohort, plan, federation, order) =>
+      db.transaction().execute((trx) => activatePlan(trx, cohort, plan, federation, order)),
+
+    leavePlans: (absentMs) => leavePlans(db, absentMs),
 
     loadCohorts: async (leftOut) => {
       const rows = await cohortRows(db).execute();
       return rows.flatMap((row) => {
         const state = cohortState(row);
         if (!(state instanceof PlanBundleError)) return [state];
-        leftOut?.(row.cohort as CohortId, row.plan_id as PlanId, state.message);
+        if (row.state === "active") leftOut?.(row.cohort as CohortId, row.plan_id as PlanId, state.message);
         return [];
       });
     },
 
-    loadCohort: async (cohort) => {
-      const row = await cohortRows(db).where("c.cohort", "=", cohort).executeTakeFirst();
+    loadCohort: async (cohort, plan) => {
+      const query = cohortRows(db).where("c.cohort", "=", cohort);
+      const row = await (plan === undefined
+        ? query.where("s.state", "=", "active")
+        : query.where("s.plan_id", "=", plan)
+      ).executeTakeFirst();
       const state = row && cohortState(row);
       return state === undefined || state instanceof PlanBundleError ? null : state;
+    },
+
+    loadPlans: async (cohort) => {
+      const rows = await cohortRows(db).where("c.cohort", "=", cohort).execute();
+      return rows.map(cohortState).filter((state) => !(state instanceof PlanBundleError)) as CohortState[];
     },
 
     revisions: async () => {
@@ -99,10 +79,11 @@ export function postgresFederationStore(
     addUpdate: intake.addUpdate,
     addRefusal: intake.addRefusal,
 
-    openRound: async (cohort) => {
+    openRound: async ({ cohort, planId }) => {
       const row = await db
         .selectFrom("local_models")
         .where("cohort", "=", cohort)
+        .where("plan_id", "=", planId)
         .where("status", "in", ["accepted", "clipped"])
         .select(({ fn }) => [fn.countAll<number>().as("updates"), fn.min("created_at").as("opened")])
         .select(sql<number>`count(DISTINCT gateway_id)`.as("gateways"))
@@ -148,28 +129,38 @@ export function postgresFederationStore(
 function cohortRows(db: Kysely<Tables>) {
   return db
     .selectFrom("cohorts as c")
-    .innerJoin("plans as p", "p.plan_id", "c.plan_id")
+    .innerJoin("cohort_plans as s", "s.cohort", "c.cohort")
+    .innerJoin("plans as p", "p.plan_id", "s.plan_id")
     .innerJoin("federated_models as m", (join) =>
-      join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "c.champion_version"),
+      join.onRef("m.cohort", "=", "c.cohort").onRef("m.global_version", "=", "s.champion_version"),
     )
-    .select(["c.cohort", "c.revision", "c.plan_id", "c.federation", "c.champion_version", "c.last_version"])
-    .select(["c.learning_rate_factor", "c.smoothed_quality", "c.smoothed_on", "p.bundle", "m.weights", "m.rule"])
-    .select(["c.server_m", "c.server_v", "c.server_steps", "m.scales", "m.threshold_factor"])
-    .select(["c.pinned_by", "c.pin_reason"])
-    .select(({ selectFrom }) =>
+    .where("s.state", "<>", "left")
+    .select(["c.cohort", "c.revision", "c.last_version", "s.plan_id", "s.state", "s.federation", "s.champion_version"])
+    .select(["s.learning_rate_factor", "s.smoothed_quality", "s.smoothed_on", "p.bundle", "m.weights", "m.rule"])
+    .select(["s.server_m", "s.server_v", "s.server_steps", "m.scales", "m.threshold_factor"])
+    .select(["s.pinned_by", "s.pin_reason"])
+    .select(({ selectFrom }) => [
       selectFrom("invitations as i")
         .whereRef("i.cohort", "=", "c.cohort")
+        .whereRef("i.plan_id", "=", "s.plan_id")
         .select(sql<InvitationRow>`to_jsonb(i)`.as("i"))
         .as("invitation"),
+    ])
+    .select(
+      sql<string[]>`ARRAY(SELECT o.plan_id FROM cohort_plans o WHERE o.cohort = c.cohort AND o.state = 'left')`.as(
+        "left",
+      ),
     )
-    .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")]);
+    .select([versionsOf(["champion", "pinned"]).as("champions"), versionsOf(["rolled_back"]).as("rolled_back")])
+    .orderBy("c.cohort")
+    .orderBy("s.state");
 }
 
-/** Of the cohort's plan, ascending. */
+/** Of the plan, ascending. */
 function versionsOf(statuses: ModelStatus[]) {
   return sql<number[]>`(
     SELECT coalesce(array_agg(f.global_version::float8 ORDER BY f.global_version), '{}') FROM federated_models f
-    WHERE f.cohort = c.cohort AND f.plan_id = c.plan_id AND f.status = ANY(${statuses}))`;
+    WHERE f.cohort = c.cohort AND f.plan_id = s.plan_id AND f.status = ANY(${statuses}))`;
 }
 
 type CohortRow = Awaited<ReturnType<ReturnType<typeof cohortRows>["executeTakeFirstOrThrow"]>>;
@@ -181,6 +172,8 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
   if (row.weights === null) throw new Error(`cohort ${row.cohort}: its champion has no weights`);
   return {
     cohort: row.cohort as CohortId,
+    state: row.state === "active" ? "active" : "leaving",
+    leftPlans: row.left as PlanId[],
     revision: row.revision,
     planId,
     manifest,
@@ -202,7 +195,10 @@ function cohortState(row: CohortRow): CohortState | PlanBundleError {
 }
 
 /** First every gateway's oldest, then every gateway's second and so on, as many as a round takes; in the order stored. */
-async function idsOfRound(db: Kysely<Tables>, { cohort, manifest, federation }: CohortState): Promise<number[]> {
+async function idsOfRound(
+  db: Kysely<Tables>,
+  { cohort, planId, manifest, federation }: CohortState,
+): Promise<number[]> {
   const rows = await db
     .with("open", (cte) =>
       cte
@@ -210,6 +206,7 @@ async function idsOfRound(db: Kysely<Tables>, { cohort, manifest, federation }: 
         .select("id")
         .select(sql<number>`row_number() OVER (PARTITION BY gateway_id ORDER BY id)`.as("nth_of_gateway"))
         .where("cohort", "=", cohort)
+        .where("plan_id", "=", planId)
         .where("status", "in", ["accepted", "clipped"]),
     )
     .selectFrom("open")
@@ -278,90 +275,22 @@ function serverState(
   return fits ? { m, v, step: row.server_steps } : initial;
 }
 
-type Plan = Parameters<FederationStore["defineCohort"]>[1];
-
-async function insertPlan(trx: Transaction<Tables>, plan: Plan): Promise<void> {
-  await trx
-    .insertInto("plans")
-    .values({ plan_id: plan.planId, manifest: JSON.stringify(plan.manifest), bundle: Buffer.from(plan.bundle) })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
-}
-
-async function insertInitialModel(
-  trx: Transaction<Tables>,
-  cohort: CohortId,
-  plan: Plan,
-  version: number,
-  parent: number | null,
-): Promise<void> {
-  await trx
-    .insertInto("federated_models")
-    .values({
-      cohort,
-      global_version: version,
-      plan_id: plan.planId,
-      num_devices: 0,
-      num_gateways: 0,
-      total_samples: 0,
-      rule: "initial",
-      weights: Buffer.from(encodeWeights(plan.initialWeights)),
-      status: "champion",
-      parent_version: parent,
-    })
-    .execute();
-}
-
-/**
- * Another plan means other weights: it starts from its own initial ones, and what was learned by the old one cannot count.
- * A pin ends with the plan of its champion.
- */
-async function changePlan(
-  trx: Transaction<Tables>,
-  cohort: CohortId,
-  plan: Plan,
-  version: number,
-  parent: number,
-): Promise<void> {
-  await insertInitialModel(trx, cohort, plan, version, parent);
-  await endInvitation(trx, { cohort });
-  await trx
-    .updateTable("cohorts")
-    .set({
-      plan_id: plan.planId,
-      champion_version: version,
-      last_version: version,
-      learning_rate_factor: 1,
-      smoothed_quality: null,
-      server_m: null,
-      server_v: null,
-      server_steps: 0,
-      ...UNPINNED,
-    })
-    .where("cohort", "=", cohort)
-    .execute();
-  await trx
-    .updateTable("federated_models")
-    .set({ status: "champion" })
-    .where("cohort", "=", cohort)
-    .where("status", "=", "pinned")
-    .execute();
-  await trx
-    .updateTable("local_models")
-    .set({ status: "refused", reason: "unknown_plan: the cohort's plan changed", delta: null })
-    .where("cohort", "=", cohort)
-    .where("status", "in", ["accepted", "clipped"])
-    .execute();
-}
-
 async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promise<void> {
   const { before, after, candidate, reason } = record;
   if (record.updates.length === 0) throw new RoundConflictError(before.cohort, "it has no updates");
   const moved = await trx
     .updateTable("cohorts")
+    .set({ last_version: after.lastVersion })
+    .where("cohort", "=", before.cohort)
+    .where("revision", "=", before.revision)
+    .executeTakeFirst();
+  if (moved.numUpdatedRows !== 1n) {
+    throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
+  }
+  await trx
+    .updateTable("cohort_plans")
     .set({
       champion_version: after.champion.version,
-      last_version: after.lastVersion,
       learning_rate_factor: after.rate.factor,
       smoothed_quality: after.rate.smoothedQuality,
       smoothed_on: after.rate.measuredOn,
@@ -370,12 +299,9 @@ async function recordRound(trx: Transaction<Tables>, record: RoundRecord): Promi
       server_steps: after.server.step,
     })
     .where("cohort", "=", before.cohort)
-    .where("revision", "=", before.revision)
-    .executeTakeFirst();
-  if (moved.numUpdatedRows !== 1n) {
-    throw new RoundConflictError(before.cohort, `the cohort is no longer at revision ${before.revision}`);
-  }
-  await endInvitation(trx, before);
+    .where("plan_id", "=", before.planId)
+    .execute();
+  await endInvitation(trx, before.cohort, before.planId);
   const roundId = await insertRound(trx, record);
   await insertCandidate(trx, record, roundId);
   await countUpdates(trx, record, roundId);

@@ -1,6 +1,6 @@
 // Gateways, their reports and their feedback in PostgreSQL.
-import { type Kysely, type Selectable, type SqlBool, sql } from "kysely";
-import type { CohortId, GatewayId } from "../../learning/ids.ts";
+import { type JoinBuilder, type Kysely, type Selectable, type SqlBool, sql } from "kysely";
+import type { CohortId, GatewayId, PlanId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "../ports/federation-store.ts";
 import type { GatewayStore, ReportedEpisode, ReportedStatistics } from "../ports/gateway-store.ts";
 import type { Tables } from "./tables.ts";
@@ -134,26 +134,30 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
 
     openFeedback: async (gateway) => {
       const rows = await db
-        .selectFrom("model_feedback")
-        .distinctOn("cohort")
-        .selectAll()
-        .where("gateway_id", "=", gateway)
-        .where("acknowledged_at", "is", null)
-        .where("learning_rate_factor", "is not", null)
-        .orderBy("cohort")
-        .orderBy("global_version", "desc")
+        .selectFrom("model_feedback as f")
+        .innerJoin("federated_models as m", sameVersion)
+        .distinctOn("f.cohort")
+        .selectAll("f")
+        .select("m.plan_id")
+        .where("f.gateway_id", "=", gateway)
+        .where("f.acknowledged_at", "is", null)
+        .where("f.learning_rate_factor", "is not", null)
+        .orderBy("f.cohort")
+        .orderBy("f.global_version", "desc")
         .execute();
       return rows.map(feedbackOf);
     },
 
     feedbackSince: async (cohort, version) => {
       const rows = await db
-        .selectFrom("model_feedback")
-        .selectAll()
-        .where("cohort", "=", cohort)
-        .where("global_version", ">", version)
-        .where("learning_rate_factor", "is not", null)
-        .orderBy("global_version")
+        .selectFrom("model_feedback as f")
+        .innerJoin("federated_models as m", sameVersion)
+        .selectAll("f")
+        .select("m.plan_id")
+        .where("f.cohort", "=", cohort)
+        .where("f.global_version", ">", version)
+        .where("f.learning_rate_factor", "is not", null)
+        .orderBy("f.global_version")
         .execute();
       return rows.map(feedbackOf);
     },
@@ -172,9 +176,15 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
   };
 }
 
-function feedbackOf(row: Selectable<Tables["model_feedback"]>): GatewayFeedback {
+/** Of the candidate that the feedback is on. */
+const sameVersion = (
+  join: JoinBuilder<Tables & { f: Tables["model_feedback"]; m: Tables["federated_models"] }, "f" | "m">,
+) => join.onRef("m.cohort", "=", "f.cohort").onRef("m.global_version", "=", "f.global_version");
+
+function feedbackOf(row: Selectable<Tables["model_feedback"]> & { readonly plan_id: string }): GatewayFeedback {
   return {
     cohort: row.cohort as CohortId,
+    planId: row.plan_id as PlanId,
     gatewayId: row.gateway_id as GatewayId,
     version: row.global_version,
     promoted: row.promoted ?? false,

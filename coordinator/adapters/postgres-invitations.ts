@@ -11,8 +11,9 @@ const MAX_READY = 10_000;
 
 export function postgresInvitations(db: Kysely<Tables>): Invitations {
   return {
-    open: async (cohort) => {
-      const row = await db.selectFrom("invitations").selectAll().where("cohort", "=", cohort).executeTakeFirst();
+    open: async ({ cohort, planId }) => {
+      const query = db.selectFrom("invitations").selectAll().where("cohort", "=", cohort).where("plan_id", "=", planId);
+      const row = await query.executeTakeFirst();
       return row === undefined ? null : readInvitation(row);
     },
 
@@ -32,6 +33,7 @@ export function postgresInvitations(db: Kysely<Tables>): Invitations {
                 .select("u.id")
                 .whereRef("u.gateway_id", "=", "g.gateway_id")
                 .where("u.cohort", "=", cohort)
+                .where("u.plan_id", "=", planId)
                 .where("u.status", "in", ["accepted", "clipped"]),
             ),
           ),
@@ -48,13 +50,14 @@ export function postgresInvitations(db: Kysely<Tables>): Invitations {
 
     invite: (before, gateways, wanted) =>
       db.transaction().execute(async (trx) => {
-        const { cohort, champion, federation } = before;
+        const { cohort, planId, champion, federation } = before;
         const revision = await move(trx, before);
-        await endInvitation(trx, before);
+        await endInvitation(trx, before.cohort, before.planId);
         const row = await trx
           .insertInto("invitations")
           .values({
             cohort,
+            plan_id: planId,
             round_id: sql<number>`nextval(pg_get_serial_sequence('rounds', 'round_id'))`,
             base_version: champion.version,
             gateways: [...gateways],
@@ -72,7 +75,7 @@ export function postgresInvitations(db: Kysely<Tables>): Invitations {
     end: (before) =>
       db.transaction().execute(async (trx) => {
         const revision = await move(trx, before);
-        await endInvitation(trx, before);
+        await endInvitation(trx, before.cohort, before.planId);
         return { ...before, revision, invitation: null };
       }),
   };
@@ -108,6 +111,6 @@ async function move(trx: Transaction<Tables>, { cohort, revision }: CohortState)
 }
 
 /** To be called in a transaction that moves the cohort, of which no other can then change it. */
-export async function endInvitation(trx: Transaction<Tables>, { cohort }: Pick<CohortState, "cohort">): Promise<void> {
-  await trx.deleteFrom("invitations").where("cohort", "=", cohort).execute();
+export async function endInvitation(trx: Transaction<Tables>, cohort: string, planId: string): Promise<void> {
+  await trx.deleteFrom("invitations").where("cohort", "=", cohort).where("plan_id", "=", planId).execute();
 }

@@ -50,20 +50,27 @@ interface LockedCohort extends ChampionStanding {
 
 /** Until the transaction ends no round is recorded, and nobody else acts. */
 async function lockCohort(trx: Transaction<Tables>, cohort: CohortId): Promise<LockedCohort> {
-  const row = await trx
-    .selectFrom("cohorts as c")
-    .select(["c.plan_id", "c.champion_version", "c.last_version", "c.pinned_by", "c.pin_reason"])
-    .where("c.cohort", "=", cohort)
+  const locked = await trx
+    .selectFrom("cohorts")
+    .select("last_version")
+    .where("cohort", "=", cohort)
     .forUpdate()
     .executeTakeFirst();
-  if (row === undefined) throw new UnknownModelError(cohort);
+  if (locked === undefined) throw new UnknownModelError(cohort);
+  // A statement of its own: one that waits for the lock would read the other table as it was before.
+  const row = await trx
+    .selectFrom("cohort_plans")
+    .select(["plan_id", "champion_version", "pinned_by", "pin_reason"])
+    .where("cohort", "=", cohort)
+    .where("state", "=", "active")
+    .executeTakeFirstOrThrow();
   const champion = await standingOf(trx, cohort, row.champion_version);
   return {
     planId: row.plan_id,
     version: row.champion_version,
     origin: champion.origin,
     pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
-    lastVersion: row.last_version,
+    lastVersion: locked.last_version,
   };
 }
 
@@ -79,6 +86,14 @@ async function standingOf(trx: Transaction<Tables>, cohort: CohortId, version: n
   return { planId, version, origin: origin_version ?? version, status, weights };
 }
 
+/** Gives the cohort its next revision, which all coordinators hear of. */
+async function move(trx: Transaction<Tables>, cohort: CohortId, lastVersion: number): Promise<void> {
+  await trx.updateTable("cohorts").set({ last_version: lastVersion }).where("cohort", "=", cohort).execute();
+}
+
+const activePlan = (trx: Transaction<Tables>, cohort: CohortId) =>
+  trx.updateTable("cohort_plans").where("cohort", "=", cohort).where("state", "=", "active");
+
 async function changePin(
   trx: Transaction<Tables>,
   { cohort, actor, reason }: ModelOrder,
@@ -87,14 +102,13 @@ async function changePin(
 ): Promise<Standing> {
   refuse(refusalOfPin(kind, champion));
   const pin: Pin | null = kind === "pin" ? { by: actor, reason } : null;
-  await trx
-    .updateTable("cohorts")
+  await move(trx, cohort, champion.lastVersion);
+  await activePlan(trx, cohort)
     .set({
       pinned_by: pin?.by ?? null,
       pin_reason: pin?.reason ?? null,
       pinned_at: pin === null ? null : sql<Date>`now()`,
     })
-    .where("cohort", "=", cohort)
     .execute();
   await trx
     .updateTable("federated_models")
@@ -119,17 +133,15 @@ async function changeChampion(
   const target = await standingOf(trx, cohort, version);
   refuse(refusalOfChange(kind, champion, target));
   const championVersion = champion.lastVersion + 1;
-  await trx
-    .updateTable("cohorts")
+  await move(trx, cohort, championVersion);
+  await activePlan(trx, cohort)
     .set({
       champion_version: championVersion,
-      last_version: championVersion,
       smoothed_quality: null,
       server_m: null,
       server_v: null,
       server_steps: 0,
     })
-    .where("cohort", "=", cohort)
     .execute();
   await insertVersion(trx, order, target, { version: championVersion, parent: champion.version });
   if (kind === "roll_back") await abandon(trx, cohort, target);

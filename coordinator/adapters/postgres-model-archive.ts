@@ -58,7 +58,12 @@ const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex
 async function toArchive(db: Kysely<Tables>, newest: number): Promise<{ cohort: string; version: number }[]> {
   const cohorts = await db
     .selectFrom("cohorts as c")
-    .select(["c.cohort", "c.champion_version", "c.last_version"])
+    .select(["c.cohort", "c.last_version"])
+    .select(
+      sql<number[]>`ARRAY(SELECT p.champion_version::float8 FROM cohort_plans p WHERE p.cohort = c.cohort)`.as(
+        "champions",
+      ),
+    )
     .select(
       sql<number[]>`ARRAY(SELECT DISTINCT u.global_version::float8 FROM local_models u
       WHERE u.cohort = c.cohort AND u.status IN ('accepted', 'clipped'))`.as("bases"),
@@ -68,11 +73,11 @@ async function toArchive(db: Kysely<Tables>, newest: number): Promise<{ cohort: 
       WHERE m.cohort = c.cohort AND m.weights IS NOT NULL ORDER BY m.global_version)`.as("at_hand"),
     )
     .execute();
-  const found = cohorts.flatMap(({ cohort, champion_version, last_version, bases, at_hand }) =>
+  const found = cohorts.flatMap(({ cohort, champions, last_version, bases, at_hand }) =>
     versionsToArchive(at_hand, {
       newest,
       lastVersion: last_version,
-      championVersion: champion_version,
+      champions: new Set(champions),
       bases: new Set(bases),
     }).map((version) => ({ cohort, version })),
   );

@@ -144,10 +144,12 @@ const MAX_REPLICAS = 1000;
 
 async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
   const rows = await kysely
-    .selectFrom("cohorts as c")
+    .selectFrom("cohort_plans as c")
+    .where("c.state", "=", "active")
     .leftJoin("local_models as u", (join) =>
       join
         .onRef("u.cohort", "=", "c.cohort")
+        .onRef("u.plan_id", "=", "c.plan_id")
         .on("u.status", "in", ["accepted", "clipped"])
         .on("u.round_id", "is", null),
     )
@@ -170,8 +172,14 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         .where("f.status", "=", "refused")
         .select(({ fn }) => fn.countAll<number>().as("n"))
         .as("refused"),
+      eb
+        .selectFrom("local_models as w")
+        .whereRef("w.cohort", "=", "c.cohort")
+        .where("w.status", "in", ["accepted", "clipped"])
+        .select(({ fn }) => fn.countAll<number>().as("n"))
+        .as("waiting"),
     ])
-    .groupBy("c.cohort")
+    .groupBy(["c.cohort", "c.plan_id"])
     .orderBy("c.cohort")
     .execute();
   return rows.map((row) => {
@@ -190,7 +198,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         openedAt: row.opened_at?.toISOString() ?? null,
       },
       updates: {
-        acknowledged: row.updates + (row.aggregated ?? 0),
+        acknowledged: (row.waiting ?? 0) + (row.aggregated ?? 0),
         aggregated: row.aggregated ?? 0,
         refused: row.refused ?? 0,
       },

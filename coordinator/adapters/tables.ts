@@ -1,6 +1,7 @@
 // The rows of the coordinator's tables, as kysely sees them (adapters/sql holds the tables themselves).
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
+import type { PlanState } from "../core/cohort-state.ts";
 import type { Contribution } from "../core/contributions.ts";
 
 type Time = ColumnType<Date, Date | undefined, Date>;
@@ -12,21 +13,27 @@ export interface Tables {
   plans: { plan_id: string; manifest: JSONColumnType<Manifest>; bundle: Buffer; created_at: Time };
   cohorts: {
     cohort: string;
+    last_version: Count;
+    revision: Generated<Count>;
+    created_at: Time;
+  };
+  cohort_plans: {
+    cohort: string;
     plan_id: string;
+    state: PlanState;
     federation: JSONColumnType<FederationSettings>;
     champion_version: Count;
-    last_version: Count;
     learning_rate_factor: Generated<number>;
     smoothed_quality: number | null;
     smoothed_on: string | null;
     server_m: Buffer | null;
     server_v: Buffer | null;
     server_steps: Generated<number>;
-    revision: Generated<Count>;
     pinned_by: string | null;
     pin_reason: string | null;
     pinned_at: Date | null;
-    created_at: Time;
+    activated_at: Time;
+    leave_by: Date | null;
   };
   replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
   gateways: {
@@ -115,6 +122,7 @@ export interface Tables {
   };
   invitations: {
     cohort: string;
+    plan_id: string;
     round_id: ColumnType<Count, Count, never>;
     base_version: Count;
     gateways: string[];

@@ -9,6 +9,7 @@ import { AnalysisRunningError } from "../ports/analytics-store.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
 import { HeldOutError, type HeldOutFault } from "../ports/held-out-streams.ts";
 import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
+import { UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
 import { apiSchemas } from "./schemas.ts";
 
 const CONTENT_TYPE = "application/problem+json";
@@ -96,6 +97,8 @@ function describe(error: FastifyError): Found {
   if (error instanceof FleetUnavailableError) return { status: 503, detail: error.message };
   if (error instanceof AnalysisRunningError) return { status: 409, detail: error.message };
   if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
+  if (error instanceof UnknownPlanError) return { status: 404, detail: error.message };
+  if (error instanceof UnusablePlanError) return { status: 422, detail: error.message };
   if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
   if (error instanceof HeldOutError) return { status: HELD_OUT_STATUS[error.fault], detail: error.message };
   const status = error.statusCode ?? 500;

@@ -15,6 +15,7 @@ import type { GatewayStandings } from "../ports/gateway-standings.ts";
 import type { HeldOutStreams } from "../ports/held-out-streams.ts";
 import type { ModelActions } from "../ports/model-actions.ts";
 import type { ModelHistory } from "../ports/model-history.ts";
+import type { Plans } from "../ports/plans.ts";
 import { documentApi } from "./documentation.ts";
 import { answerWithProblems, sendUnroutable } from "./problem.ts";
 import { analyticsRoute } from "./routes/analytics.ts";
@@ -27,6 +28,7 @@ import { heldOutRoutes } from "./routes/held-out-streams.ts";
 import { modelActionRoutes } from "./routes/model-actions.ts";
 import { modelHistoryRoutes } from "./routes/model-history.ts";
 import { modelsRoute } from "./routes/models.ts";
+import { plansRoutes } from "./routes/plans.ts";
 import { replicasRoute } from "./routes/replicas.ts";
 import { roundsRoute } from "./routes/rounds.ts";
 import { secure } from "./security.ts";
@@ -36,6 +38,7 @@ export interface AdminSettings extends GatewayCommandDeps {
   readonly analytics: AnalyticsQueries & Pick<AnalyticsStore, "analyseDay">;
   readonly history: ModelHistory;
   readonly actions: ModelActions;
+  readonly plans: Plans;
   readonly standings: Pick<GatewayStandings, "reset">;
   readonly heldOut: HeldOutStreams;
   readonly heldOutLimits: HeldOutLimits;
@@ -66,7 +69,7 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
 }
 
 function api(settings: AdminSettings, outages: Problems<"database">) {
-  const { queries, history, actions, standings, analytics, notices, audit, version } = settings;
+  const { queries, history, actions, plans, standings, analytics, notices, audit, version } = settings;
   return async (app: FastifyInstance) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.header("cache-control", "no-store");
@@ -81,6 +84,7 @@ function api(settings: AdminSettings, outages: Problems<"database">) {
     await app.register(modelHistoryRoutes(history));
     await app.register(modelActionRoutes(actions));
     await app.register(heldOutRoutes(settings.heldOut, settings.heldOutLimits));
+    await app.register(plansRoutes(plans));
     await app.register(episodesRoute(queries));
     await app.register(analyticsRoute(analytics));
   };

@@ -19,6 +19,8 @@ export interface UpdateClaim {
 /** What the coordinator knows of the cohort it names. */
 export interface CohortFacts {
   readonly planId: string;
+  /** The cohort learned by that plan once. */
+  isLeft(plan: string): boolean;
   readonly championVersion: number;
   /** Versions of this plan that an agent may have trained from, whether they are still champion or not. */
   isKnownBase(version: number): boolean;
@@ -34,6 +36,7 @@ export type Refusal = {
   readonly kind: "malformed" | "refused";
   readonly reason:
     | "unknown_plan"
+    | "plan_left"
     | "unknown_base"
     | "bad_samples"
     | "bad_steps"
@@ -57,6 +60,9 @@ const MAX_DELTA_NORM = 100;
 const malformed = (reason: Refusal["reason"], message: string): Refusal => ({ kind: "malformed", reason, message });
 
 export function checkClaim(claim: UpdateClaim, cohort: CohortFacts): Refusal | null {
+  if (cohort.isLeft(claim.planId)) {
+    return malformed("plan_left", `the cohort has left plan ${claim.planId}; it learns by ${cohort.planId}`);
+  }
   if (claim.planId !== cohort.planId) {
     return malformed("unknown_plan", `plan ${claim.planId.slice(0, 64)}, but the cohort learns by ${cohort.planId}`);
   }

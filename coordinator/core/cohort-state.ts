@@ -1,4 +1,4 @@
-// A cohort as one value: what it learns, its champion, and what that means for an arriving update.
+// A cohort under a plan as one value: what it learns, its champion, and what that means for an arriving update.
 import type { ServerState } from "../../learning/aggregation/server-optimisers.ts";
 import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, PlanId } from "../../learning/ids.ts";
@@ -17,9 +17,16 @@ export interface GlobalModel {
   readonly fleet: FleetStatistics;
 }
 
+/** A cohort learns by its active plan; one that is being left serves the gateways that still hold it. */
+export type PlanState = "active" | "leaving" | "left";
+
+/** A cohort under one of its plans. */
 export interface CohortState {
   readonly cohort: CohortId;
-  /** Rises with every change of what is stored of it. */
+  readonly state: Exclude<PlanState, "left">;
+  /** The other plans that it once learned by. */
+  readonly leftPlans: readonly PlanId[];
+  /** Rises with every change of what is stored of it, under this plan or another. */
   readonly revision: number;
   readonly planId: PlanId;
   readonly manifest: Manifest;
@@ -27,7 +34,7 @@ export interface CohortState {
   readonly champion: GlobalModel;
   /** While it is pinned no candidate takes the champion's place. */
   readonly pin: Pin | null;
-  /** The highest version ever given, promoted or not. */
+  /** The highest version ever given, promoted or not, under any plan. */
   readonly lastVersion: number;
   /** Every version of this plan that was champion and that nobody rolled back, oldest first, the current one last. */
   readonly championVersions: readonly number[];
@@ -49,6 +56,7 @@ export function championsSince(state: CohortState, version: number): number {
 export function cohortFacts(state: CohortState): CohortFacts {
   return {
     planId: state.planId,
+    isLeft: (plan) => state.leftPlans.some((left) => left === plan),
     championVersion: state.champion.version,
     isKnownBase: (version) => state.championVersions.includes(version) || state.rolledBackVersions.includes(version),
     isRolledBack: (version) => state.rolledBackVersions.includes(version),

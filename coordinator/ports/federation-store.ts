@@ -36,8 +36,21 @@ export interface PlanDefinition {
   readonly initialWeights: Float32Array;
 }
 
+/** Of a plan that is being left, where nothing else is said. */
+export const LEAVE_AFTER_MS = 7 * 86_400_000;
+
+export interface ActivationOrder {
+  readonly actor: string;
+  readonly reason: string;
+  /** How long the plan before may still be held. */
+  readonly leaveAfterMs: number;
+  /** False: a plan that the cohort left, or is leaving, is not taken up again. */
+  readonly again: boolean;
+}
+
 export interface GatewayFeedback {
   readonly cohort: CohortId;
+  readonly planId: PlanId;
   readonly gatewayId: GatewayId;
   readonly version: number;
   readonly promoted: boolean;
@@ -103,15 +116,28 @@ export class NotStoredError extends Error {
 }
 
 export interface FederationStore {
-  /** Makes the cohort learn by this plan; a cohort that already does keeps its champion and history. */
-  defineCohort(cohort: CohortId, plan: PlanDefinition, federation: FederationSettings): Promise<void>;
   /**
-   * Cohorts whose plan this version of FLEAD can read. Each of the others is told to `leftOut` and stays as it is
+   * Makes the cohort learn by this plan, with its audit row; a cohort that does or did keeps that plan's champion and
+   * history. The plan it learned by until now is left: at the order's deadline, or before if no gateway holds it. Gives
+   * the plan that the cohort learns by then.
+   */
+  defineCohort(
+    cohort: CohortId,
+    plan: PlanDefinition,
+    federation: FederationSettings,
+    order: ActivationOrder,
+  ): Promise<PlanId>;
+  /** Leaves plans past their deadline, or held by no gateway seen in the last `absentMs`; gives how many. */
+  leavePlans(absentMs: number): Promise<number>;
+  /**
+   * Cohorts under their active plan, and under the one they leave, if this version of FLEAD can read it. Each of the others is told to `leftOut` and stays as it is
    * stored: another plan of it can be defined.
    */
   loadCohorts(leftOut?: (cohort: CohortId, planId: PlanId, why: string) => void): Promise<CohortState[]>;
-  /** Null: there is none, or none whose plan this version can read. */
-  loadCohort(cohort: CohortId): Promise<CohortState | null>;
+  /** Under its active plan, or under `plan`, active or leaving. Null: there is none, or none that this version can read. */
+  loadCohort(cohort: CohortId, plan?: PlanId): Promise<CohortState | null>;
+  /** Under each of its plans that this version can read, the active one first. */
+  loadPlans(cohort: CohortId): Promise<CohortState[]>;
   /** Of every cohort; cheap. */
   revisions(): Promise<ReadonlyMap<CohortId, number>>;
   planBundle(plan: PlanId): Promise<Uint8Array | null>;
@@ -123,7 +149,7 @@ export interface FederationStore {
    * is "known" and stays what it was: a resend does not get staler than its first sending. Rejects with NotStoredError.
    */
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
-  openRound(cohort: CohortId): Promise<OpenRound>;
+  openRound(cohort: Pick<CohortState, "cohort" | "planId">): Promise<OpenRound>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */

@@ -53,7 +53,7 @@ export interface CohortOverview {
   };
   /** Over the cohort's life. */
   readonly updates: {
-    /** Durable and answered: those of closed rounds and of the open one. */
+    /** Durable and answered: those of closed rounds and of the open ones, under any plan. */
     readonly acknowledged: number;
     readonly aggregated: number;
     /** Well-formed ones that were refused and kept with their reason. */

@@ -6,8 +6,12 @@ import type { GatewayFeedback } from "./federation-store.ts";
 import type { GatewayAction } from "./notices.ts";
 
 export interface Fleet {
-  /** Sends a promoted champion to every gateway of the cohort, and to each gateway its own feedback. */
-  announce(cohort: CohortState, promoted: boolean, feedback: readonly GatewayFeedback[]): void;
+  /** Tells every gateway of the cohort of its active plan, and of the champion under it. */
+  planChanged(cohort: CohortState): void;
+  /** Sends a champion to the gateways that hold its plan; one of the active plan to those, too, that are to fetch it. */
+  promoted(cohort: CohortState): void;
+  /** To each gateway its own. */
+  feedback(feedback: readonly GatewayFeedback[]): void;
   /** Tells the gateways of the invitation that a round wants an update of them. */
   invite(invitation: Invitation): void;
   /** Ends the gateway's session here: it has a newer one elsewhere. */

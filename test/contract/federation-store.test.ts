@@ -13,7 +13,7 @@ import { cohortId, type GatewayId, gatewayId, updateId } from "../../learning/id
 import type { PlanSettings } from "../../learning/plan.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { encodeWeights } from "../../proto/weights.ts";
-import { cohortState } from "../support/cohort-state.ts";
+import { BY_TEST, cohortState } from "../support/cohort-state.ts";
 import { makeEarlier } from "../support/earlier-plan.ts";
 import { fleetDevice, fleetPlan } from "../support/fleet-plan.ts";
 import { onEveryHome } from "../support/homes.ts";
@@ -59,7 +59,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
   const sketches = async () => (await known()).map(({ ratios }) => ratios?.serialise());
 
   test("a cohort begins without fleet statistics, and nobody has told any", async () => {
-    await open().store.defineCohort(PUMPS, PLAN, federation);
+    await open().store.defineCohort(PUMPS, PLAN, federation, BY_TEST);
     expect((await cohort()).champion.fleet).toEqual(noFleet);
     expect(await known()).toEqual([]);
   });
@@ -138,7 +138,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
   });
 
   test("under another plan what was told under the old one does not count", async () => {
-    await open().store.defineCohort(PUMPS, OTHER_PLAN, federation);
+    await open().store.defineCohort(PUMPS, OTHER_PLAN, federation, BY_TEST);
     expect((await cohort()).champion.fleet).toEqual(noFleet);
     expect(await known()).toEqual([]);
     const { lastVersion } = await cohort();
@@ -201,7 +201,7 @@ onEveryHome((home) => {
   test("a cohort whose plan is of another version is left out with its reason until a plan is defined again", async () => {
     const { store } = stores();
     const other = cohortId("fans");
-    await store.defineCohort(other, PLAN, federation);
+    await store.defineCohort(other, PLAN, federation, BY_TEST);
     const earlier = await makeEarlier(home.database.kysely, PUMPS);
     const leftOut: string[][] = [];
     const states = await store.loadCohorts((...told) => leftOut.push(told));
@@ -215,7 +215,7 @@ onEveryHome((home) => {
         .where("cohort", "=", PUMPS)
         .execute();
     const before = await rows();
-    await store.defineCohort(PUMPS, PLAN, federation);
+    await store.defineCohort(PUMPS, PLAN, federation, BY_TEST);
     const again = (await store.loadCohorts()).find(({ cohort }) => cohort === PUMPS);
     expect(again).toMatchObject({ planId: PLAN.planId, champion: { version: before.length + 1, trained: false } });
     expect(await rows()).toEqual(expect.arrayContaining(before));

@@ -116,7 +116,7 @@ onEveryHome((home) => {
     await rounds.round(0.6);
     await rounds.round(0.7);
     await db()
-      .updateTable("cohorts")
+      .updateTable("cohort_plans")
       .set({ server_steps: 9, learning_rate_factor: 1.5 })
       .where("cohort", "=", rounds.cohort)
       .execute();
@@ -132,8 +132,8 @@ onEveryHome((home) => {
   test("updates on a version that was rolled back no longer count, those on the one it went back to do", async () => {
     await rounds.round();
     await rounds.round();
-    await rounds.push(["gw-a", "gw-b"], 0.01, 3);
-    const [kept] = await rounds.push(["gw-c"], 0.01, 2);
+    await rounds.push(["gw-a", "gw-b"], 0.01, { base: 3 });
+    const [kept] = await rounds.push(["gw-c"], 0.01, { base: 2 });
     await rollBack(2);
     const rows = await db()
       .selectFrom("local_models")
@@ -171,12 +171,12 @@ onEveryHome((home) => {
     expect((await audit()).map(({ action }) => action)).toEqual(["model.pin", "model.unpin", "model.promote"]);
   });
 
-  test("another plan ends a pin", async () => {
+  test("a pin stays with its plan: another one begins without", async () => {
     await rounds.round();
     await act({ kind: "pin" });
     await rounds.define({ ...testPlan, commissioningRows: 120 });
     expect(await rounds.state()).toMatchObject({ pin: null, champion: { version: 3 } });
-    expect((await model(2)).status).toBe("champion");
+    expect((await model(2)).status).toBe("pinned");
     await expect(rollBack(2)).rejects.toThrow(/version 2 is of plan .*, the cohort learns by/);
   });
 
@@ -202,7 +202,7 @@ onEveryHome((home) => {
     async (_, during, champion) => {
       await rounds.round();
       await rounds.round();
-      await rounds.push(["gw-a", "gw-b"], 0.01, 2);
+      await rounds.push(["gw-a", "gw-b"], 0.01, { base: 2 });
       let acted: Promise<Standing> | null = null;
       const running = rounds.run(await rounds.state(), null, () => {
         acted ??= during();
@@ -235,7 +235,7 @@ onEveryHome((home) => {
     const closed: number[] = [];
     const closing = (async () => {
       for (let n = 0; n < 4; n++) {
-        await rounds.push(["gw-a", "gw-b"], 0.01, 1); // a base that nobody rolls back
+        await rounds.push(["gw-a", "gw-b"], 0.01, { base: 1 }); // a base that nobody rolls back
         closed.push(await recorded());
       }
     })();
@@ -276,7 +276,7 @@ onEveryHome((home) => {
   test("older weights are archived, their rows and all that is read of them stay, and a roll back finds them there", async () => {
     const initial = (await rounds.state()).champion.weights;
     for (let n = 0; n < 3; n++) await rounds.round();
-    await rounds.push(["gw-c"], 0.01, 2);
+    await rounds.push(["gw-c"], 0.01, { base: 2 });
     const before = await history().file(rounds.cohort, 1);
     await archiveOlder();
     expect(await weightStates()).toEqual(["archived", "at_hand", "at_hand", "at_hand"]); // 2 is an open update's base

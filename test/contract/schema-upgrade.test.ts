@@ -101,7 +101,12 @@ onEveryHome((home) => {
 
   test("nothing is lost or changed", async () => {
     const after = await readTables(async (text) => sql.raw<unknown>(text).execute(db()));
-    expect(after).toMatchObject(before); // later migrations add columns
+    const { rows: cohorts } = await sql
+      .raw<unknown>(
+        "SELECT to_jsonb(c) || to_jsonb(p) AS row FROM cohorts c JOIN cohort_plans p USING (cohort) ORDER BY c.cohort",
+      )
+      .execute(db());
+    expect({ ...after, cohorts }).toMatchObject(before); // later migrations add columns, and give plans a row of their own
   });
 
   test("what a round counted goes with it from now on, as far as it was kept", async () => {

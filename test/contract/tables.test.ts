@@ -121,7 +121,7 @@ onEveryHome((home: Home) => {
       expect(await left()).toEqual([10, 11, 13].map(ulid));
       await maintainWith({ local_models: only(1, 1) });
       expect(await left()).toEqual([10, 11].map(ulid));
-      expect((await store().openRound(cohortId("pumps"))).updates).toBe(4);
+      expect((await store().openRound({ cohort: cohortId("pumps"), planId: planId(PLAN_ID) })).updates).toBe(4);
     });
 
     test("an id is forgotten when it is old and its update too stale to count, in its own cohort", async () => {

@@ -425,10 +425,13 @@ describe("documentation", () => {
       "get models/{cohort}/{version}/evaluations",
       "get models/{cohort}/{version}/lineage",
       "get models/{cohort}/{version}/model.onnx",
+      "get plans",
+      "get plans/{planId}",
       "get replicas",
       "get rounds",
       "get rounds/{roundId}",
       "post analytics/days/{date}",
+      "post cohorts/{cohort}/activate",
       "post cohorts/{cohort}/pin",
       "post cohorts/{cohort}/unpin",
       "post gateways/{gatewayId}/commands",
@@ -437,6 +440,7 @@ describe("documentation", () => {
       "post held-out-streams/{cohort}/{name}/freeze",
       "post models/{cohort}/{version}/promote",
       "post models/{cohort}/{version}/roll-back",
+      "post plans",
     ]);
     expect(JSON.stringify(body)).not.toContain("Input");
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
@@ -446,6 +450,7 @@ describe("documentation", () => {
       expect(responses["400"].content).toHaveProperty(["application/problem+json"]);
     }
     const named = [
+      "ActivatedPlan",
       "CohortOverview",
       "Day",
       "Episode",
@@ -459,11 +464,13 @@ describe("documentation", () => {
       "MeasuredRound",
       "Model",
       "Pin",
+      "Plan",
       "Problem",
       "Replica",
       "Round",
       "Scores",
       "Standing",
+      "UploadedPlan",
       "Window",
     ];
     expect(Object.keys(body.components.schemas).sort()).toEqual(named);

@@ -42,6 +42,7 @@ const model = (change: Partial<GlobalModel> = {}): GlobalModel => ({
 const feedback = (globalVersion: number, learningRateFactor: number, promoted = true): Feedback => ({
   kind: "feedback",
   cohort: PUMPS,
+  planId: null,
   globalVersion,
   promoted,
   learningRateFactor,

@@ -349,12 +349,37 @@ test("another plan begins anew with its own model", async () => {
   await updatesOf(coordinator, 1);
   const other = testPlan({ ...smallSettings(), commissioningRows: 20 });
   coordinator.hold(other);
-  coordinator.send(globalModel(COHORT, other, { version: 5 }));
   coordinator.send(planChanged(COHORT, other));
+  coordinator.send(globalModel(COHORT, other, { version: 5 }));
   await activated(site, 5);
   await pump.run(70);
   const second = (await updatesOf(coordinator, 2))[1];
   expect(second).toMatchObject({ planId: other.planId, baseVersion: 5n, samples: 50n });
+});
+
+test("while a plan can't be fetched the one in force gets its champions and feedback, and the new one's wait", async () => {
+  const [site, coordinator] = [await openSite(), await openCoordinator()];
+  const lines: string[] = [];
+  await openAgent({ site, coordinator, lines });
+  await activated(site, 1);
+  const other = testPlan({ ...smallSettings(), commissioningRows: 20 });
+  coordinator.hold(other);
+  coordinator.truncate(other.planId, true);
+  coordinator.send(planChanged(COHORT, other));
+  coordinator.send(globalModel(COHORT, other, { version: 2 }));
+  await eventually("the refusal", () => lines.find((text) => text.includes("plan_fetch")));
+  coordinator.send(globalModel(COHORT, PLAN, { version: 3 }));
+  coordinator.send(feedback(COHORT, 3, 2, { planId: PLAN.planId }));
+  await activated(site, 3);
+  const acknowledged = await eventually("the acknowledgement", () => coordinator.said("feedbackAcknowledgement")[0]);
+  expect(acknowledged).toEqual({ cohort: COHORT, globalVersion: 3n, learningRateFactor: 2 });
+  coordinator.truncate(other.planId, false);
+  await activated(site, 2);
+  coordinator.send(globalModel(COHORT, PLAN, { version: 4 })); // said before it was heard that the gateway moved
+  coordinator.send(globalModel(COHORT, other, { version: 5 }));
+  await activated(site, 5);
+  await new Pump(site).run(70);
+  expect((await updatesOf(coordinator, 1))[0]).toMatchObject({ planId: other.planId, baseVersion: 5n });
 });
 
 test("feedback is in force once a version and always acknowledged", async () => {
@@ -369,7 +394,7 @@ test("feedback is in force once a version and always acknowledged", async () => 
     [2, 3],
     [3, 0.01],
   ] as const) {
-    coordinator.send(feedback(COHORT, version, factor, version === 2));
+    coordinator.send(feedback(COHORT, version, factor, { promoted: version === 2 }));
   }
   const acknowledged = await eventually("three acknowledgements", () => {
     const said = coordinator.said("feedbackAcknowledgement");

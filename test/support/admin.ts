@@ -1,16 +1,19 @@
 // The admin API over a database of a test's own, with no other coordinator to tell anything.
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
+import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
 import { postgresHeldOutStreams } from "../../coordinator/adapters/postgres-held-out-streams.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
 import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
+import { postgresPlans } from "../../coordinator/adapters/postgres-plans.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { type Admin, type AdminSettings, startAdmin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { analyticsOf } from "./analytics.ts";
 import { HELD_OUT_LIMITS } from "./held-out.ts";
+import { roomyIntake } from "./roomy-intake.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
   const log = createLogger("test", "silent");
@@ -18,6 +21,7 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
+    plans: postgresPlans(database.kysely, postgresFederationStore(database.kysely, roomyIntake(database))),
     standings: postgresGatewayStandings(database.kysely),
     analytics: analyticsOf(database.kysely),
     heldOut: postgresHeldOutStreams(database.kysely, { limits: HELD_OUT_LIMITS, manifestOf: () => undefined }),

@@ -1,5 +1,6 @@
 // A cohort as the coordinator knows it, for tests that care about some of it.
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
+import type { ActivationOrder } from "../../coordinator/ports/federation-store.ts";
 import { initialServerState } from "../../learning/aggregation/server-optimisers.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
@@ -7,10 +8,20 @@ import { cohortId } from "../../learning/ids.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { testPlan } from "./plan-settings.ts";
 
+/** As long as any test. */
+export const BY_TEST: ActivationOrder = {
+  actor: "a test",
+  reason: "it wants to",
+  leaveAfterMs: 3_600_000,
+  again: true,
+};
+
 export function cohortState(change: Partial<CohortState> = {}): CohortState {
   const compiled = compilePlan(testPlan);
   return {
     cohort: cohortId("pumps"),
+    state: "active",
+    leftPlans: [],
     revision: 1,
     planId: encodeBundle(compiled).planId,
     manifest: compiled.manifest,

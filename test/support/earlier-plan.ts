@@ -18,7 +18,8 @@ export async function makeEarlier<Tables>(db: Kysely<Tables>, cohort: string): P
   const id = planId(createHash("sha256").update(bundle).digest("hex"));
   await sql`INSERT INTO plans (plan_id, manifest, bundle) VALUES (${id}, ${manifest}, ${bundle})
     ON CONFLICT DO NOTHING`.execute(db);
-  await sql`UPDATE cohorts SET plan_id = ${id} WHERE cohort = ${cohort}`.execute(db);
+  await sql`DELETE FROM cohort_plans WHERE cohort = ${cohort} AND state <> 'active'`.execute(db);
+  await sql`UPDATE cohort_plans SET plan_id = ${id} WHERE cohort = ${cohort}`.execute(db);
   await sql`UPDATE federated_models SET plan_id = ${id} WHERE cohort = ${cohort}`.execute(db);
   return id;
 }

@@ -102,7 +102,9 @@ export async function readCoordinator(client: pg.Client): Promise<CoordinatorBoo
     const updates = await rows<StoredUpdate>("SELECT * FROM local_models ORDER BY id");
     const rounds = await rows<StoredRound>("SELECT * FROM rounds ORDER BY global_version");
     const models = await rows<StoredModel>("SELECT * FROM federated_models ORDER BY global_version");
-    const cohorts = await rows<{ champion_version: number; last_version: number }>("SELECT * FROM cohorts");
+    const cohorts = await rows<{ champion_version: number; last_version: number }>(
+      "SELECT * FROM cohorts JOIN cohort_plans USING (cohort) WHERE state = 'active'",
+    );
     const evaluated = await rows<{ global_version: number; rows: number }>(
       "SELECT global_version, count(*) AS rows FROM model_evaluations GROUP BY global_version",
     );

@@ -57,17 +57,20 @@ export async function addCohort(kysely: Kysely<Tables>, cohort: string, champion
     .execute();
   await kysely
     .insertInto("cohorts")
+    .values({ cohort, last_version: championVersion, created_at: minutes(0) })
+    .execute();
+  await kysely
+    .insertInto("cohort_plans")
     .values({
       cohort,
       plan_id: PLAN_ID,
+      state: "active",
       federation: JSON.stringify({
         round: { mode: "buffered", updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 20 },
         gate: { margin: 0.05 },
       }),
       champion_version: championVersion,
-      last_version: championVersion,
-      smoothed_quality: null,
-      created_at: minutes(0),
+      activated_at: minutes(0),
     })
     .execute();
 }

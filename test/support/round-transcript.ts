@@ -260,7 +260,7 @@ class World {
       cohorts: { get: () => stored.cohort, updateStored: () => undefined },
       budgets: this.#budgets,
       problems: new Problems({ warn: () => undefined }, () => this.#nowMs),
-    })({ gatewayId: id, cohorts: new Set([cohort.cohort]) }, update);
+    })({ gatewayId: id, cohorts: new Map([[cohort.cohort, cohort.planId]]) }, update);
     if (message?.$case !== "updateResult") throw new Error("an update was not answered");
     const { status, reason } = message.value;
     if (status !== UpdateStatus.ACCEPTED) {

@@ -201,7 +201,12 @@ export const globalModel = (
   },
 });
 
-export const feedback = (cohort: string, version: number, factor: number, promoted = true): Answer => ({
+export const feedback = (
+  cohort: string,
+  version: number,
+  factor: number,
+  { promoted = true, planId = "" }: { readonly promoted?: boolean; readonly planId?: string } = {},
+): Answer => ({
   $case: "feedback",
-  value: { cohort, globalVersion: BigInt(version), promoted, learningRateFactor: factor, reason: "" },
+  value: { cohort, globalVersion: BigInt(version), promoted, learningRateFactor: factor, reason: "", planId },
 });

@@ -13,7 +13,7 @@ import { type CohortId, gatewayId, updateId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { encodeWeights } from "../../proto/weights.ts";
-import { cohortState } from "./cohort-state.ts";
+import { BY_TEST, cohortState } from "./cohort-state.ts";
 import { scores } from "./fleet-rows.ts";
 import { roomyIntake } from "./roomy-intake.ts";
 
@@ -32,7 +32,7 @@ export class StoreRounds {
     const compiled = compilePlan(settings);
     const { planId, bytes } = encodeBundle(compiled);
     const plan = { planId, bundle: bytes, manifest: compiled.manifest, initialWeights: compiled.initialWeights };
-    await this.store.defineCohort(this.cohort, plan, cohortState().federation);
+    await this.store.defineCohort(this.cohort, plan, cohortState().federation, BY_TEST);
   }
 
   async state(): Promise<CohortState> {
@@ -42,8 +42,12 @@ export class StoreRounds {
   }
 
   /** Stores one update of each gateway, all its parameters `step`, on the champion or another base. */
-  async push(gateways: readonly string[], step = 0.01, base?: number): Promise<string[]> {
-    const { planId, champion } = await this.state();
+  async push(
+    gateways: readonly string[],
+    step = 0.01,
+    { base, under }: { readonly base?: number | undefined; readonly under?: CohortState } = {},
+  ): Promise<string[]> {
+    const { planId, champion } = under ?? (await this.state());
     return Promise.all(
       gateways.map(async (gateway) => {
         const id = updateId(ulid());

@@ -49,7 +49,7 @@ async function push(gateways: readonly GatewayClient[], version: number): Promis
 }
 
 const numberOf = async (query: string): Promise<number> => (await fleet.admin.query(query, [COHORT])).rows[0].number;
-const championVersion = () => numberOf("SELECT champion_version AS number FROM cohorts WHERE cohort = $1");
+const championVersion = () => numberOf("SELECT champion_version AS number FROM cohort_plans WHERE cohort = $1");
 const roundsRecorded = () => numberOf("SELECT count(*)::int AS number FROM rounds WHERE cohort = $1");
 
 /** What `statement` locks is kept from everybody until it is let go. */

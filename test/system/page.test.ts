@@ -237,7 +237,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
 
 async function addPumps({ kysely }: Database): Promise<void> {
   await addCohort(kysely, "pumps", 8);
-  await kysely.updateTable("cohorts").set({ learning_rate_factor: 1.1 }).execute();
+  await kysely.updateTable("cohort_plans").set({ learning_rate_factor: 1.1 }).execute();
   const quality: readonly (readonly [tp: number, fp: number, prAuc: number] | null)[] = [
     null,
     [88, 70, 0.47],

@@ -10,6 +10,7 @@ import { cohortState } from "../support/cohort-state.ts";
 
 const FACTS: CohortFacts = {
   planId: "a".repeat(64),
+  isLeft: (plan) => plan === "c".repeat(64),
   championVersion: 7,
   isRolledBack: (version) => version === 5,
   isKnownBase: (version) => [1, 2, 4, 5, 6, 7].includes(version),

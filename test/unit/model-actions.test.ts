@@ -76,7 +76,7 @@ test("under a pin what passes the gate remains a candidate, and what is worse is
 
 test("the newest versions, the champion and bases of open updates keep their weights at hand", () => {
   const atHand = [1, 2, 3, 4, 5, 6, 7, 8];
-  const kept = { newest: 3, lastVersion: 8, championVersion: 4, bases: new Set([2]) };
+  const kept = { newest: 3, lastVersion: 8, champions: new Set([4]), bases: new Set([2]) };
   expect(versionsToArchive(atHand, kept)).toEqual([1, 3, 5]);
   expect(versionsToArchive(atHand, { ...kept, newest: 8 })).toEqual([]);
   expect(versionsToArchive([], kept)).toEqual([]);

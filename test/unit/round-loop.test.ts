@@ -20,6 +20,8 @@ function setUp() {
       }),
     loadCohorts: unasked,
     loadCohort: unasked,
+    loadPlans: unasked,
+    leavePlans: unasked,
     revisions: unasked,
     defineCohort: unasked,
     planBundle: unasked,
@@ -32,8 +34,15 @@ function setUp() {
   const evaluators: Evaluators = { now: unasked, close: unasked };
   const invitations = { ready: unasked, invite: unasked, end: unasked };
   const state = cohortState();
-  const deps = { store, standings: { of: unasked }, invitations, evaluators, known: () => state };
-  return { loop: new RoundLoop(deps, state.cohort, createLogger("test", "silent")), asked };
+  const deps = {
+    store,
+    standings: { of: unasked },
+    invitations,
+    evaluators,
+    known: () => state,
+    inTurn: <Result>(work: () => Promise<Result>) => work(),
+  };
+  return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });

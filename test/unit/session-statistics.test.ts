@@ -34,7 +34,10 @@ function setUp() {
   // A minute passes between two problems, so that each of them is logged.
   const log = { warn: (_: object, message: string) => refused.push(message.split(":")[0] ?? "") };
   const problems = new Problems<ProblemKind>(log, () => (nowMs += 60_000));
-  const gateway = { gatewayId: gatewayId("gw-1"), cohorts: new Set(["pumps", "gone"]) };
+  const gateway = {
+    gatewayId: gatewayId("gw-1"),
+    cohorts: new Map(["pumps", "gone"].map((cohort) => [cohort, state.planId])),
+  };
   const cohorts = { get: (cohort: string) => (cohort === "pumps" ? state : undefined), updateStored: () => undefined };
   const read = (...messages: CohortStatistics[]) => reportedStatistics({ cohorts, problems }, gateway, messages);
   return { read, refused, problems };

@@ -32,8 +32,8 @@ export const DATABASE_ANSWER_MS = 10_000;
 
 export interface Gateway {
   readonly gatewayId: GatewayId;
-  /** Those of its hello that exist here; it may speak of no other. */
-  readonly cohorts: ReadonlySet<string>;
+  /** Those of its hello that exist here, and the plan it last said to hold of each; it may speak of no other. */
+  readonly cohorts: Map<string, string>;
 }
 
 export interface SessionDeps {

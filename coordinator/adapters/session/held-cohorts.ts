@@ -1,5 +1,7 @@
 // What a gateway says it holds of its cohorts, bounded before it is kept.
 import type { CohortState as HeldOnTheWire } from "../../../proto/gen/flead/v1/federation.ts";
+import type { CohortState } from "../../core/cohort-state.ts";
+import type { Cohorts } from "../../ports/cohorts.ts";
 import type { HeldCohort } from "../../ports/gateway-store.ts";
 
 export const MAX_COHORTS = 64;
@@ -18,3 +20,9 @@ export function heldCohorts(cohorts: readonly HeldOnTheWire[]): HeldCohort[] {
     devices: devices.slice(0, MAX_DEVICES_A_COHORT).map(bounded),
   }));
 }
+
+/** The cohort under the plan that is spoken of, or under its active one if it learns by no such plan. */
+export const planOf = (
+  cohorts: Pick<Cohorts, "get">,
+  { cohort, planId }: { readonly cohort: string; readonly planId: string },
+): CohortState | undefined => cohorts.get(cohort, planId) ?? cohorts.get(cohort);

@@ -3,6 +3,7 @@ import { type GatewayId, gatewayId } from "../../../learning/ids.ts";
 import type { Hello, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { within } from "../../../runtime/retry.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
+import type { Cohorts } from "../../ports/cohorts.ts";
 import type { GatewayFeedback } from "../../ports/federation-store.ts";
 import type { GatewayHello, HeldCohort } from "../../ports/gateway-store.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
@@ -37,11 +38,13 @@ export class StandingUnknownError extends Error {
 
 const RETRY_MS = 2_000;
 
-export const championSubject = ({ cohort }: CohortState) => `champion of ${cohort}`;
+type ChampionOf = (cohort: CohortState) => Buffer;
+
+export const championSubject = ({ cohort, planId }: CohortState) => `champion of ${cohort} by ${planId}`;
 
 /** Throws StandingUnknownError, or another error with a message for the gateway when the hello is not acceptable. */
 export const greet =
-  (deps: SessionDeps, championOf: (cohort: CohortState) => Buffer) =>
+  (deps: SessionDeps, championOf: ChampionOf) =>
   async (message: Hello): Promise<Greeting> => {
     const held = heldCohorts(message.cohorts);
     const hello = {
@@ -53,7 +56,8 @@ export const greet =
     const feedback = await within(DATABASE_ANSWER_MS, register(deps, hello)).catch((cause) => {
       throw new StandingUnknownError(RETRY_MS * (1 + Math.random()), cause);
     });
-    const cohorts = new Set(held.map(({ cohort }) => cohort).filter((cohort) => deps.cohorts.get(cohort)));
+    const known = held.filter(({ cohort }) => deps.cohorts.get(cohort) !== undefined);
+    const cohorts = new Map(known.map(({ cohort, planId }) => [cohort, planId]));
     const unknown = held.map(({ cohort }) => cohort).filter((cohort) => !cohorts.has(cohort));
     return {
       gateway: { gatewayId: hello.gatewayId, cohorts },
@@ -62,7 +66,7 @@ export const greet =
         ...feedback
           .filter(({ cohort }) => cohorts.has(cohort))
           .map((entry) => ({ message: encoded(feedbackMessage(entry)) })),
-        ...held.flatMap((member) => standing(hello.gatewayId, member, deps.cohorts.get(member.cohort), championOf)),
+        ...held.flatMap((member) => standing(hello.gatewayId, member, deps.cohorts, championOf)),
       ],
     };
   };
@@ -84,17 +88,20 @@ function welcome(deps: SessionDeps, unknownCohorts: string[]): SessionResponse {
 
 /**
  * The champion is told even to a gateway that holds it: with it comes the learning-rate factor that is in force. An
- * invitation comes again in case it was not heard.
+ * invitation comes again in case it was not heard. One that holds the plan that is being left goes on by it, and hears of
+ * the active one.
  */
-function standing(
-  gateway: GatewayId,
-  member: HeldCohort,
-  cohort: CohortState | undefined,
-  championOf: (cohort: CohortState) => Buffer,
-): Standing[] {
-  if (cohort === undefined) return [];
+function standing(gateway: GatewayId, held: HeldCohort, cohorts: Cohorts, championOf: ChampionOf): Standing[] {
+  const active = cohorts.get(held.cohort);
+  const own = cohorts.get(held.cohort, held.planId);
+  const standings = own === undefined ? [] : championAndInvitation(gateway, own, championOf);
+  if (active === undefined || active === own) return standings;
+  const champion = { message: championOf(active), subject: championSubject(active) };
+  return [...standings, { message: encoded(planChanged(active)) }, champion];
+}
+
+function championAndInvitation(gateway: GatewayId, cohort: CohortState, championOf: ChampionOf): Standing[] {
   const champion = { message: championOf(cohort), subject: championSubject(cohort) };
-  if (member.planId !== cohort.planId) return [{ message: encoded(planChanged(cohort)) }, champion];
   const { invitation } = cohort;
   if (!invitation?.gateways.includes(gateway)) return [champion];
   return [champion, { message: encoded(invitationMessage(invitation, Date.now())) }];

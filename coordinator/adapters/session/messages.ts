@@ -48,6 +48,7 @@ export function invitationMessage(
 export function feedbackMessage(feedback: GatewayFeedback): SessionResponse {
   const value: Feedback = {
     cohort: feedback.cohort,
+    planId: feedback.planId,
     globalVersion: BigInt(feedback.version),
     promoted: feedback.promoted,
     learningRateFactor: feedback.factor,

@@ -44,6 +44,7 @@ export const addReport = (deps: SessionDeps) => {
       const { gatewayId } = gateway;
       await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gatewayId, kept));
       await within(DATABASE_ANSWER_MS, deps.analytics.addWindows(gatewayId, windows));
+      for (const { cohort, planId } of cohorts) if (gateway.cohorts.has(cohort)) gateway.cohorts.set(cohort, planId);
     } catch (error) {
       deps.problems.report(
         "database",

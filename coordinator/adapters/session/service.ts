@@ -9,7 +9,7 @@ import type { Service } from "../grpc-server.ts";
 import { Admission, NotAdmittedError } from "./admission.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { championSubject, type Greeting, greet, StandingUnknownError } from "./hello.ts";
-import { feedbackMessage, globalModel, invitationMessage, respond } from "./messages.ts";
+import { feedbackMessage, globalModel, invitationMessage, planChanged, respond } from "./messages.ts";
 import { type Outlet, Outlets } from "./outlets.ts";
 import { Presence } from "./presence.ts";
 import { addReport } from "./report.ts";
@@ -155,13 +155,23 @@ export function openSessions(deps: SessionDeps): Sessions {
         },
       },
     },
-    announce: (cohort, promoted, feedback) => {
-      // The champion goes first, so that the feedback that names it finds it there.
-      if (promoted) {
-        const message = championOf(cohort);
-        for (const { gateway, outlet } of sessions.values())
-          if (gateway.cohorts.has(cohort.cohort)) outlet.send(message, championSubject(cohort));
+    planChanged: (cohort) => {
+      const [changed, champion] = [encoded(planChanged(cohort)), championOf(cohort)];
+      for (const { gateway, outlet } of sessions.values()) {
+        if (!gateway.cohorts.has(cohort.cohort)) continue;
+        outlet.send(changed);
+        outlet.send(champion, championSubject(cohort));
       }
+    },
+    promoted: (cohort) => {
+      const message = championOf(cohort);
+      for (const { gateway, outlet } of sessions.values()) {
+        const held = gateway.cohorts.get(cohort.cohort);
+        if (held === undefined || (held !== cohort.planId && cohort.state !== "active")) continue;
+        outlet.send(message, championSubject(cohort));
+      }
+    },
+    feedback: (feedback) => {
       for (const entry of feedback) {
         const session = sessions.get(entry.gatewayId);
         if (session) send(session, feedbackMessage(entry));

@@ -3,7 +3,7 @@ import type { CohortStatistics } from "../../../proto/gen/flead/v1/federation.ts
 import { checkStatistics } from "../../core/check-statistics.ts";
 import type { ReportedStatistics } from "../../ports/gateway-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
-import { MAX_COHORTS } from "./held-cohorts.ts";
+import { MAX_COHORTS, planOf } from "./held-cohorts.ts";
 
 /** The last of a cohort counts; what the gateway said of it in earlier reports stays where it is refused. */
 export function reportedStatistics(
@@ -16,7 +16,7 @@ export function reportedStatistics(
     const where = `gateway ${gatewayId} cohort ${message.cohort.slice(0, 64)}`;
     const refuse = (reason: string, what: string) =>
       deps.problems.report("statistics_refused", where, `${reason}: ${what}`);
-    const cohort = cohorts.has(message.cohort) ? deps.cohorts.get(message.cohort) : undefined;
+    const cohort = cohorts.has(message.cohort) ? planOf(deps.cohorts, message) : undefined;
     if (cohort === undefined) {
       refuse("unknown_cohort", "it is no cohort that this gateway said hello for");
       continue;

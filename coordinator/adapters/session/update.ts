@@ -7,6 +7,7 @@ import { checkAnswer, checkClaim, checkDelta, type Refusal } from "../../core/ch
 import { type CohortState, cohortFacts } from "../../core/cohort-state.ts";
 import { type NewUpdate, NotStoredError } from "../../ports/federation-store.ts";
 import type { Gateway, SessionDeps } from "./deps.ts";
+import { planOf } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 
 const RETRY_AFTER_MS = 2_000;
@@ -30,7 +31,7 @@ export const pushUpdate =
       return answer(UpdateStatus.REFUSED, `${reason}: ${detail}`);
     };
 
-    const cohort = gateway.cohorts.has(message.cohort) ? deps.cohorts.get(message.cohort) : undefined;
+    const cohort = gateway.cohorts.has(message.cohort) ? planOf(deps.cohorts, message) : undefined;
     if (cohort === undefined)
       return refuse(
         "unknown_cohort",
@@ -74,9 +75,10 @@ async function addUpdate({ store, budgets }: Deps, update: NewUpdate): Promise<"
 async function checkRound(
   deps: Deps,
   { gatewayId }: Gateway,
-  { cohort, federation, invitation }: CohortState,
+  cohort: CohortState,
   roundId: number,
 ): Promise<Refusal | null> {
+  const { federation, invitation } = cohort;
   if (federation.round.mode === "buffered") return null;
   const refusal = checkAnswer(roundId, gatewayId, invitation);
   return refusal && checkAnswer(roundId, gatewayId, await deps.invitations.open(cohort));

@@ -17,7 +17,7 @@ ALTER TABLE held_out_streams
 CREATE UNIQUE INDEX held_out_streams_current ON held_out_streams (cohort, stream) WHERE state <> 'retired';
 
 -- The frozen streams that the smoothed quality was measured on; null: not known.
-ALTER TABLE cohorts ADD COLUMN smoothed_on text;
+ALTER TABLE cohort_plans ADD COLUMN smoothed_on text;
 
 -- One row a stream that a round measured candidate and champion on. A live stream is "live/<device>".
 CREATE TABLE evaluation_scores (

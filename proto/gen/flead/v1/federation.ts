@@ -150,7 +150,10 @@ export interface UpdateResult {
   retryAfterMs: number;
 }
 
-/** The cohort learns by another plan from now on; fetch it with PlanService.GetPlan. */
+/**
+ * The cohort learns by another plan from now on; fetch it with PlanService.GetPlan. Until it is there the gateway goes on
+ * by the one it holds, whose champions and feedback still come.
+ */
 export interface PlanChanged {
   cohort: string;
   planId: string;
@@ -203,6 +206,8 @@ export interface Feedback {
   /** cosine between this gateway's summed delta and the round's; absent: not defined */
   agreement?: number | undefined;
   reason: string;
+  /** of the candidate; empty: the one that the gateway holds */
+  planId: string;
 }
 
 export interface FeedbackAcknowledgement {
@@ -1581,6 +1586,7 @@ function createBaseFeedback(): Feedback {
     lossAfter: undefined,
     agreement: undefined,
     reason: "",
+    planId: "",
   };
 }
 
@@ -1612,6 +1618,9 @@ export const Feedback: MessageFns<Feedback> = {
     }
     if (message.reason !== "") {
       writer.uint32(66).string(message.reason);
+    }
+    if (message.planId !== "") {
+      writer.uint32(74).string(message.planId);
     }
     return writer;
   },
@@ -1693,6 +1702,14 @@ export const Feedback: MessageFns<Feedback> = {
             message.reason = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.planId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1720,6 +1737,7 @@ export const Feedback: MessageFns<Feedback> = {
     message.lossAfter = object.lossAfter ?? undefined;
     message.agreement = object.agreement ?? undefined;
     message.reason = object.reason ?? "";
+    message.planId = object.planId ?? "";
     return message;
   },
 };

@@ -1,0 +1,25 @@
+import { expect, test } from "vitest";
+import { diffPlans } from "../../cli/plan-diff.ts";
+import { parseCohortFile } from "../../coordinator/adapters/cohort-file.ts";
+import { smallSettings } from "../support/small-plan.ts";
+
+const file = ({ cohort = "pumps", plan = {}, federation = {} } = {}) =>
+  parseCohortFile(JSON.stringify({ cohort, plan: { ...smallSettings(), ...plan }, federation }));
+
+test("another plan is told key by key, and that the cohort begins anew", () => {
+  expect(diffPlans(file(), file({ plan: { commissioningRows: 20 } }))).toEqual({
+    changes: [{ key: "plan.commissioningRows", from: "10", to: "20" }],
+    meaning: "another plan: the cohort begins from its initial weights, and its gateways fetch it",
+  });
+});
+
+test("federation settings alone are no other plan", () => {
+  const { changes, meaning } = diffPlans(file(), file({ federation: { gate: { margin: 0.1 } } }));
+  expect(changes).toEqual([{ key: "federation.gate.margin", from: "0.05", to: "0.1" }]);
+  expect(meaning).toBe("federation only, the same plan: agents keep their weights and notice nothing");
+});
+
+test("the same file differs in nothing; another cohort's is the same plan", () => {
+  expect(diffPlans(file(), file()).changes).toEqual([]);
+  expect(diffPlans(file(), file({ cohort: "fans" })).meaning).toContain("the same plan for another cohort");
+});
