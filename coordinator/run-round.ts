@@ -52,8 +52,7 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
 
   const promoted = judgement.verdict === "promoted";
   // What is grown has no learning rate.
-  const frozen = evaluation?.frozen ?? null;
-  const measured = { quality: quality(frozen?.scores ?? null), set: frozen?.set ?? null };
+  const measured = { quality: quality(heldOut), set: evaluation?.set ?? null };
   const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, measured, promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
   const changes = standingChanges(next, standings, judged.verdict === "promoted"); // a pin is nobody's fault

@@ -14,10 +14,6 @@ export function postgresServedDevices(db: Kysely<Tables>): ServedDevices {
         const { rows } = await sql<ServedStream>`
           WITH streams (cohort, device) AS (
             SELECT cohort, stream FROM held_out_streams WHERE state = 'frozen'
-            UNION
-            SELECT c.cohort, live ->> 'device'
-            FROM cohort_plans c, jsonb_array_elements(coalesce(c.federation -> 'live', '[]')) AS live
-            WHERE c.state = 'active'
           )
           SELECT s.cohort, s.device, g.gateway_id AS "gatewayId"
           FROM gateways g, jsonb_array_elements(g.cohorts) AS held

@@ -6,17 +6,14 @@ import { growsTrees } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type Observed, rowsToCalibrate } from "../../learning/monitor.ts";
 import type { Manifest } from "../../learning/plan.ts";
 import { RobustZScore, Z_THRESHOLD } from "../../learning/z-score.ts";
-import { frozenSet, isLive, type StreamRevision } from "./held-out.ts";
-
-/** What a row of a live stream has for a label when none came in time: it is met, and not evaluated. */
-export const UNLABELLED = 2;
+import { frozenSet, type StreamRevision } from "./held-out.ts";
 
 /** A labelled stream that only the coordinator reads and nobody trains on. */
 export interface HeldOutStream extends StreamRevision {
   /** In the plan's channel order; NaN: the channel is missing, which only some plans allow. */
   readonly rows: readonly Float64Array[];
   readonly atMs: readonly number[];
-  /** 1 = anomaly, 0 = normal, UNLABELLED. */
+  /** 1 = anomaly. */
   readonly labels: Uint8Array;
 }
 
@@ -41,8 +38,8 @@ export interface Evaluation {
   readonly scores: DetectionScores;
   /** Of each stream that has evaluated rows. */
   readonly streams: readonly StreamScores[];
-  /** Live streams, which are others every time, left out: what quality over time is of. Null: none is frozen. */
-  readonly frozen: { readonly set: string; readonly scores: DetectionScores } | null;
+  /** Which streams it was measured on: quality over time is compared only where it is the same. */
+  readonly set: string;
   readonly rows: readonly EvaluatedRow[];
 }
 
@@ -81,7 +78,6 @@ export async function evaluateModel(
 
 function evaluationOf(devices: readonly WatchedStream[]): Evaluation | null {
   if (devices.length === 0) return null;
-  const frozen = devices.filter(({ stream }) => !isLive(stream));
   const set = frozenSet(devices.map(({ stream }) => stream));
   const scores = pooledScores(devices);
   return {
@@ -91,7 +87,7 @@ function evaluationOf(devices: readonly WatchedStream[]): Evaluation | null {
       sha256: device.stream.sha256,
       scores: devices.length === 1 ? scores : pooledScores([device]),
     })),
-    frozen: set === null ? null : { set, scores: frozen.length === devices.length ? scores : pooledScores(frozen) },
+    set,
     rows: devices.flatMap((device) => device.rows),
   };
 }
@@ -178,8 +174,7 @@ function judgeRow(
   const score = monitor.smooth(scored.score);
   const row = stream.rows[index] as Float64Array;
   const judgement = monitor.judge({ row, observed, score, threshold, atMs: stream.atMs[index] ?? 0 });
-  const actual = stream.labels[index];
-  if (actual !== 0 && actual !== 1) return;
+  const actual = stream.labels[index] === 1 ? 1 : 0;
   if (actual === 0) device.normalLoss += scored.loss;
   device.rows.push({
     stream: stream.stream,
@@ -208,8 +203,7 @@ export function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): 
 export function evaluateBaselines(manifest: Manifest, streams: readonly HeldOutStream[]): Baselines | null {
   const head = rowsToCalibrate(manifest);
   if (streams.every((stream) => stream.rows.length <= head)) return null;
-  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) =>
-    summariseDetection(streams.map(answer).map(labelled), null);
+  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) => summariseDetection(streams.map(answer), null);
   return {
     alwaysNormal: answers((stream) => constant(stream, head, 0)),
     alwaysAlarm: answers((stream) => constant(stream, head, 1)),
@@ -223,20 +217,6 @@ function constant(stream: HeldOutStream, head: number, answer: 0 | 1): DetectedS
   const flags = new Uint8Array(labels.length).fill(answer);
   const atMs = stream.atMs.slice(head);
   return { scores: new Float64Array(labels.length), predictions: flags, alarms: flags, labels, atMs };
-}
-
-/** Without the rows that have no label. */
-function labelled(series: DetectedSeries): DetectedSeries {
-  const { labels } = series;
-  if (!labels.includes(UNLABELLED)) return series;
-  const has = (_: unknown, row: number) => labels[row] !== UNLABELLED;
-  return {
-    scores: series.scores.filter(has),
-    predictions: series.predictions.filter(has),
-    alarms: series.alarms.filter(has),
-    labels: labels.filter(has),
-    atMs: series.atMs.filter(has),
-  };
 }
 
 /** A missing channel keeps its last value, 0 before its first. */

@@ -14,19 +14,12 @@ export interface StreamRevision {
   readonly sha256: string;
 }
 
-const LIVE = "live/";
-
-/** No held-out stream has such a name: theirs are those of devices. */
-export const liveStreamName = (device: string) => `${LIVE}${device}`;
-export const isLive = ({ stream }: Pick<StreamRevision, "stream">) => stream.startsWith(LIVE);
-
 /**
  * Says the same for the same contents, whatever their order or names: quality over time is compared only where it does.
- * Live streams, which are others in every round, are left out. Null: none is left.
  */
-export function frozenSet(streams: readonly StreamRevision[]): string | null {
-  const frozen = streams.filter((stream) => !isLive(stream)).map(({ sha256 }) => sha256.slice(0, 16));
-  return frozen.length === 0 ? null : frozen.toSorted().join("+");
+export function frozenSet(streams: readonly StreamRevision[]): string {
+  const frozen = streams.map(({ sha256 }) => sha256.slice(0, 16));
+  return frozen.toSorted().join("+");
 }
 
 /** What a cohort's other streams that are not retired take already. */

@@ -90,7 +90,12 @@ async function round(champion: number | null, candidate: number | null) {
   const evaluation = (quality: number | null) =>
     quality === null
       ? null
-      : { scores: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores, streams: [], frozen: null, rows: [] };
+      : {
+          scores: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores,
+          streams: [],
+          set: "streams",
+          rows: [],
+        };
   const outcome = await runRound(
     {
       store: {

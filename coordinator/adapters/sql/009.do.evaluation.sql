@@ -1,4 +1,4 @@
--- Held-out streams live in the database, so that whoever leads has them; what was measured on which; live windows; drift.
+-- Held-out streams live in the database, so that whoever leads has them; what was measured on which.
 
 ALTER TABLE held_out_streams
   ADD COLUMN state      text NOT NULL DEFAULT 'retired' CHECK (state IN ('draft', 'frozen', 'retired')),
@@ -19,7 +19,7 @@ CREATE UNIQUE INDEX held_out_streams_current ON held_out_streams (cohort, stream
 -- The frozen streams that the smoothed quality was measured on; null: not known.
 ALTER TABLE cohort_plans ADD COLUMN smoothed_on text;
 
--- One row a stream that a round measured candidate and champion on. A live stream is "live/<device>".
+-- One row a stream that a round measured candidate and champion on.
 CREATE TABLE evaluation_scores (
   cohort          text NOT NULL,
   global_version  bigint NOT NULL,                    -- the candidate
