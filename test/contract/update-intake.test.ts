@@ -116,7 +116,8 @@ onEveryHome((home) => {
     };
     const sent: string[] = [];
     for (const gateway of ["a", "a", "b", "a", "c"]) {
-      const update = anUpdate({ gatewayId: gatewayId(gateway), delta: new Uint8Array(4 + size) });
+      const { planId } = state;
+      const update = anUpdate({ planId, gatewayId: gatewayId(gateway), delta: new Uint8Array(4 + size) });
       sent.push(update.updateId);
       await intake().addUpdate(update);
     }
