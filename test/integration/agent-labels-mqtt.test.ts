@@ -32,6 +32,7 @@ async function openAgent(
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${coordinator.port}`,
+    FLEAD_SUMMARIES: "off", // they hold a window's last value, as their documentation says
     FLEAD_DATA_DIR: folder,
     FLEAD_COHORTS: `${COHORT}=pump-*`,
   });
@@ -150,7 +151,7 @@ test("labels in a field and on the topic make updates, unlabelled rows none, and
   const said = heardBy(coordinator);
   expect(said).not.toMatch(/271828|"label"|"y"/);
   expect(Object.keys(first ?? {}).sort()).toEqual(
-    "baseVersion cohort delta encoding localSteps loss planId samples updateId".split(" "),
+    "baseVersion cohort delta encoding localSteps loss planId roundId samples updateId".split(" "),
   );
 });
 
