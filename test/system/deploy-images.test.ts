@@ -1,7 +1,8 @@
 // There is no container engine here: an image's last stage is laid out in a folder instead, and its command is run there.
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -83,10 +84,15 @@ describe("the coordinator's image", () => {
     const values = pod.env.flatMap(({ name, value }: { name: string; value?: string }) =>
       value ? [[name, value]] : [],
     );
-    mkdirSync(join(scratch, "held-out")); // the volume that the pod mounts
+    // What the pod mounts: the volume and the secret.
+    mkdirSync(join(scratch, "held-out"));
+    const signingKey = join(scratch, "signing-key.pem");
+    const { privateKey } = generateKeyPairSync("ed25519");
+    writeFileSync(signingKey, privateKey.export({ type: "pkcs8", format: "pem" }));
     const { child, ready } = await start(image, {
       ...Object.fromEntries(values),
       FLEAD_HELD_OUT: join(scratch, "held-out"),
+      FLEAD_SIGNING_KEY_FILE: signingKey,
       FLEAD_DATA_DIR: coordinatorData,
       FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
       FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
