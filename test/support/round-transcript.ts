@@ -210,7 +210,12 @@ class World {
           if (this.#quality === null) return null;
           const { champion, candidate } = this.#quality;
           const value = weights === stored.cohort.champion.weights ? champion : candidate;
-          return { scores: { f1: value, prAuc: value, loss: 1 - value }, rows: [] } as never;
+          return {
+            scores: { f1: value, prAuc: value, loss: 1 - value },
+            streams: [],
+            set: "streams",
+            rows: [],
+          } as never;
         },
         baselines: null,
       },
