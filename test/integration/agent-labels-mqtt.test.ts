@@ -32,7 +32,6 @@ async function openAgent(
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${coordinator.port}`,
-    FLEAD_SUMMARIES: "off", // they hold a window's last value, as their documentation says
     FLEAD_DATA_DIR: folder,
     FLEAD_COHORTS: `${COHORT}=pump-*`,
   });
@@ -122,10 +121,13 @@ const thresholds = (site: MqttSite, devices: number) =>
     return moved?.devices === devices ? moved : undefined;
   });
 
-/** What went to the coordinator, as text, but for what its alerts name as their causes. */
+/** What hold readings by their meaning: the causes of an alert, and a window's extremes and last value. */
+const HOLD_READINGS = ["contributors", "summaries"];
+
+/** What went to the coordinator, as text, but for those. */
 const heardBy = ({ heard }: ScriptedCoordinator) =>
   JSON.stringify(heard, (key, value) =>
-    typeof value === "bigint" ? String(value) : key === "contributors" ? [] : value,
+    typeof value === "bigint" ? String(value) : HOLD_READINGS.includes(key) ? [] : value,
   );
 
 test("labels in a field and on the topic make updates, unlabelled rows none, and no reading or label leaves", async () => {
