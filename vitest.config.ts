@@ -5,6 +5,7 @@ const project = (name: string, testTimeoutMs: number) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
+    setupFiles: ["test/support/seed.ts"],
     testTimeout: testTimeoutMs,
     hookTimeout: testTimeoutMs,
   },

@@ -1,6 +1,9 @@
 // The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
+import { type Reading, readTelemetry } from "../learning/telemetry/default-mapping.ts";
+import type { SensorMessage } from "../learning/telemetry/message.ts";
+import { isRefusal, type Refusal, type RefusalKind } from "../learning/telemetry/refusal.ts";
 import type { Logger } from "../runtime/log.ts";
 import { PlanModel } from "../runtime/plan-model.ts";
 import { Problems } from "../runtime/problems.ts";
@@ -9,11 +12,8 @@ import { Cohort } from "./cohort.ts";
 import type { AgentConfig } from "./config.ts";
 import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
 import { cohortOf } from "./core/cohorts.ts";
-import { type Reading, readTelemetry } from "./core/default-mapping.ts";
 import { hash } from "./core/hash.ts";
 import { type AlertWord, readAlertWord, readRowLabels } from "./core/labels.ts";
-import type { SensorMessage } from "./core/message.ts";
-import { isRefusal, type Refusal, type RefusalKind } from "./core/refusal.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";

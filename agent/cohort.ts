@@ -1,9 +1,9 @@
 // One cohort on this gateway: its devices, and the learner of its plan once there is one.
 import type { CohortId, DeviceId } from "../learning/ids.ts";
-import type { Reading } from "./core/default-mapping.ts";
+import type { Reading } from "../learning/telemetry/default-mapping.ts";
+import { isRefusal, type Refusal } from "../learning/telemetry/refusal.ts";
 import { Device, type DeviceRecord } from "./core/device.ts";
 import type { ModelKind } from "./core/episode.ts";
-import { isRefusal, type Refusal } from "./core/refusal.ts";
 import type { Learner } from "./learner.ts";
 import type { CohortHeld, CohortStatistics } from "./ports/coordinator-link.ts";
 

@@ -1,9 +1,9 @@
 // Readings to judged rows: every row enters its device, goes through the champion beside other devices' rows, and is judged.
 import type { DeviceId } from "../learning/ids.ts";
+import type { Reading } from "../learning/telemetry/default-mapping.ts";
+import { isRefusal, type Refusal } from "../learning/telemetry/refusal.ts";
 import type { Cohort } from "./cohort.ts";
-import type { Reading } from "./core/default-mapping.ts";
 import type { EnteredRow, Judged } from "./core/device.ts";
-import { isRefusal, type Refusal } from "./core/refusal.ts";
 import type { Learner } from "./learner.ts";
 
 export interface JudgedRow extends Judged {

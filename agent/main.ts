@@ -1,6 +1,7 @@
 // Wires the agent of one gateway; the caller owns configuration, log and shutdown.
 import { join } from "node:path";
 import { ulid } from "ulid";
+import { telemetryTopics } from "../learning/telemetry/default-mapping.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
@@ -9,7 +10,6 @@ import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
-import { telemetryTopics } from "./core/default-mapping.ts";
 import { labelTopics } from "./core/labels.ts";
 
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when its folder can't be used. */

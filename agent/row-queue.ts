@@ -1,6 +1,7 @@
 // Readings that wait to be judged, bounded: when it is full, the oldest leaves.
+
+import type { Reading } from "../learning/telemetry/default-mapping.ts";
 import type { Cohort } from "./cohort.ts";
-import type { Reading } from "./core/default-mapping.ts";
 
 export interface QueuedReading {
   readonly cohort: Cohort;

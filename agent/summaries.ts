@@ -1,9 +1,9 @@
 // What the coordinator is told of a device's rows: their windows, queued for the reports as they close.
 import type { CohortId, DeviceId } from "../learning/ids.ts";
+import type { Reading } from "../learning/telemetry/default-mapping.ts";
+import { isRefusal } from "../learning/telemetry/refusal.ts";
 import type { Cohort } from "./cohort.ts";
-import type { Reading } from "./core/default-mapping.ts";
 import { isRecent } from "./core/recent.ts";
-import { isRefusal } from "./core/refusal.ts";
 import { DeviceWindows, type WindowRow, type WindowSettings, type WindowSummary } from "./core/windows.ts";
 import type { JudgedRow } from "./judge-rows.ts";
 import type { OpenWindows, SummaryStore } from "./ports/agent-store.ts";

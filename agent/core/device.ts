@@ -6,13 +6,13 @@ import type { DeviceId } from "../../learning/ids.ts";
 import { growsTrees, takesLabels } from "../../learning/models/signature.ts";
 import { DeviceMonitor, type DeviceSnapshot, type Observed } from "../../learning/monitor.ts";
 import type { Channel, Manifest } from "../../learning/plan.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
+import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
 import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
-import type { Reading } from "./default-mapping.ts";
 import type { Contributor, Episode, ModelKind, Observation } from "./episode.ts";
 import { OwnForest, type OwnForestSnapshot } from "./own-forest.ts";
 import { RecentScores } from "./recent-scores.ts";
-import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts";
 import { SeenRows } from "./seen-rows.ts";
 

@@ -1,9 +1,9 @@
 // What people and other systems say of rows that were judged already: labels by time, and acknowledged alerts.
 import type { DeviceId } from "../../learning/ids.ts";
+import { deviceOf, labelOf, readBody, type SensorMessage, show, timeOf } from "../../learning/telemetry/message.ts";
+import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 import type { Origin } from "./alert.ts";
 import { ACK_ACTIONS, type AckAction, isModelKind, type ModelKind } from "./episode.ts";
-import { deviceOf, labelOf, readBody, type SensorMessage, show, timeOf } from "./message.ts";
-import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 
 /** Of all the device's rows from one time to another, both included. */
 export interface RowLabels {

@@ -1,7 +1,7 @@
 // From a reading to a row: its channels in order, its time after the device's last one.
 import { isChannelName, isLabel } from "../../learning/channels.ts";
-import type { Reading } from "./default-mapping.ts";
-import { type Refusal, refusal } from "./refusal.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
+import { type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 
 /** Channel sets of devices without a plan are bounded. */
 const MAX_CHANNELS = 64;

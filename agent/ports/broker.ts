@@ -1,6 +1,7 @@
 // The site's MQTT broker.
+
+import type { SensorMessage } from "../../learning/telemetry/message.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
-import type { SensorMessage } from "../core/message.ts";
 
 export interface BrokerHandlers {
   /** Must not throw. */

@@ -2,10 +2,10 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Cohort } from "../../agent/cohort.ts";
-import type { Reading } from "../../agent/core/default-mapping.ts";
 import { judgeRows } from "../../agent/judge-rows.ts";
 import { Summaries } from "../../agent/summaries.ts";
 import { cohortId, deviceId } from "../../learning/ids.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 /** A window begins here. */

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import type { Reading } from "../../agent/core/default-mapping.ts";
 import { type JudgedRow, judgeRows } from "../../agent/judge-rows.ts";
 import { cohortId, deviceId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { GATED } from "../support/front-end-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";

@@ -1,7 +1,6 @@
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
-import type { Reading } from "../../agent/core/default-mapping.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
 import type { AlertWord } from "../../agent/core/labels.ts";
@@ -12,6 +11,7 @@ import { decodeDelta } from "../../learning/codecs/codec.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";

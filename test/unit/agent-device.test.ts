@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import type { Reading } from "../../agent/core/default-mapping.ts";
 import { Device, type EnteredRow, type Judged } from "../../agent/core/device.ts";
-import { isRefusal } from "../../agent/core/refusal.ts";
 import { deviceId } from "../../learning/ids.ts";
 import type { FeatureSettings, Manifest } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import type { Reading } from "../../learning/telemetry/default-mapping.ts";
+import { isRefusal } from "../../learning/telemetry/refusal.ts";
 import { gatedFeatures, manifestOf } from "../support/front-end-plan.ts";
 import { featuresOf } from "../support/plan-settings.ts";
 

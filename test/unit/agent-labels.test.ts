@@ -5,9 +5,9 @@ import { Device } from "../../agent/core/device.ts";
 import { type Episode, quiet, stepEpisode } from "../../agent/core/episode.ts";
 import { labelTopics, readAlertWord, readRowLabels } from "../../agent/core/labels.ts";
 import { type PendingRow, PendingRows } from "../../agent/core/pending-rows.ts";
-import { isRefusal } from "../../agent/core/refusal.ts";
 import { SeenRows } from "../../agent/core/seen-rows.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
+import { isRefusal } from "../../learning/telemetry/refusal.ts";
 
 const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 const LABEL_TOPIC = "flead/v1/north/pump-1/label";

@@ -3,12 +3,12 @@ import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Cohort } from "../../agent/cohort.ts";
 import { Device, type Judged } from "../../agent/core/device.ts";
-import { isRefusal } from "../../agent/core/refusal.ts";
 import { Episodes } from "../../agent/episodes.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type CohortId, deviceId, type GatewayId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
+import { isRefusal } from "../../learning/telemetry/refusal.ts";
 import { featuresOf, JUDGING, TRAINING } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 

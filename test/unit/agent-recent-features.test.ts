@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { Device } from "../../agent/core/device.ts";
 import { recentFeatures } from "../../agent/core/recent-features.ts";
-import { isRefusal } from "../../agent/core/refusal.ts";
 import { deviceId } from "../../learning/ids.ts";
+import { isRefusal } from "../../learning/telemetry/refusal.ts";
 import { gatedFeatures, manifestOf } from "../support/front-end-plan.ts";
 
 const plan = manifestOf({ channelCount: 1, features: gatedFeatures({}, { kind: "window", rows: 1 }) });

@@ -1,6 +1,6 @@
 // The built-in mapping from an MQTT message to a reading: three payload shapes, any malformed input a typed refusal.
-import { isLabelColumn, isUnit } from "../../learning/channels.ts";
-import type { DeviceId } from "../../learning/ids.ts";
+import { isLabelColumn, isUnit } from "../channels.ts";
+import type { DeviceId } from "../ids.ts";
 import { deviceOf, isObject, type Json, labelOf, readBody, type SensorMessage, show, timeOf } from "./message.ts";
 import { isRefusal, type Refusal, refusal } from "./refusal.ts";
 

@@ -1,5 +1,5 @@
 // What every message to the agent has to be: fresh, of a bounded size, a JSON object, about a device.
-import { type DeviceId, deviceId } from "../../learning/ids.ts";
+import { type DeviceId, deviceId } from "../ids.ts";
 import { type Refusal, refusal } from "./refusal.ts";
 
 export interface SensorMessage {
