@@ -19,6 +19,8 @@ interface RoundLoopDeps extends Omit<RoundDeps, "evaluator"> {
 }
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
+/** Updates come by the thousand a second, and each asks for a look. */
+const BETWEEN_LOOKS_MS = 50;
 
 /** At most one round runs at a time, each from what the database says by then. */
 export class RoundLoop {
@@ -28,6 +30,7 @@ export class RoundLoop {
   #running: Promise<void> | null = null;
   #askedAgain = false;
   #timer: NodeJS.Timeout | null = null;
+  #resting: NodeJS.Timeout | null = null;
   #failures = 0;
   readonly #stop = new AbortController();
 
@@ -37,18 +40,21 @@ export class RoundLoop {
     this.#log = log;
   }
 
-  /** Looks whether the open round is due; cheap to call after every stored update. */
+  /** Looks whether the open round is due, soon if it has just looked; cheap to call after every stored update. */
   check(): void {
     if (this.#stop.signal.aborted) return;
-    if (this.#running) {
+    if (this.#running || this.#resting) {
       this.#askedAgain = true;
       return;
     }
     this.#running = this.#look().finally(() => {
       this.#running = null;
-      if (!this.#askedAgain) return;
-      this.#askedAgain = false;
-      this.check();
+      this.#resting = setTimeout(() => {
+        this.#resting = null;
+        if (!this.#askedAgain) return;
+        this.#askedAgain = false;
+        this.check();
+      }, BETWEEN_LOOKS_MS);
     });
   }
 
@@ -57,6 +63,7 @@ export class RoundLoop {
     this.#stop.abort();
     if (this.#timer) clearTimeout(this.#timer);
     await this.#running;
+    if (this.#resting) clearTimeout(this.#resting);
   }
 
   async #look(): Promise<void> {

@@ -2,6 +2,7 @@
 import type pg from "pg";
 import type { Refusal } from "../core/check-update.ts";
 import type { NewUpdate } from "../ports/federation-store.ts";
+import { type BinaryArrays, BYTEA, type ElementType, FLOAT8, INT8, TEXT } from "./binary-arrays.ts";
 
 export interface ArrivedUpdate {
   readonly update: NewUpdate;
@@ -31,15 +32,17 @@ const INSERT = `
 
 const REFUSED = "SELECT update_id FROM update_ids WHERE refused AND update_id = ANY($1::text[])";
 
-/** The outcome of each, in order. An update that comes twice in `arrived` is stored once, as it came first. */
+/** The outcome of each, in order; `arrays` are free again when it settles. An update that comes twice in `arrived` is stored once, as it came first. */
 export async function insertUpdates(
   client: pg.ClientBase,
+  arrays: BinaryArrays,
   arrived: readonly ArrivedUpdate[],
   timeoutMs: number,
 ): Promise<InsertOutcome[]> {
   const firsts = new Map<string, ArrivedUpdate>();
   for (const each of arrived) if (!firsts.has(each.update.updateId)) firsts.set(each.update.updateId, each);
-  const values = columns([...firsts.values()]);
+  arrays.clear();
+  const values = columns(arrays, [...firsts.values()]);
   const { rows } = await run(client, INSERT, values, timeoutMs);
   const inserted = new Set(rows.map(([updateId]) => updateId));
   const isNew = (each: ArrivedUpdate) =>
@@ -74,45 +77,34 @@ function run(
   return client.query<string[]>(query);
 }
 
-function columns(arrived: readonly ArrivedUpdate[]): unknown[] {
-  const of = <Value>(value: (update: NewUpdate) => Value) => arrived.map(({ update }) => value(update));
+function columns(arrays: BinaryArrays, arrived: readonly ArrivedUpdate[]): Buffer[] {
+  const of = <Value>(type: ElementType<Value>, value: (update: NewUpdate) => Value) =>
+    arrays.add(
+      type,
+      arrived.map(({ update }) => value(update)),
+    );
+  const refused = arrived.map(({ refusal }) => refusal);
   return [
-    of(({ updateId }) => updateId),
-    of(({ cohort }) => cohort),
-    of(({ planId }) => planId),
-    of(({ gatewayId }) => gatewayId),
-    of(({ localSteps }) => localSteps),
-    of(({ baseVersion }) => baseVersion),
-    of(({ samples }) => samples),
-    of(({ loss }) => loss),
-    of(({ encoding }) => encoding),
-    arrived.map(({ refusal }) => (refusal === null ? "accepted" : "refused")),
-    arrived.map(({ refusal }) => refusal && `${refusal.reason}: ${refusal.message}`),
-    byteaArray(arrived.map(({ update, refusal }) => (refusal === null ? update.delta : null))),
+    of(TEXT, ({ updateId }) => updateId),
+    of(TEXT, ({ cohort }) => cohort),
+    of(TEXT, ({ planId }) => planId),
+    of(TEXT, ({ gatewayId }) => gatewayId),
+    of(INT8, ({ localSteps }) => localSteps),
+    of(INT8, ({ baseVersion }) => baseVersion),
+    of(INT8, ({ samples }) => samples),
+    of(FLOAT8, ({ loss }) => loss),
+    of(TEXT, ({ encoding }) => encoding),
+    arrays.add(
+      TEXT,
+      refused.map((refusal) => (refusal === null ? "accepted" : "refused")),
+    ),
+    arrays.add(
+      TEXT,
+      refused.map((refusal) => refusal && `${refusal.reason}: ${refusal.message}`),
+    ),
+    arrays.add(
+      BYTEA,
+      arrived.map(({ update, refusal }) => (refusal === null ? update.delta : null)),
+    ),
   ];
-}
-
-const BYTEA_OID = 17;
-const ARRAY_HEAD_BYTES = 20;
-
-/**
- * A one-dimensional bytea[] as PostgreSQL sends and receives arrays in binary (array_recv): int32 dimensions, whether
- * there are nulls, element type, length, lower bound; then of each element its int32 length (null: -1) and bytes. pg
- * would write each byte of an array as hexadecimal text.
- */
-export function byteaArray(values: readonly (Uint8Array | null)[]): Buffer {
-  const bytes = values.reduce((sum, value) => sum + 4 + (value?.byteLength ?? 0), ARRAY_HEAD_BYTES);
-  const array = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  const put = (number: number) => {
-    at = array.writeInt32BE(number, at);
-  };
-  for (const number of [1, values.includes(null) ? 1 : 0, BYTEA_OID, values.length, 1]) put(number);
-  for (const value of values) {
-    put(value?.byteLength ?? -1);
-    if (value === null) continue;
-    array.set(value, at);
-    at += value.byteLength;
-  }
-  return array;
 }

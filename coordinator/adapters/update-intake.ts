@@ -2,6 +2,7 @@
 import type pg from "pg";
 import { backoffMs } from "../../runtime/retry.ts";
 import { type FederationStore, type NewUpdate, NotStoredError } from "../ports/federation-store.ts";
+import { BinaryArrays } from "./binary-arrays.ts";
 import type { Database } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { type ArrivedUpdate, type InsertOutcome as Inserted, insertUpdates } from "./insert-updates.ts";
@@ -22,7 +23,7 @@ export interface UpdateIntake extends Pick<FederationStore, "addUpdate" | "addRe
 
 const WRITERS = 2;
 const BATCH_UPDATES = 512;
-const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH_BYTES = 2 * 1024 * 1024;
 /** Of an update, beside its delta, while it waits. */
 const OVERHEAD_BYTES = 1024;
 /** A batch whose outcome is not known by then is answered as not stored, and its connection given up. */
@@ -119,11 +120,17 @@ export function openIntake(database: Pick<Database, "connect" | "kysely">, limit
   };
 }
 
+/** A RangeError: a number that no column can hold. */
+const isOfTheData = (error: Error & { readonly code?: string | undefined }) =>
+  error instanceof RangeError || DATA_ERROR.test(error.code ?? "");
+
 const withoutDelta = (update: NewUpdate): NewUpdate => ({ ...update, delta: new Uint8Array() });
 
 /** One batch at a time, on a connection of its own that is made anew after a failure. */
 class BatchWriter {
   readonly #database: Pick<Database, "connect">;
+  /** A batch's deltas, and its other columns. */
+  readonly #arrays = new BinaryArrays(BATCH_BYTES + BATCH_UPDATES * OVERHEAD_BYTES);
   #client: pg.Client | null = null;
 
   constructor(database: Pick<Database, "connect">) {
@@ -160,9 +167,9 @@ class BatchWriter {
   /** What the database can't take of one update is not to hurt the others of its batch. */
   async #insert(client: pg.Client, batch: readonly ArrivedUpdate[]): Promise<InsertOutcome[]> {
     try {
-      return await insertUpdates(client, batch, BATCH_TIMEOUT_MS);
+      return await insertUpdates(client, this.#arrays, batch, BATCH_TIMEOUT_MS);
     } catch (error) {
-      if (!DATA_ERROR.test((error as pg.DatabaseError).code ?? "")) throw error;
+      if (!isOfTheData(error as Error)) throw error;
       if (batch.length === 1) return ["impossible"];
       const half = batch.length >> 1;
       return [

@@ -66,12 +66,15 @@ test("an open round is looked at again at its deadline", async () => {
   expect(asked).toHaveLength(2);
 });
 
-test("however many updates come while it looks, it looks once more", async () => {
+test("however many updates come while it looks or has just looked, it looks once more, a moment later", async () => {
   const { loop, asked } = setUp();
   for (let i = 0; i < 50; i++) loop.check();
   expect(asked).toHaveLength(1);
   asked[0]?.(waiting());
   await settle();
+  for (let i = 0; i < 50; i++) loop.check();
+  expect(asked).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(50);
   expect(asked).toHaveLength(2);
 });
 

@@ -42,6 +42,26 @@ export const sessionDefinition = {
 export const oneAtATime: ServerInterceptor = (method, call) =>
   method.path === sessionDefinition.session.path ? new OneAtATime(call) : new ServerInterceptingCall(call);
 
+/**
+ * The library's own. It keeps the pieces of a call's last message until the next one begins: of an idle gateway, all of
+ * its last update.
+ */
+export interface MessageDecoder {
+  readState: number;
+  readPartialMessage: unknown[];
+}
+
+const BETWEEN_MESSAGES = 0;
+
+/** Null: the library is another one than this was written for, and keeps its pieces. */
+export function decoderOf(call: ServerInterceptingCall): MessageDecoder | null {
+  const { nextCall } = call as unknown as { nextCall?: { decoder?: Partial<MessageDecoder> } };
+  const decoder = nextCall?.decoder;
+  return decoder?.readState === BETWEEN_MESSAGES && Array.isArray(decoder.readPartialMessage)
+    ? (decoder as MessageDecoder)
+    : null;
+}
+
 type Listener = Parameters<ServerInterceptingCall["start"]>[0];
 
 class OneAtATime extends ServerInterceptingCall {
@@ -49,9 +69,13 @@ class OneAtATime extends ServerInterceptingCall {
 
   override start(listener: Listener): void {
     const next = () => super.startRead();
+    const decoder = decoderOf(this);
     super.start({
       onReceiveMetadata: (metadata) => listener.onReceiveMetadata(metadata),
-      onReceiveMessage: (request: SessionRequest) => listener.onReceiveMessage({ request, next } satisfies Taken),
+      onReceiveMessage: (request: SessionRequest) => {
+        if (decoder?.readState === BETWEEN_MESSAGES) decoder.readPartialMessage = [];
+        listener.onReceiveMessage({ request, next } satisfies Taken);
+      },
       onReceiveHalfClose: () => listener.onReceiveHalfClose(),
       onCancel: () => listener.onCancel(),
     });

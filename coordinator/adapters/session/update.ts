@@ -11,6 +11,7 @@ import { planOf } from "./held-cohorts.ts";
 import { respond } from "./messages.ts";
 
 const RETRY_AFTER_MS = 2_000;
+const LARGE_BYTES = 16_384;
 
 type Deps = Pick<SessionDeps, "store" | "invitations" | "cohorts" | "budgets" | "problems">;
 
@@ -57,8 +58,16 @@ export const pushUpdate =
       const why = (error as Error).message;
       deps.problems.report(reason === "database" ? "database" : "overload", `update ${update.updateId}`, why);
       return answer(UpdateStatus.RETRY, why, retryAfterMs);
+    } finally {
+      giveUp(update.delta);
     }
   };
+
+/** Returns the memory of a large delta at once: waiting for the garbage collector, thousands of them would be held. */
+export function giveUp({ buffer, byteLength }: Uint8Array): void {
+  const isItsOwn = byteLength > buffer.byteLength / 2;
+  if (byteLength >= LARGE_BYTES && isItsOwn && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
 
 /** What was claimed for it is given back unless it counts now. */
 async function addUpdate({ store, budgets }: Deps, update: NewUpdate): Promise<"stored" | "known"> {

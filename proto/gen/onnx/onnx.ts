@@ -13,10 +13,10 @@ export interface AttributeProto {
   name: string;
   f: number;
   i: bigint;
-  s: Buffer;
+  s: Uint8Array;
   floats: number[];
   ints: bigint[];
-  strings: Buffer[];
+  strings: Uint8Array[];
   type: AttributeProto_AttributeType;
 }
 
@@ -76,7 +76,7 @@ export interface TensorProto {
   dims: bigint[];
   dataType: number;
   name: string;
-  rawData: Buffer;
+  rawData: Uint8Array;
 }
 
 export interface TensorShapeProto {
@@ -102,7 +102,7 @@ export interface OperatorSetIdProto {
 }
 
 function createBaseAttributeProto(): AttributeProto {
-  return { name: "", f: 0, i: 0n, s: Buffer.alloc(0), floats: [], ints: [], strings: [], type: 0 };
+  return { name: "", f: 0, i: 0n, s: new Uint8Array(0), floats: [], ints: [], strings: [], type: 0 };
 }
 
 export const AttributeProto: MessageFns<AttributeProto> = {
@@ -190,7 +190,7 @@ export const AttributeProto: MessageFns<AttributeProto> = {
               break;
             }
 
-            message.s = Buffer.from(reader.bytes());
+            message.s = reader.bytes();
             continue;
           }
           case 7: {
@@ -234,7 +234,7 @@ export const AttributeProto: MessageFns<AttributeProto> = {
               break;
             }
 
-            message.strings.push(Buffer.from(reader.bytes()));
+            message.strings.push(reader.bytes());
             continue;
           }
           case 20: {
@@ -265,7 +265,7 @@ export const AttributeProto: MessageFns<AttributeProto> = {
     message.name = object.name ?? "";
     message.f = object.f ?? 0;
     message.i = (object.i !== undefined && object.i !== null) ? BigInt(object.i) : 0n;
-    message.s = object.s ?? Buffer.alloc(0);
+    message.s = object.s ?? new Uint8Array(0);
     message.floats = object.floats?.map((e) => e) || [];
     message.ints = object.ints?.map((e) => BigInt(e)) || [];
     message.strings = object.strings?.map((e) => e) || [];
@@ -656,7 +656,7 @@ export const GraphProto: MessageFns<GraphProto> = {
 };
 
 function createBaseTensorProto(): TensorProto {
-  return { dims: [], dataType: 0, name: "", rawData: Buffer.alloc(0) };
+  return { dims: [], dataType: 0, name: "", rawData: new Uint8Array(0) };
 }
 
 export const TensorProto: MessageFns<TensorProto> = {
@@ -735,7 +735,7 @@ export const TensorProto: MessageFns<TensorProto> = {
               break;
             }
 
-            message.rawData = Buffer.from(reader.bytes());
+            message.rawData = reader.bytes();
             continue;
           }
         }
@@ -758,7 +758,7 @@ export const TensorProto: MessageFns<TensorProto> = {
     message.dims = object.dims?.map((e) => BigInt(e)) || [];
     message.dataType = object.dataType ?? 0;
     message.name = object.name ?? "";
-    message.rawData = object.rawData ?? Buffer.alloc(0);
+    message.rawData = object.rawData ?? new Uint8Array(0);
     return message;
   },
 };

@@ -138,7 +138,7 @@ export interface Update {
    * gateway's deltas on one base add up to how far it has moved from base_version, less what is yet unsaid. Of a forest's
    * plan: all the trees that this training has grown.
    */
-  delta: Buffer;
+  delta: Uint8Array;
   /** of the invitation it answers; 0: trained by itself */
   roundId: bigint;
 }
@@ -164,7 +164,7 @@ export interface GlobalModel {
   planId: string;
   globalVersion: bigint;
   /** float32 little endian, in layout order */
-  weights: Buffer;
+  weights: Uint8Array;
   /** false: the plan's initial weights, a base to train from and not yet a detector */
   trained: boolean;
   /** of the plan's learning rate, in force for the cohort */
@@ -275,7 +275,7 @@ export interface CohortStatistics {
   /** medians over the devices, a channel each, in its unit; empty: not told */
   scales: number[];
   /** quantile sketch of score / own median; empty: not told */
-  ratios: Buffer;
+  ratios: Uint8Array;
 }
 
 export interface Episode {
@@ -959,7 +959,7 @@ function createBaseUpdate(): Update {
     samples: 0n,
     loss: 0,
     encoding: 0,
-    delta: Buffer.alloc(0),
+    delta: new Uint8Array(0),
     roundId: 0n,
   };
 }
@@ -1093,7 +1093,7 @@ export const Update: MessageFns<Update> = {
               break;
             }
 
-            message.delta = Buffer.from(reader.bytes());
+            message.delta = reader.bytes();
             continue;
           }
           case 10: {
@@ -1133,7 +1133,7 @@ export const Update: MessageFns<Update> = {
     message.samples = (object.samples !== undefined && object.samples !== null) ? BigInt(object.samples) : 0n;
     message.loss = object.loss ?? 0;
     message.encoding = object.encoding ?? 0;
-    message.delta = object.delta ?? Buffer.alloc(0);
+    message.delta = object.delta ?? new Uint8Array(0);
     message.roundId = (object.roundId !== undefined && object.roundId !== null) ? BigInt(object.roundId) : 0n;
     return message;
   },
@@ -1302,7 +1302,7 @@ function createBaseGlobalModel(): GlobalModel {
     cohort: "",
     planId: "",
     globalVersion: 0n,
-    weights: Buffer.alloc(0),
+    weights: new Uint8Array(0),
     trained: false,
     learningRateFactor: 0,
     scales: [],
@@ -1392,7 +1392,7 @@ export const GlobalModel: MessageFns<GlobalModel> = {
               break;
             }
 
-            message.weights = Buffer.from(reader.bytes());
+            message.weights = reader.bytes();
             continue;
           }
           case 5: {
@@ -1467,7 +1467,7 @@ export const GlobalModel: MessageFns<GlobalModel> = {
     message.globalVersion = (object.globalVersion !== undefined && object.globalVersion !== null)
       ? BigInt(object.globalVersion)
       : 0n;
-    message.weights = object.weights ?? Buffer.alloc(0);
+    message.weights = object.weights ?? new Uint8Array(0);
     message.trained = object.trained ?? false;
     message.learningRateFactor = object.learningRateFactor ?? 0;
     message.scales = object.scales?.map((e) => e) || [];
@@ -2323,7 +2323,7 @@ export const WindowSummary: MessageFns<WindowSummary> = {
 };
 
 function createBaseCohortStatistics(): CohortStatistics {
-  return { cohort: "", planId: "", globalVersion: 0n, devices: 0, scales: [], ratios: Buffer.alloc(0) };
+  return { cohort: "", planId: "", globalVersion: 0n, devices: 0, scales: [], ratios: new Uint8Array(0) };
 }
 
 export const CohortStatistics: MessageFns<CohortStatistics> = {
@@ -2424,7 +2424,7 @@ export const CohortStatistics: MessageFns<CohortStatistics> = {
               break;
             }
 
-            message.ratios = Buffer.from(reader.bytes());
+            message.ratios = reader.bytes();
             continue;
           }
         }
@@ -2451,7 +2451,7 @@ export const CohortStatistics: MessageFns<CohortStatistics> = {
       : 0n;
     message.devices = object.devices ?? 0;
     message.scales = object.scales?.map((e) => e) || [];
-    message.ratios = object.ratios ?? Buffer.alloc(0);
+    message.ratios = object.ratios ?? new Uint8Array(0);
     return message;
   },
 };

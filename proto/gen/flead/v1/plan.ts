@@ -28,22 +28,22 @@ export interface GetPlanRequest {
 export interface GetPlanResponse {
   offset: bigint;
   totalBytes: bigint;
-  chunk: Buffer;
+  chunk: Uint8Array;
   /** In the first chunk: who vouches for the plan. */
-  signature: Buffer;
+  signature: Uint8Array;
   /** base64url of its 32 bytes */
   publicKey: string;
 }
 
 /** What a plan_id is the hash of. */
 export interface PlanBundle {
-  manifestJson: Buffer;
+  manifestJson: Uint8Array;
   /** empty for a forest, whose graph is made of its weights */
-  scoreOnnx: Buffer;
+  scoreOnnx: Uint8Array;
   /** empty for a forest, which is grown */
-  trainOnnx: Buffer;
+  trainOnnx: Uint8Array;
   /** float32 little endian, in layout order */
-  initialWeights: Buffer;
+  initialWeights: Uint8Array;
 }
 
 function createBaseGetPlanRequest(): GetPlanRequest {
@@ -102,7 +102,7 @@ export const GetPlanRequest: MessageFns<GetPlanRequest> = {
 };
 
 function createBaseGetPlanResponse(): GetPlanResponse {
-  return { offset: 0n, totalBytes: 0n, chunk: Buffer.alloc(0), signature: Buffer.alloc(0), publicKey: "" };
+  return { offset: 0n, totalBytes: 0n, chunk: new Uint8Array(0), signature: new Uint8Array(0), publicKey: "" };
 }
 
 export const GetPlanResponse: MessageFns<GetPlanResponse> = {
@@ -165,7 +165,7 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
               break;
             }
 
-            message.chunk = Buffer.from(reader.bytes());
+            message.chunk = reader.bytes();
             continue;
           }
           case 4: {
@@ -173,7 +173,7 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
               break;
             }
 
-            message.signature = Buffer.from(reader.bytes());
+            message.signature = reader.bytes();
             continue;
           }
           case 5: {
@@ -205,8 +205,8 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
     message.totalBytes = (object.totalBytes !== undefined && object.totalBytes !== null)
       ? BigInt(object.totalBytes)
       : 0n;
-    message.chunk = object.chunk ?? Buffer.alloc(0);
-    message.signature = object.signature ?? Buffer.alloc(0);
+    message.chunk = object.chunk ?? new Uint8Array(0);
+    message.signature = object.signature ?? new Uint8Array(0);
     message.publicKey = object.publicKey ?? "";
     return message;
   },
@@ -214,10 +214,10 @@ export const GetPlanResponse: MessageFns<GetPlanResponse> = {
 
 function createBasePlanBundle(): PlanBundle {
   return {
-    manifestJson: Buffer.alloc(0),
-    scoreOnnx: Buffer.alloc(0),
-    trainOnnx: Buffer.alloc(0),
-    initialWeights: Buffer.alloc(0),
+    manifestJson: new Uint8Array(0),
+    scoreOnnx: new Uint8Array(0),
+    trainOnnx: new Uint8Array(0),
+    initialWeights: new Uint8Array(0),
   };
 }
 
@@ -256,7 +256,7 @@ export const PlanBundle: MessageFns<PlanBundle> = {
               break;
             }
 
-            message.manifestJson = Buffer.from(reader.bytes());
+            message.manifestJson = reader.bytes();
             continue;
           }
           case 2: {
@@ -264,7 +264,7 @@ export const PlanBundle: MessageFns<PlanBundle> = {
               break;
             }
 
-            message.scoreOnnx = Buffer.from(reader.bytes());
+            message.scoreOnnx = reader.bytes();
             continue;
           }
           case 3: {
@@ -272,7 +272,7 @@ export const PlanBundle: MessageFns<PlanBundle> = {
               break;
             }
 
-            message.trainOnnx = Buffer.from(reader.bytes());
+            message.trainOnnx = reader.bytes();
             continue;
           }
           case 4: {
@@ -280,7 +280,7 @@ export const PlanBundle: MessageFns<PlanBundle> = {
               break;
             }
 
-            message.initialWeights = Buffer.from(reader.bytes());
+            message.initialWeights = reader.bytes();
             continue;
           }
         }
@@ -300,10 +300,10 @@ export const PlanBundle: MessageFns<PlanBundle> = {
   },
   fromPartial(object: DeepPartial<PlanBundle>): PlanBundle {
     const message = createBasePlanBundle();
-    message.manifestJson = object.manifestJson ?? Buffer.alloc(0);
-    message.scoreOnnx = object.scoreOnnx ?? Buffer.alloc(0);
-    message.trainOnnx = object.trainOnnx ?? Buffer.alloc(0);
-    message.initialWeights = object.initialWeights ?? Buffer.alloc(0);
+    message.manifestJson = object.manifestJson ?? new Uint8Array(0);
+    message.scoreOnnx = object.scoreOnnx ?? new Uint8Array(0);
+    message.trainOnnx = object.trainOnnx ?? new Uint8Array(0);
+    message.initialWeights = object.initialWeights ?? new Uint8Array(0);
     return message;
   },
 };
