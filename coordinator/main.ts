@@ -33,6 +33,7 @@ import { postgresPlans } from "./adapters/postgres-plans.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
+import { openReportIntake } from "./adapters/report-intake.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
 import { openSessions } from "./adapters/session/service.ts";
@@ -162,11 +163,12 @@ async function serve(
       if (!leader.check(cohort)) updatesStored(cohort);
     },
   };
+  const reports = openReportIntake(gateways, analytics);
   const sessions = openSessions({
     store,
     gateways,
     invitations,
-    analytics,
+    reports,
     windowsKeptMs: windowsKeptMs(config),
     cohorts,
     budgets: new SampleBudgets(Date.now),
@@ -219,7 +221,7 @@ async function serve(
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
       sessions.close();
-      await intake.close();
+      await Promise.all([intake.close(), reports.close()]);
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },

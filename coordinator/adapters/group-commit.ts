@@ -1,4 +1,5 @@
-// Group commit: while one batch is written what arrives waits, and becomes the next batch whole. Nothing waits on purpose.
+// Group commit: while one batch is written what arrives waits, and becomes the next batch whole.
+import { pause } from "../../runtime/retry.ts";
 
 export interface GroupCommitLimits {
   /** That wait or are being written, in all. */
@@ -13,6 +14,8 @@ export interface GroupCommitSettings<Item, Outcome> {
   readonly limits: GroupCommitLimits;
   /** Batches that are written side by side. */
   readonly writers: number;
+  /** What an idle writer waits for others before it takes a batch; absent: nothing waits on purpose. */
+  readonly gatherMs?: number;
   bytesOf(item: Item): number;
   /** The outcome of each item, in order; all of them fail if it rejects. `writer`: which of the writers asks. */
   write(items: readonly Item[], writer: number): Promise<readonly Outcome[]>;
@@ -88,7 +91,12 @@ export class GroupCommit<Item, Outcome> {
   #begin(): void {
     const writer = this.#queue.length > 0 ? this.#idle.shift() : undefined;
     if (writer === undefined) return;
-    const writing = this.#writeBatch(this.#take(), writer).finally(() => {
+    const { gatherMs } = this.#settings;
+    const written =
+      gatherMs === undefined
+        ? this.#writeBatch(this.#take(), writer)
+        : pause(gatherMs).then(() => this.#writeBatch(this.#take(), writer));
+    const writing = written.finally(() => {
       this.#writing.delete(writing);
       this.#idle.push(writer);
       this.#begin();

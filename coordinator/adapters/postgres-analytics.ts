@@ -12,9 +12,15 @@ const ANALYSIS_TIMEOUT_MS = 1_800_000;
 
 export function postgresAnalytics(db: Kysely<Tables>): AnalyticsStore {
   return {
-    addWindows: async (gateway, windows) => {
-      if (windows.length === 0) return;
-      await sql`SELECT record_windows(${gateway}, ${JSON.stringify(windows.map(toldRow))}::json)`.execute(db);
+    addWindows: async (told) => {
+      // In one order, since each gateway's windows are under a lock of its own.
+      const rows = told
+        .filter(({ windows }) => windows.length > 0)
+        .toSorted((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1))
+        .map(({ gatewayId, windows }) => ({ gateway: gatewayId, windows: windows.map(toldRow) }));
+      if (rows.length === 0) return;
+      await sql`SELECT record_windows(gateway, windows)
+        FROM json_to_recordset(${JSON.stringify(rows)}::json) AS told (gateway text, windows json)`.execute(db);
     },
 
     changedDays: async () => {

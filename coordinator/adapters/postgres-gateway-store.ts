@@ -8,6 +8,9 @@ import type { Tables } from "./tables.ts";
 /** A replica that did not show itself for so long is gone, and its gateways' sessions with it. */
 const REPLICA_GONE_S = 20;
 
+/** A statement holds at most 65,535 values. */
+const EPISODES_A_STATEMENT = 4_000;
+
 export interface ReplicaIdentity {
   readonly replicaId: string;
   readonly version: string;
@@ -89,47 +92,24 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
         .execute();
     },
 
-    addReport: (gateway, { episodes, cohorts, statistics, health }) =>
+    addReports: (reports) =>
       db.transaction().execute(async (trx) => {
-        await trx
-          .updateTable("gateways")
-          .set({
-            last_seen_at: new Date(),
-            ...mine,
-            cohorts: JSON.stringify(cohorts),
-            ...(health ? { health: JSON.stringify(health) } : {}),
-          })
-          .where("gateway_id", "=", gateway)
-          .execute();
-        for (const told of statistics) {
-          const facts = statisticsRow(told);
-          await trx
-            .insertInto("gateway_statistics")
-            .values({ cohort: told.cohort, gateway_id: gateway, ...facts })
-            .onConflict((conflict) => conflict.columns(["cohort", "gateway_id"]).doUpdateSet(facts))
-            .execute();
+        const said = reports.map(({ gatewayId, cohorts, health }) => ({ gateway_id: gatewayId, cohorts, health }));
+        await sql`
+          UPDATE gateways g SET last_seen_at = now(), connected = true, replica_id = ${replicaId},
+                                cohorts = said.cohorts, health = coalesce(said.health, g.health)
+          FROM jsonb_to_recordset(${JSON.stringify(said)}::jsonb) AS said (gateway_id text, cohorts jsonb, health jsonb)
+          WHERE g.gateway_id = said.gateway_id`.execute(trx);
+        const statistics = reports.flatMap(({ gatewayId, statistics }) =>
+          statistics.map((told) => statisticsRow(gatewayId, told)),
+        );
+        const episodes = reports.flatMap(({ gatewayId, episodes }) =>
+          episodes.map((episode) => episodeRow(gatewayId, episode)),
+        );
+        await keepStatistics(trx, statistics);
+        for (let from = 0; from < episodes.length; from += EPISODES_A_STATEMENT) {
+          await keepEpisodes(trx, episodes.slice(from, from + EPISODES_A_STATEMENT));
         }
-        if (episodes.length === 0) return;
-        await trx
-          .insertInto("episodes")
-          .values(episodes.map((episode) => episodeRow(gateway, episode)))
-          .onConflict((conflict) =>
-            conflict
-              .column("alert_id")
-              .doUpdateSet((eb) => ({
-                state: eb.ref("excluded.state"),
-                severity: eb.ref("excluded.severity"),
-                score: eb.ref("excluded.score"),
-                threshold: eb.ref("excluded.threshold"),
-                confidence: eb.ref("excluded.confidence"),
-                contributors: eb.ref("excluded.contributors"),
-                count: eb.ref("excluded.count"),
-                updated_at: eb.ref("excluded.updated_at"),
-              }))
-              .where("episodes.gateway_id", "=", gateway)
-              .whereRef("excluded.updated_at", ">=", "episodes.updated_at"),
-          )
-          .execute();
       }),
 
     openFeedback: async (gateway) => {
@@ -197,8 +177,54 @@ function feedbackOf(row: Selectable<Tables["model_feedback"]> & { readonly plan_
   };
 }
 
-function statisticsRow({ planId, globalVersion, devices, scales, ratios }: ReportedStatistics) {
+async function keepStatistics(trx: Kysely<Tables>, rows: ReturnType<typeof statisticsRow>[]): Promise<void> {
+  if (rows.length === 0) return;
+  await trx
+    .insertInto("gateway_statistics")
+    .values(rows)
+    .onConflict((conflict) =>
+      conflict.columns(["cohort", "gateway_id"]).doUpdateSet(({ ref }) => ({
+        plan_id: ref("excluded.plan_id"),
+        global_version: ref("excluded.global_version"),
+        devices: ref("excluded.devices"),
+        scales: ref("excluded.scales"),
+        ratios: ref("excluded.ratios"),
+        reported_at: ref("excluded.reported_at"),
+      })),
+    )
+    .execute();
+}
+
+async function keepEpisodes(trx: Kysely<Tables>, rows: ReturnType<typeof episodeRow>[]): Promise<void> {
+  await trx
+    .insertInto("episodes")
+    .values(rows)
+    .onConflict((conflict) =>
+      conflict
+        .column("alert_id")
+        .doUpdateSet(({ ref }) => ({
+          state: ref("excluded.state"),
+          severity: ref("excluded.severity"),
+          score: ref("excluded.score"),
+          threshold: ref("excluded.threshold"),
+          confidence: ref("excluded.confidence"),
+          contributors: ref("excluded.contributors"),
+          count: ref("excluded.count"),
+          updated_at: ref("excluded.updated_at"),
+        }))
+        .whereRef("episodes.gateway_id", "=", "excluded.gateway_id")
+        .whereRef("excluded.updated_at", ">=", "episodes.updated_at"),
+    )
+    .execute();
+}
+
+function statisticsRow(
+  gateway: GatewayId,
+  { cohort, planId, globalVersion, devices, scales, ratios }: ReportedStatistics,
+) {
   return {
+    cohort,
+    gateway_id: gateway,
     plan_id: planId,
     global_version: globalVersion,
     devices,

@@ -3,6 +3,7 @@ import type pg from "pg";
 import { backoffMs } from "../../runtime/retry.ts";
 import { type FederationStore, type NewUpdate, NotStoredError } from "../ports/federation-store.ts";
 import { BinaryArrays } from "./binary-arrays.ts";
+import { isOfTheData } from "./data-error.ts";
 import type { Database } from "./database.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { type ArrivedUpdate, type InsertOutcome as Inserted, insertUpdates } from "./insert-updates.ts";
@@ -37,8 +38,6 @@ const RETRY_BUSY_MS = 1_000;
 const RETRY_BUSY_MAX_MS = 30_000;
 const RETRY_OPEN_MS = 5_000;
 const COUNT_OPEN_MS = 2_000;
-/** SQLSTATE classes: data exception, integrity constraint violation. */
-const DATA_ERROR = /^2[23]/;
 
 /** "impossible": the database refuses the update itself, whatever it comes with. */
 type InsertOutcome = Inserted | "impossible";
@@ -119,10 +118,6 @@ export function openIntake(database: Pick<Database, "connect" | "kysely">, limit
     },
   };
 }
-
-/** A RangeError: a number that no column can hold. */
-const isOfTheData = (error: Error & { readonly code?: string | undefined }) =>
-  error instanceof RangeError || DATA_ERROR.test(error.code ?? "");
 
 const withoutDelta = (update: NewUpdate): NewUpdate => ({ ...update, delta: new Uint8Array() });
 

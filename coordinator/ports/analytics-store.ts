@@ -3,12 +3,17 @@ import type { GatewayId } from "../../learning/ids.ts";
 import type { CheckedWindow } from "../core/check-windows.ts";
 import type { DayState } from "../core/days-due.ts";
 
+export interface GatewayWindows {
+  readonly gatewayId: GatewayId;
+  readonly windows: readonly CheckedWindow[];
+}
+
 export interface AnalyticsStore {
   /**
-   * Durable before it resolves. Of two tellings of a window the one with more samples stands: repeating changes nothing.
+   * All of them or none, durable before it resolves; at most one entry a gateway. Of two tellings of a window the one with more samples stands: repeating changes nothing.
    * The averages over five minutes are right afterwards, also those of windows that follow one that came late.
    */
-  addWindows(gateway: GatewayId, windows: readonly CheckedWindow[]): Promise<void>;
+  addWindows(told: readonly GatewayWindows[]): Promise<void>;
   /** Days that have windows and were not analysed since the last of them came, oldest first. */
   changedDays(): Promise<DayState[]>;
   /**

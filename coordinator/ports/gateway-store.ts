@@ -19,6 +19,7 @@ export interface GatewayHello {
 }
 
 export interface GatewayReport {
+  readonly gatewayId: GatewayId;
   readonly episodes: readonly ReportedEpisode[];
   readonly cohorts: readonly HeldCohort[];
   /** At most one of a cohort; in place of what the gateway said of it before. */
@@ -64,8 +65,8 @@ export interface GatewayStore {
   seen(gateways: readonly GatewayId[]): Promise<void>;
   /** Changes nothing when it has a session with another replica by now. */
   disconnected(gateway: GatewayId): Promise<void>;
-  /** Repeating a report changes nothing. */
-  addReport(gateway: GatewayId, report: GatewayReport): Promise<void>;
+  /** All of them or none; at most one of a gateway. Repeating a report changes nothing. */
+  addReports(reports: readonly GatewayReport[]): Promise<void>;
   /** The newest feedback of each cohort that this gateway has not acknowledged. */
   openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;
   /** Of the rounds after this version, oldest first. */

@@ -2,7 +2,7 @@ import { sql } from "kysely";
 import { beforeEach, expect, test } from "vitest";
 import type { CheckedWindow } from "../../coordinator/core/check-windows.ts";
 import { AnalysisRunningError } from "../../coordinator/ports/analytics-store.ts";
-import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
+import { cohortId, deviceId, type GatewayId, gatewayId } from "../../learning/ids.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { analyticsOf, type ChannelRow, meanOf, spreadOf, windowsOf } from "../support/analytics.ts";
 import { eventually } from "../support/eventually.ts";
@@ -59,6 +59,9 @@ onEveryHome((home: Home) => {
       return (await waits.execute(home.database.kysely)).rows[0];
     });
 
+  const tell = (gateway: GatewayId, windows: readonly CheckedWindow[]) =>
+    analytics.store.addWindows([{ gatewayId: gateway, windows }]);
+
   /** Which version of each row there is: a row that is written again has another. */
   const versions = async () =>
     (
@@ -77,8 +80,7 @@ onEveryHome((home: Home) => {
     const random = seededRandom(7);
     const told = windowsOf(rows).map((window) => ({ window, order: random.next() }));
     const shuffled = told.sort((a, b) => a.order - b.order).map(({ window }) => window);
-    for (let at = 0; at < shuffled.length; at += 7)
-      await analytics.store.addWindows(GATEWAY, shuffled.slice(at, at + 7));
+    for (let at = 0; at < shuffled.length; at += 7) await tell(GATEWAY, shuffled.slice(at, at + 7));
     const windows = await kept();
     expect(windows).toHaveLength(told.length);
     for (const { windowStart, windowEnd, ...window } of windows) {
@@ -98,11 +100,11 @@ onEveryHome((home: Home) => {
 
   test("windows that are told again change nothing", async () => {
     const windows = windowsOf(readings(8));
-    await analytics.store.addWindows(GATEWAY, windows);
+    await tell(GATEWAY, windows);
     await analyse(DAY);
     const before = await versions();
-    await analytics.store.addWindows(GATEWAY, windows);
-    await analytics.store.addWindows(GATEWAY, windows.slice(5, 9));
+    await tell(GATEWAY, windows);
+    await tell(GATEWAY, windows.slice(5, 9));
     expect(await versions()).toEqual(before);
     expect(await changed()).toEqual([]);
   });
@@ -111,12 +113,12 @@ onEveryHome((home: Home) => {
     const rows = readings(20);
     const windows = windowsOf(rows);
     const late = windows[12] as CheckedWindow;
-    await analytics.store.addWindows(
+    await tell(
       GATEWAY,
       windows.filter((window) => window !== late),
     );
     const before = await versions();
-    await analytics.store.addWindows(GATEWAY, [late]);
+    await tell(GATEWAY, [late]);
     const after = await versions();
     const lines = new Set(before.map((row) => JSON.stringify(row)));
     const touched = after.filter((row) => !lines.has(JSON.stringify(row))).length;
@@ -135,7 +137,7 @@ onEveryHome((home: Home) => {
       [whole, part],
     ]) {
       await sql`TRUNCATE stream_analysis_results`.execute(home.database.kysely);
-      for (const windows of order) await analytics.store.addWindows(GATEWAY, windows);
+      for (const windows of order) await tell(GATEWAY, windows);
       const windows = await kept();
       expect(windows.map(({ sampleCount }) => sampleCount)).toEqual(whole.map(({ samples }) => samples));
       expect(windows.at(-1)?.movingAvg5m).toBeCloseTo(meanOf(all.map(({ value }) => value)), 6);
@@ -144,7 +146,7 @@ onEveryHome((home: Home) => {
 
   test("windows of five minutes have no average over thirty seconds, and their own one over five minutes", async () => {
     const rows = readings(15);
-    await analytics.store.addWindows(GATEWAY, windowsOf(rows, { windowMs: 300_000 }));
+    await tell(GATEWAY, windowsOf(rows, { windowMs: 300_000 }));
     const windows = await kept();
     expect(windows.map(({ movingAvg30s }) => movingAvg30s)).toEqual([null, null, null]);
     for (const { windowEnd, movingAvg5m } of windows) {
@@ -154,18 +156,15 @@ onEveryHome((home: Home) => {
 
   test("a gateway writes its own windows only, and a device of the same name elsewhere is another one", async () => {
     const [mine, others] = [readings(5, 1), readings(5, 2)];
-    await analytics.store.addWindows(GATEWAY, windowsOf(mine));
-    await analytics.store.addWindows(gatewayId("gw-2"), windowsOf(others));
+    await tell(GATEWAY, windowsOf(mine));
+    await tell(gatewayId("gw-2"), windowsOf(others));
     for (const { gatewayId: gateway, windowEnd, movingAvg5m } of await kept()) {
       expect(movingAvg5m).toBeCloseTo(meanOf(inFiveMinutes(gateway === GATEWAY ? mine : others, windowEnd)), 6);
     }
   });
 
   test("an anomaly, an unjudged value and late rows are kept as they were told", async () => {
-    await analytics.store.addWindows(
-      GATEWAY,
-      windowsOf(readings(1), { zScore: null, anomalyConfidence: 0.97, lateRows: 3 }),
-    );
+    await tell(GATEWAY, windowsOf(readings(1), { zScore: null, anomalyConfidence: 0.97, lateRows: 3 }));
     expect((await kept())[0]).toMatchObject({ zScore: null, isAnomaly: true, anomalyConfidence: 0.97, lateCount: 3 });
   });
 
@@ -177,7 +176,7 @@ onEveryHome((home: Home) => {
 
   test("windows of five minutes can be read off those of thirty seconds", async () => {
     const rows = readings(10);
-    await analytics.store.addWindows(GATEWAY, windowsOf(rows));
+    await tell(GATEWAY, windowsOf(rows));
     const windows = await fiveMinutes();
     expect(windows).toHaveLength(2);
     for (const { window_start, avg, sample_count } of windows) {
@@ -187,7 +186,7 @@ onEveryHome((home: Home) => {
   });
 
   test.runIf(onOneBackend)("TimescaleDB keeps windows of five minutes, a policy refreshes them", async () => {
-    await analytics.store.addWindows(GATEWAY, windowsOf(readings(10)));
+    await tell(GATEWAY, windowsOf(readings(10)));
     const before = await fiveMinutes();
     await sql`CALL refresh_continuous_aggregate('stream_analysis_5m', NULL, NULL)`.execute(home.database.kysely);
     await sql`ALTER MATERIALIZED VIEW stream_analysis_5m SET (timescaledb.materialized_only = true)`.execute(
@@ -209,8 +208,8 @@ onEveryHome((home: Home) => {
   test("a day's statistics are those of its readings, also of a small spread about a large level", async () => {
     const [flow, current] = [readings(200, 1), readings(200, 2)];
     const anomalies = windowsOf(flow).map((window, at) => (at < 4 ? { ...window, anomalyConfidence: 0.9 } : window));
-    await analytics.store.addWindows(GATEWAY, anomalies);
-    await analytics.store.addWindows(GATEWAY, windowsOf(current, { metricName: "current", lateRows: 1 }));
+    await tell(GATEWAY, anomalies);
+    await tell(GATEWAY, windowsOf(current, { metricName: "current", lateRows: 1 }));
     expect(await changed()).toEqual([DAY]);
     expect(await analyse(DAY)).toBe(2);
     const of = (rows: readonly ChannelRow[]) => {
@@ -228,12 +227,12 @@ onEveryHome((home: Home) => {
   test("a day that is analysed again is replaced, with the windows that came meanwhile; other days stay", async () => {
     const rows = readings(30);
     const windows = windowsOf(rows);
-    await analytics.store.addWindows(GATEWAY, windows.slice(10));
-    await analytics.store.addWindows(GATEWAY, windowsOf(readings(2, 3, START_MS + 86_400_000)));
+    await tell(GATEWAY, windows.slice(10));
+    await tell(GATEWAY, windowsOf(readings(2, 3, START_MS + 86_400_000)));
     await analyse(DAY);
     await analyse(NEXT_DAY);
     const [before] = await daysOf();
-    await analytics.store.addWindows(GATEWAY, windows.slice(0, 10));
+    await tell(GATEWAY, windows.slice(0, 10));
     expect(await changed()).toEqual([DAY]);
     await analyse(DAY);
     const days = await daysOf();
@@ -245,7 +244,7 @@ onEveryHome((home: Home) => {
   test("a day ends at midnight UTC", async () => {
     const midnightMs = Date.parse(`${NEXT_DAY}T00:00:00Z`);
     const rows = readings(4, 5, midnightMs - 120_000);
-    await analytics.store.addWindows(GATEWAY, windowsOf(rows));
+    await tell(GATEWAY, windowsOf(rows));
     expect(await changed()).toEqual([DAY, NEXT_DAY]);
     await analyse(DAY);
     expect((await daysOf())[0]?.sampleCount).toBe(rows.filter(({ atMs }) => atMs < midnightMs).length);
@@ -253,23 +252,23 @@ onEveryHome((home: Home) => {
 
   test("a device that changed its cohort has one day, in the cohort it was last in", async () => {
     const [first, second] = [windowsOf(readings(5)), windowsOf(readings(5, 2, START_MS + 600_000))];
-    await analytics.store.addWindows(
+    await tell(
       GATEWAY,
       first.map((window) => ({ ...window, cohort: cohortId("zoo") })),
     );
-    await analytics.store.addWindows(GATEWAY, second);
+    await tell(GATEWAY, second);
     await analyse(DAY);
     const samples = [...first, ...second].reduce((sum, window) => sum + window.samples, 0);
     expect(await daysOf()).toMatchObject([{ cohort: "pumps", sampleCount: samples }]);
   });
 
   test("a day whose windows are gone keeps its statistics", async () => {
-    await analytics.store.addWindows(GATEWAY, windowsOf(readings(5)));
+    await tell(GATEWAY, windowsOf(readings(5)));
     await analyse(DAY);
     const before = await daysOf();
     await sql`TRUNCATE stream_analysis_results`.execute(home.database.kysely);
     expect(await analyse(DAY)).toBe(0);
-    await analytics.store.addWindows(GATEWAY, windowsOf(readings(1))); // one that comes when the others are gone
+    await tell(GATEWAY, windowsOf(readings(1))); // one that comes when the others are gone
     expect(await analyse(DAY)).toBe(0);
     expect(await daysOf()).toEqual(before);
     expect(await changed()).toEqual([]);
@@ -278,7 +277,7 @@ onEveryHome((home: Home) => {
   test.skipIf(onOneBackend)(
     "two analyses do not run at a time, and the one that was refused leaves the day due",
     async () => {
-      await analytics.store.addWindows(GATEWAY, windowsOf(readings(5)));
+      await tell(GATEWAY, windowsOf(readings(5)));
       const other = await home.database.connect("test");
       await other.query("SELECT pg_advisory_lock(4021993)");
       await expect(analyse(DAY)).rejects.toThrow(AnalysisRunningError);
@@ -288,7 +287,7 @@ onEveryHome((home: Home) => {
   );
 
   test.skipIf(onOneBackend)("an analysis that is given up ends soon and leaves the day due", async () => {
-    await analytics.store.addWindows(GATEWAY, windowsOf(readings(5)));
+    await tell(GATEWAY, windowsOf(readings(5)));
     const giveUp = new AbortController();
     await home.database.kysely.transaction().execute(async (trx) => {
       await sql`LOCK TABLE batch_analysis_results`.execute(trx);
@@ -303,9 +302,9 @@ onEveryHome((home: Home) => {
 
   test.skipIf(onOneBackend)("windows that are being written while an analysis begins are in it", async () => {
     const [before, during] = [windowsOf(readings(5)), windowsOf(readings(5), { deviceId: deviceId("pump-2") })];
-    await analytics.store.addWindows(GATEWAY, before);
+    await tell(GATEWAY, before);
     const analysing = await home.database.kysely.transaction().execute(async (trx) => {
-      await analyticsOf(trx).addWindows(GATEWAY, during);
+      await analyticsOf(trx).addWindows([{ gatewayId: GATEWAY, windows: during }]);
       const asked = analyse(DAY);
       await waiting("advisory");
       return { asked };
@@ -315,10 +314,7 @@ onEveryHome((home: Home) => {
 
   test("a device's windows come in pages, each window once", async () => {
     const windows = windowsOf(readings(10));
-    await analytics.store.addWindows(GATEWAY, [
-      ...windows,
-      ...windows.map((window) => ({ ...window, metricName: "current" })),
-    ]);
+    await tell(GATEWAY, [...windows, ...windows.map((window) => ({ ...window, metricName: "current" }))]);
     const seen: string[] = [];
     const request = {
       deviceId: "pump-1",

@@ -52,7 +52,7 @@ function fleetStatisticsContract(open: () => Stores, reopen: () => Promise<Store
   const tell = async (gateway: string, ...told: ReportedStatistics[]): Promise<GatewayId> => {
     const id = gatewayId(gateway);
     await open().gateways.connected({ gatewayId: id, site: "north", agentVersion: "1", cohorts: [] });
-    await open().gateways.addReport(id, { episodes: [], cohorts: [], statistics: told, health: null });
+    await open().gateways.addReports([{ gatewayId: id, episodes: [], cohorts: [], statistics: told, health: null }]);
     return id;
   };
   const known = async () => open().store.gatewayStatistics(await cohort());

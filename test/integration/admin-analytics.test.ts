@@ -21,12 +21,14 @@ beforeAll(async () => {
     const rows = Array.from({ length: 100 }, (_, row) => ({ atMs: noonMs(day) + row * 3_000, value: row }));
     for (const device of ["pump-1", "pump-2"]) {
       for (const metricName of ["flow", "current"]) {
-        await analytics.addWindows(gatewayId("gw-1"), windowsOf(rows, { deviceId: deviceId(device), metricName }));
+        const windows = windowsOf(rows, { deviceId: deviceId(device), metricName });
+        await analytics.addWindows([{ gatewayId: gatewayId("gw-1"), windows }]);
       }
     }
     await analytics.analyseDay(day, new AbortController().signal);
   }
-  await analytics.addWindows(gatewayId("gw-2"), windowsOf([{ atMs: noonMs("2026-11-22"), value: 7 }]));
+  const late = windowsOf([{ atMs: noonMs("2026-11-22"), value: 7 }]);
+  await analytics.addWindows([{ gatewayId: gatewayId("gw-2"), windows: late }]);
   admin = await adminOver(database);
 });
 afterAll(async () => {

@@ -1,14 +1,15 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { GroupCommit } from "../../coordinator/adapters/group-commit.ts";
 
 const LIMITS = { maxItems: 8, maxBytes: 800, batchItems: 4, batchBytes: 250 };
 
 /** Items are texts of as many bytes as they say; every batch ends when the test says so. */
-function setUp(limits = LIMITS, writers = 1) {
+function setUp(limits = LIMITS, writers = 1, gatherMs?: number) {
   const batches: { items: readonly string[]; writer: number; end: (error?: Error) => void }[] = [];
   const queue = new GroupCommit<string, string>({
     limits,
     writers,
+    ...(gatherMs !== undefined && { gatherMs }),
     bytesOf: (item) => Number(item.split(" ")[1] ?? 1),
     write: (items, writer) =>
       new Promise((resolve, reject) => {
@@ -40,6 +41,19 @@ test("what comes while a batch is written is the next batch, and each is answere
   expect(written()).toEqual(["a", "b, c"]);
   await end(1);
   expect(answers).toEqual(["a done", "b done", "c done"]);
+});
+
+test("a writer that is to gather takes what came meanwhile into its batch, also while another is written", async () => {
+  const { queue, add, end, written, batches } = setUp(LIMITS, 1, 1);
+  for (const item of ["a", "b"]) add(item);
+  expect(written()).toEqual([]);
+  await vi.waitFor(() => expect(batches).toHaveLength(1));
+  for (const item of ["c", "d"]) add(item);
+  await end(0);
+  await vi.waitFor(() => expect(batches).toHaveLength(2));
+  expect(written()).toEqual(["a, b", "c, d"]);
+  await end(1);
+  await queue.settled();
 });
 
 test("a batch is bounded in items and in bytes, and a larger item is one alone", async () => {

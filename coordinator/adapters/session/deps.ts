@@ -2,12 +2,12 @@
 import type { GatewayId } from "../../../learning/ids.ts";
 import type { Logger } from "../../../runtime/log.ts";
 import type { Problems } from "../../../runtime/problems.ts";
-import type { AnalyticsStore } from "../../ports/analytics-store.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { FederationStore } from "../../ports/federation-store.ts";
 import type { GatewayStore } from "../../ports/gateway-store.ts";
 import type { Invitations } from "../../ports/invitations.ts";
 import type { Notices } from "../../ports/notices.ts";
+import type { ReportIntake } from "../report-intake.ts";
 import type { UpdateIntake } from "../update-intake.ts";
 import type { AdmissionLimits } from "./admission.ts";
 import type { SampleBudgets } from "./sample-budgets.ts";
@@ -40,7 +40,7 @@ export interface SessionDeps {
   readonly store: FederationStore;
   readonly gateways: GatewayStore;
   readonly invitations: Pick<Invitations, "open">;
-  readonly analytics: Pick<AnalyticsStore, "addWindows">;
+  readonly reports: Pick<ReportIntake, "add">;
   /** Windows that are older are refused. */
   readonly windowsKeptMs: number;
   readonly cohorts: Cohorts;

@@ -40,10 +40,9 @@ export const addReport = (deps: SessionDeps) => {
     const windows = readWindows(gateway, report.summaries, Date.now());
     try {
       const cohorts = heldCohorts(report.cohorts);
-      const kept = { episodes, cohorts, statistics, health: health ?? null };
       const { gatewayId } = gateway;
-      await within(DATABASE_ANSWER_MS, deps.gateways.addReport(gatewayId, kept));
-      await within(DATABASE_ANSWER_MS, deps.analytics.addWindows(gatewayId, windows));
+      const kept = { gatewayId, episodes, cohorts, statistics, health: health ?? null, windows };
+      await within(DATABASE_ANSWER_MS, deps.reports.add(kept));
       for (const { cohort, planId } of cohorts) if (gateway.cohorts.has(cohort)) gateway.cohorts.set(cohort, planId);
     } catch (error) {
       deps.problems.report(
