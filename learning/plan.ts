@@ -215,8 +215,10 @@ interface AnyRoundSettings {
 /** Gateways train when they have rows, and a round is what came meanwhile. Nguyen et al. 2022 (FedBuff). */
 export interface BufferedRoundSettings extends AnyRoundSettings {
   readonly mode: "buffered";
-  /** K: a round closes at this many updates. */
+  /** K: a round closes at this many updates … */
   readonly updates: number;
+  /** … or takes in more of them until so long after the round before: each champion goes to every gateway. */
+  readonly intervalMs: number;
 }
 
 /** Gateways train when they are invited, all from the same champion. McMahan et al. 2017; Bonawitz et al. 2019. */

@@ -170,7 +170,7 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
     planId: bundle.planId,
     manifest: bundle.manifest,
     federation: {
-      round: { mode: "buffered", updates: 1, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
+      round: { mode: "buffered", updates: 1, intervalMs: 0, deadlineMs: 1, minGateways: 1, maxStaleness: 0 },
       samples: { rowsPerSecond: 1, burstMs: 1 },
       rule,
       optimiser: { kind: "none" },

@@ -57,7 +57,12 @@ const roundSchema = z
   .looseObject({ mode: z.enum(["buffered", "synchronous"]).default("buffered") })
   .pipe(
     z.discriminatedUnion("mode", [
-      z.strictObject({ mode: z.literal("buffered"), updates: z.int().min(1).max(1000).default(20), ...anyRound }),
+      z.strictObject({
+        mode: z.literal("buffered"),
+        updates: z.int().min(1).max(1000).default(20),
+        intervalMs: z.int().min(0).max(DAY_MS).default(10_000),
+        ...anyRound,
+      }),
       z.strictObject({
         mode: z.literal("synchronous"),
         gateways,

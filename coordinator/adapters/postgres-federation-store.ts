@@ -87,9 +87,11 @@ export function postgresFederationStore(
         .where("status", "in", ["accepted", "clipped"])
         .select(({ fn }) => [fn.countAll<number>().as("updates"), fn.min("created_at").as("opened")])
         .select(sql<number>`count(DISTINCT gateway_id)`.as("gateways"))
+        .select(sql<Date | null>`(SELECT max(closed_at) FROM rounds WHERE cohort = ${cohort})`.as("lastRound"))
         .executeTakeFirstOrThrow();
-      const openedAtMs = row.opened === null ? null : new Date(row.opened).getTime();
-      return { updates: row.updates, gateways: row.gateways, openedAtMs };
+      const timeOf = (given: Date | null) => (given === null ? null : new Date(given).getTime());
+      const [openedAtMs, lastRoundAtMs] = [timeOf(row.opened), timeOf(row.lastRound)];
+      return { updates: row.updates, gateways: row.gateways, openedAtMs, lastRoundAtMs };
     },
 
     roundUpdates: async (state) => {

@@ -9,6 +9,8 @@ export interface OpenRound {
   readonly gateways: number;
   /** When the first of them was stored; null while there is none. */
   readonly openedAtMs: number | null;
+  /** When the cohort's last round was recorded, under whatever plan; null: it had none. */
+  readonly lastRoundAtMs: number | null;
 }
 
 /** All that a leader has to know, whoever led before; the database says it. */
@@ -97,7 +99,9 @@ function settle(state: Settled, nowMs: number): Step {
       if (open.openedAtMs === null || open.gateways < settings.minGateways) return wait(state, null);
       const deadlineMs = open.openedAtMs + settings.deadlineMs;
       const full = settings.mode === "buffered" && open.updates >= settings.updates;
-      return full || nowMs >= deadlineMs ? close(state) : wait(state, deadlineMs);
+      const soonestMs = settings.mode === "buffered" ? (open.lastRoundAtMs ?? 0) + settings.intervalMs : 0;
+      const dueMs = Math.max(full ? 0 : deadlineMs, soonestMs);
+      return nowMs >= dueMs ? close(state) : wait(state, dueMs);
     }
     case "uninvited":
       return settings.mode === "synchronous" && open.gateways >= settings.gateways

@@ -40,7 +40,7 @@ const agents = new Map<Gateway, Agent>();
 beforeAll(async () => {
   site = await MqttSite.open(0);
   const file = join(folder, "pumps.yaml");
-  const round = { updates: 4, deadlineMs: 3_600_000 };
+  const round = { intervalMs: 0, updates: 4, deadlineMs: 3_600_000 };
   writeFileSync(file, JSON.stringify({ cohort: "pumps", plan, federation: { round } })); // JSON is YAML
   const config = readCoordinatorConfig({
     FLEAD_PLANS: file,

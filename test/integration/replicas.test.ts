@@ -94,7 +94,11 @@ beforeAll(async () => {
   admin.on("error", () => undefined);
   writeFileSync(
     join(folder, "plan.yaml"),
-    JSON.stringify({ cohort: COHORT, plan, federation: { round: { updates: 2, deadlineMs: 3_600_000 } } }),
+    JSON.stringify({
+      cohort: COHORT,
+      plan,
+      federation: { round: { intervalMs: 0, updates: 2, deadlineMs: 3_600_000 } },
+    }),
   );
 });
 afterAll(async () => {

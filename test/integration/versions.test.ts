@@ -33,7 +33,11 @@ beforeAll(async () => {
   writeCsv(join(folder, "held-out/pinned"), plantStream(0, 700, 300));
   const files = COHORTS.map((cohort) => {
     const file = join(folder, `${cohort}.yaml`);
-    const federation = { round: { updates: 2, deadlineMs: 3_600_000 }, rule: { kind: "fedavg" }, gate: { margin: 1 } };
+    const federation = {
+      round: { intervalMs: 0, updates: 2, deadlineMs: 3_600_000 },
+      rule: { kind: "fedavg" },
+      gate: { margin: 1 },
+    };
     writeFileSync(file, JSON.stringify({ cohort, plan, federation })); // JSON is YAML
     return file;
   });

@@ -26,7 +26,7 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
     planId: encodeBundle(compiled).planId,
     manifest: compiled.manifest,
     federation: {
-      round: { mode: "buffered", updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 },
+      round: { mode: "buffered", updates: 20, intervalMs: 0, deadlineMs: 60_000, minGateways: 2, maxStaleness: 3 },
       samples: { rowsPerSecond: 1_000, burstMs: 60_000 },
       rule: { kind: "fedavg" },
       optimiser: { kind: "none" },

@@ -66,7 +66,7 @@ export async function addCohort(kysely: Kysely<Tables>, cohort: string, champion
       plan_id: PLAN_ID,
       state: "active",
       federation: JSON.stringify({
-        round: { mode: "buffered", updates: 20, deadlineMs: 60_000, minGateways: 2, maxStaleness: 20 },
+        round: { mode: "buffered", updates: 20, intervalMs: 0, deadlineMs: 60_000, minGateways: 2, maxStaleness: 20 },
         gate: { margin: 0.05 },
       }),
       champion_version: championVersion,

@@ -58,6 +58,7 @@ class Stored {
   readonly lastInvited = new Map<GatewayId, number>();
   readonly versions: number[] = [];
   rounds = 0;
+  lastRoundAtMs: number | null = null;
 
   get waiting(): StoredUpdate[] {
     return this.updates.filter(({ counted }) => !counted);
@@ -69,6 +70,7 @@ class Stored {
       updates: waiting.length,
       gateways: new Set(waiting.map((update) => update.gatewayId)).size,
       openedAtMs: waiting[0]?.receivedAtMs ?? null,
+      lastRoundAtMs: this.lastRoundAtMs,
     };
   }
 }
@@ -237,6 +239,7 @@ class World {
         `candidate ${candidate.version} ${verdict} (${reason}) → champion ${after.champion.version}, ` +
         `factor ${after.rate.factor.toFixed(2)}`,
     );
+    stored.lastRoundAtMs = this.#nowMs;
     for (const { gatewayId: gateway, before: was, after: is } of standings) {
       stored.standings.set(gateway, is);
       if (was.value === is.value) continue;
@@ -318,10 +321,11 @@ const seconds = (word = "") => Number(word.replace(/s$/, "")) * 1000;
 
 function withSettings(cohort: CohortState, words: readonly string[]): CohortState {
   const given = Object.fromEntries(words.map((word) => word.split("=") as [string, string]));
-  const { deadline = "60s", mode = "buffered", rowsPerSecond, burst, ...numbers } = given;
+  const { deadline = "60s", interval = "0s", mode = "buffered", rowsPerSecond, burst, ...numbers } = given;
   const round = {
     mode,
     deadlineMs: seconds(deadline),
+    ...(mode === "buffered" && { intervalMs: seconds(interval) }),
     minGateways: 2,
     maxStaleness: 3,
     ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, Number(value)])),

@@ -15,7 +15,7 @@ import { temporaryFolder } from "../support/temp.ts";
 
 const COHORT = "pumps";
 const REPLICA = "replica-1";
-const federation = { round: { updates: 2, deadlineMs: 3_600_000, minGateways: 1, maxStaleness: 100 } };
+const federation = { round: { intervalMs: 0, updates: 2, deadlineMs: 3_600_000, minGateways: 1, maxStaleness: 100 } };
 
 const made = (commissioningRows: number) => {
   const plan = { ...smallSettings(), commissioningRows };

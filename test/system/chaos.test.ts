@@ -26,7 +26,7 @@ let gateways: SimulatedFleet;
 
 beforeAll(async () => {
   const plan = parse(readFileSync(join(packageRoot, "plans/simulated.yaml"), "utf8"));
-  const round = { updates: 20, deadlineMs: 5_000, maxStaleness: 1000 };
+  const round = { intervalMs: 0, updates: 20, deadlineMs: 5_000, maxStaleness: 1000 };
   writeFileSync(join(folder, "plan.yaml"), JSON.stringify({ ...plan, cohort: COHORT, federation: { round } }));
   replicas = await ReplicaFleet.open(folder, 3);
   gateways = await startFleet({

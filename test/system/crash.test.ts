@@ -24,6 +24,7 @@ import { temporaryFolder } from "../support/temp.ts";
 const ROUND: BufferedRoundSettings = {
   mode: "buffered",
   updates: 6,
+  intervalMs: 0,
   deadlineMs: 3_600_000,
   minGateways: 2,
   maxStaleness: 1000,

@@ -26,7 +26,7 @@ let acknowledged = 0;
 beforeAll(async () => {
   // Long enough for an evaluation to be met while it runs.
   for (const pump of [0, 1]) writeCsv(join(folder, "held-out", COHORT), plantStream(pump, 6_000, 600));
-  const round = { updates: 2, deadlineMs: 3_600_000, maxStaleness: 1000 };
+  const round = { intervalMs: 0, updates: 2, deadlineMs: 3_600_000, maxStaleness: 1000 };
   writeFileSync(join(folder, "plan.yaml"), JSON.stringify({ cohort: COHORT, plan, federation: { round } }));
   fleet = await ReplicaFleet.open(folder, 2);
 });

@@ -36,7 +36,7 @@ test.each<[string, readonly string[], string]>([
   [
     "a round",
     [plan(), "federation: { round: { update: 3 } }"],
-    'federation.round: unknown key "update"; allowed are mode, updates, deadlineMs, minGateways, maxStaleness',
+    'federation.round: unknown key "update"; allowed are mode, updates, intervalMs, deadlineMs, minGateways, maxStaleness',
   ],
   [
     "a clip",

@@ -37,8 +37,8 @@ const roundOf = (round: object) => read({ round }).data?.federation.round;
 
 test("a round is buffered unless the file says otherwise, and each mode has its own settings", () => {
   const anyMode = { deadlineMs: 60_000, minGateways: 2, maxStaleness: 10 };
-  expect(roundOf({})).toEqual({ mode: "buffered", updates: 20, ...anyMode });
-  expect(roundOf({ updates: 5 })).toEqual({ mode: "buffered", updates: 5, ...anyMode });
+  expect(roundOf({})).toEqual({ mode: "buffered", updates: 20, intervalMs: 10_000, ...anyMode });
+  expect(roundOf({ updates: 5 })).toEqual({ mode: "buffered", updates: 5, intervalMs: 10_000, ...anyMode });
   const synchronous = { mode: "synchronous", gateways: 10, overSelection: 0.3, ...anyMode };
   expect(roundOf({ mode: "synchronous", gateways: 10 })).toEqual(synchronous);
   expect(read({}).data?.federation.samples).toEqual({ rowsPerSecond: 2_000, burstMs: 86_400_000 });

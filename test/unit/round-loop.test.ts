@@ -45,7 +45,7 @@ function setUp() {
   return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked };
 }
 
-const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now() });
+const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now(), lastRoundAtMs: null });
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
 beforeEach(() => {
