@@ -20,6 +20,7 @@ import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
+import { postgresDryRuns } from "./adapters/postgres-dry-runs.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
@@ -43,8 +44,10 @@ import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, heldOutLimits, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
+import { tryAtStart } from "./dry-run-at-start.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
+import type { DryRunOrder } from "./ports/dry-runs.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
 import { type FederationStore, LEAVE_AFTER_MS } from "./ports/federation-store.ts";
 import type { HeldOutStreams } from "./ports/held-out-streams.ts";
@@ -57,8 +60,11 @@ const AT_START = {
   actor: "coordinator",
   reason: "the plan file it was started with",
   leaveAfterMs: LEAVE_AFTER_MS,
+  dryRun: "at_start",
   again: false,
-};
+} as const;
+/** Of one dry run; whoever asks waits for it. */
+const DRY_RUN_MAX_MS = 240_000;
 const LEAVE_EVERY_MS = 5_000;
 const MS_AN_HOUR = 3_600_000;
 const ARCHIVE_EVERY_MS = 60_000;
@@ -83,7 +89,9 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   try {
     const intake = openIntake(database, intakeLimits(config));
     const store = postgresFederationStore(database.kysely, intake);
-    for (const { cohort, plan, federation } of definitions) {
+    const moved: Moved[] = [];
+    for (const { cohort: name, plan, federation } of definitions) {
+      const cohort = cohortId(name);
       const compiled = compilePlan(plan);
       const { planId, bytes } = encodeBundle(compiled);
       const definition = {
@@ -92,19 +100,24 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
         bundle: bytes,
         initialWeights: compiled.initialWeights,
       };
-      const active = await store.defineCohort(cohortId(cohort), definition, federation, AT_START);
+      const before = (await store.loadPlans(cohort)).find(({ state }) => state === "active")?.planId ?? planId;
+      const active = await store.defineCohort(cohort, definition, federation, AT_START);
+      if (active !== before) moved.push({ cohort, planId: active });
       if (active !== planId)
         log.warn(
           { cohort, planId, active },
           "the cohort has left the plan of this file before; activate it to go back",
         );
     }
-    return await serve(config, log, database, store, intake, signer);
+    return await serve(config, log, database, store, intake, signer, moved);
   } catch (error) {
     await database.close();
     throw error;
   }
 }
+
+/** A cohort that the file of a plan moved to it from another. */
+type Moved = Omit<DryRunOrder, "actor">;
 
 const isFolder = (path: string) =>
   stat(path).then(
@@ -119,6 +132,7 @@ async function serve(
   store: FederationStore,
   intake: UpdateIntake,
   signer: PlanSigner,
+  moved: readonly Moved[],
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -142,6 +156,7 @@ async function serve(
       await importFolder({ streams: heldOut, limits, log }, config.FLEAD_HELD_OUT, cohort);
     }
   }
+  const dryRuns = postgresDryRuns(database.kysely, heldOut, DRY_RUN_MAX_MS);
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
   const duties = [
@@ -184,7 +199,8 @@ async function serve(
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
-    plans: postgresPlans(database.kysely, store),
+    plans: postgresPlans(database.kysely, store, dryRuns),
+    dryRuns,
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
     heldOut,
@@ -202,6 +218,7 @@ async function serve(
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
+    tryAtStart(dryRuns, moved, log, stop.signal),
     campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);

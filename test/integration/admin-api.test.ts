@@ -427,6 +427,7 @@ describe("documentation", () => {
       "get models/{cohort}/{version}/model.onnx",
       "get plans",
       "get plans/{planId}",
+      "get plans/{planId}/dry-runs/{dryRunId}",
       "get replicas",
       "get rounds",
       "get rounds/{roundId}",
@@ -441,6 +442,7 @@ describe("documentation", () => {
       "post models/{cohort}/{version}/promote",
       "post models/{cohort}/{version}/roll-back",
       "post plans",
+      "post plans/{planId}/dry-run",
     ]);
     expect(JSON.stringify(body)).not.toContain("Input");
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
@@ -453,6 +455,7 @@ describe("documentation", () => {
       "ActivatedPlan",
       "CohortOverview",
       "Day",
+      "DryRun",
       "Episode",
       "Evaluation",
       "EventScores",
@@ -461,10 +464,12 @@ describe("documentation", () => {
       "Health",
       "HeldOutStream",
       "Lineage",
+      "MeasuredDryRun",
       "MeasuredRound",
       "Model",
       "Pin",
       "Plan",
+      "PlanDetail",
       "Problem",
       "Replica",
       "Round",
