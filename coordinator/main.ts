@@ -75,6 +75,8 @@ const UPDATES_NOTICE_MS = 100;
 export interface Coordinator {
   readonly grpcAddress: HostAndPort;
   readonly url: string;
+  /** Rejects when it can't go on, and only another start helps. */
+  readonly failed: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -230,6 +232,7 @@ async function serve(
   return {
     grpcAddress: grpc.address,
     url: admin.url,
+    failed: database.lost,
     close: async () => {
       sessions.drain();
       stop.abort(new Error("the coordinator is closed"));
