@@ -33,6 +33,7 @@ import { postgresNotices } from "./adapters/postgres-notices.ts";
 import { postgresPlans } from "./adapters/postgres-plans.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
+import { useSigningKey } from "./adapters/postgres-signing-key.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
 import { SampleBudgets } from "./adapters/session/sample-budgets.ts";
@@ -89,6 +90,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   const signer = await openPlanSigner(config.FLEAD_SIGNING_KEY_FILE, config.FLEAD_DATA_DIR);
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
+    await useSigningKey(database.kysely, signer.planKey, config.FLEAD_PLAN_KEY_BEFORE);
     const intake = openIntake(database, intakeLimits(config));
     const store = postgresFederationStore(database.kysely, intake);
     const moved: Moved[] = [];

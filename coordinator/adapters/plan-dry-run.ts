@@ -30,21 +30,28 @@ export async function tryPlan(
 ): Promise<DryRunReport> {
   const bundle = await bundleOf(db, plan);
   const standing = await standingOf(db, cohort, plan);
-  const contents = await contentsOf(heldOut, cohort, frozen);
+  const champion = championOf(standing);
+  const begin = beginOf(bundle, standing, plan);
+  const manifests = [bundle, ...(champion ? [champion.bundle] : [])].map(({ manifest }) => manifest);
+  const [own, its] = await readStreams(heldOut, cohort, frozen, manifests);
+
   const late = AbortSignal.timeout(maxMs);
   const stop = AbortSignal.any([signal, late]);
-  const { streams, failures } = streamsFor(bundle.manifest, contents);
-  const against = championOf(standing, contents, stop);
   const running = openRunningPlan(bundle, stop);
+  const against = champion && {
+    ...champion,
+    plan: openRunningPlan(champion.bundle, stop),
+    streams: its?.streams ?? [],
+  };
   const subject = {
     planId: plan,
     plan: running,
-    begin: beginOf(bundle, standing, plan),
-    streams,
+    begin,
+    streams: own?.streams ?? [],
     example: { x: rowsOfChance(bundle.manifest, EXAMPLE_ROWS, EXAMPLE_SEED), rows: EXAMPLE_ROWS },
   };
   try {
-    const report = await dryRun(subject, against, failures);
+    const report = await dryRun(subject, against, own?.failures ?? []);
     signal.throwIfAborted();
     return late.aborted ? outOfTime(report, maxMs) : report;
   } finally {
@@ -91,16 +98,11 @@ function standingOf(db: Kysely<Tables>, cohort: CohortId, plan: PlanId) {
 type Standing = Awaited<ReturnType<typeof standingOf>>[number];
 
 /** Null: the cohort learns by no plan, or by one that another version of FLEAD wrote. */
-function championOf(standing: readonly Standing[], contents: readonly Content[], stop: AbortSignal) {
+function championOf(standing: readonly Standing[]) {
   const active = standing.find(({ state }) => state === "active");
   const bundle = active && readable(active);
   if (!active || !bundle) return null;
-  return {
-    planId: planId(active.plan_id),
-    plan: openRunningPlan(bundle, stop),
-    model: modelOf(active, bundle.manifest),
-    streams: streamsFor(bundle.manifest, contents).streams,
-  };
+  return { planId: planId(active.plan_id), bundle, model: modelOf(active, bundle.manifest) };
 }
 
 function readable({ plan_id, bundle }: Standing): PlanBundle | null {
@@ -130,35 +132,34 @@ function modelOf(row: Standing, manifest: Manifest): DryRunModel {
   };
 }
 
-interface Content extends StreamRevision {
-  readonly csv: Uint8Array;
+interface ReadStreams {
+  readonly streams: HeldOutStream[];
+  /** Why the others can't be read. */
+  readonly failures: DryRunFailure[];
 }
 
-/** Without those that were retired meanwhile. */
-async function contentsOf(
+/** As plans of these manifests read them; without those that were retired meanwhile. */
+async function readStreams(
   heldOut: DryRunSource["heldOut"],
   cohort: CohortId,
   frozen: readonly StreamRevision[],
-): Promise<Content[]> {
-  const contents: Content[] = [];
+  manifests: readonly Manifest[],
+): Promise<ReadStreams[]> {
+  const read = manifests.map(
+    (manifest) => ({ manifest, streams: [], failures: [] }) as ReadStreams & { manifest: Manifest },
+  );
   for (const revision of frozen) {
     const csv = await heldOut.content(cohort, revision);
-    if (csv !== null) contents.push({ ...revision, csv });
+    if (csv !== null) for (const { manifest, ...into } of read) readStream(into, revision.stream, csv, manifest);
   }
-  return contents;
+  return read;
 }
 
-/** As a plan of this manifest reads them, and why it can't read the others. */
-function streamsFor(manifest: Manifest, contents: readonly Content[]) {
-  const streams: HeldOutStream[] = [];
-  const failures: DryRunFailure[] = [];
-  for (const { stream, csv } of contents) {
-    try {
-      streams.push(parseHeldOutCsv(stream, csv, manifest));
-    } catch (error) {
-      const fault = error instanceof MissingChannelError ? "missing_channel" : "unusable_stream";
-      failures.push({ fault, stream, detail: (error as Error).message });
-    }
+function readStream({ streams, failures }: ReadStreams, stream: string, csv: Uint8Array, manifest: Manifest): void {
+  try {
+    streams.push(parseHeldOutCsv(stream, csv, manifest));
+  } catch (error) {
+    const fault = error instanceof MissingChannelError ? "missing_channel" : "unusable_stream";
+    failures.push({ fault, stream, detail: (error as Error).message });
   }
-  return { streams, failures };
 }

@@ -46,6 +46,7 @@ export interface Tables {
     actor: string;
     created_at: Time;
   };
+  signing_keys: { plan_key: string; since: Time; until: Date | null };
   replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
   gateways: {
     gateway_id: string;
