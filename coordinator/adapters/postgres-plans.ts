@@ -96,6 +96,11 @@ function usable<Result>(read: () => Result): Result {
   }
 }
 
+/** Of a row of cohort_plans: how many gateways that were seen in the last day hold the plan by their last word. */
+export const gatewaysHolding = (row: string) => sql<number>`(
+  SELECT count(*) FROM gateways g WHERE g.last_seen_at > now() - interval '1 day' AND g.cohorts @> jsonb_build_array(
+    jsonb_build_object('cohort', ${sql.ref(`${row}.cohort`)}, 'planId', ${sql.ref(`${row}.plan_id`)})))`;
+
 function planRows(db: Kysely<Tables>) {
   return db
     .selectFrom("plans as p")
@@ -110,8 +115,7 @@ function planRows(db: Kysely<Tables>) {
             'cohort', c.cohort, 'state', c.state, 'championVersion', c.champion_version,
             'federation', c.federation,
             'activatedAt', c.activated_at, 'leaveBy', c.leave_by,
-            'gateways', (SELECT count(*) FROM gateways g WHERE g.last_seen_at > now() - interval '1 day'
-              AND g.cohorts @> jsonb_build_array(jsonb_build_object('cohort', c.cohort, 'planId', c.plan_id)))
+            'gateways', ${gatewaysHolding("c")}
           ) ORDER BY c.cohort), '[]')`.as("cohorts"),
         )
         .as("cohorts"),

@@ -117,6 +117,7 @@ describe("what the endpoints say", () => {
         cohort: "fans",
         planId: PLAN_ID,
         championVersion: 1,
+        leaving: null,
         learningRateFactor: 1,
         pin: null,
         openRound: { updates: 0, updatesWanted: 20, gateways: 0, gatewaysWanted: 2, openedAt: null },
@@ -126,6 +127,7 @@ describe("what the endpoints say", () => {
         cohort: "pumps",
         planId: PLAN_ID,
         championVersion: 7,
+        leaving: null,
         learningRateFactor: 1,
         pin: null,
         openRound: {

@@ -96,6 +96,16 @@ test("both plans live until the last gateway has moved, through a kill of the co
     status: 200,
     body: { cohort: COHORT, planId: NEW.planId, championVersion: 3, leaving: OLD.planId },
   });
+  const response = await fetch(new URL("/api/v1/health", replica().url));
+  expect(await response.json()).toMatchObject({
+    cohorts: [
+      {
+        planId: NEW.planId,
+        championVersion: 3,
+        leaving: { planId: OLD.planId, championVersion: 2, gateways: 2, leaveBy: expect.stringMatching(/Z$/) },
+      },
+    ],
+  });
   for (const gateway of [stays, moves]) {
     await gateway.hears("planChanged", ({ planId }) => planId === NEW.planId);
     await champion(gateway, NEW, 3);
