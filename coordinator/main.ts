@@ -2,9 +2,8 @@
 
 import { stat } from "node:fs/promises";
 import { ulid } from "ulid";
-import { compilePlan } from "../learning/compile-plan.ts";
 import { cohortId } from "../learning/ids.ts";
-import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
+import { decodeBundle } from "../proto/plan-bundle.ts";
 import { ConfigError, type HostAndPort } from "../runtime/config.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
@@ -30,7 +29,7 @@ import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
-import { postgresPlans } from "./adapters/postgres-plans.ts";
+import { definePlan, postgresPlans } from "./adapters/postgres-plans.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
 import { useSigningKey } from "./adapters/postgres-signing-key.ts";
@@ -45,25 +44,16 @@ import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, heldOutLimits, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
-import { tryAtStart } from "./dry-run-at-start.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
-import type { DryRunOrder } from "./ports/dry-runs.ts";
+import { defineAtStart, tryAtStart } from "./plans-at-start.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
-import { type FederationStore, LEAVE_AFTER_MS } from "./ports/federation-store.ts";
+import type { FederationStore } from "./ports/federation-store.ts";
 import type { HeldOutStreams } from "./ports/held-out-streams.ts";
 import type { ServedDevices } from "./ports/served-devices.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
-/** What operators have activated since stays, whatever file the coordinator is started with again. */
-const AT_START = {
-  actor: "coordinator",
-  reason: "the plan file it was started with",
-  leaveAfterMs: LEAVE_AFTER_MS,
-  dryRun: "at_start",
-  again: false,
-} as const;
 /** Of one dry run; whoever asks waits for it. */
 const DRY_RUN_MAX_MS = 240_000;
 const LEAVE_EVERY_MS = 5_000;
@@ -86,42 +76,25 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   if (heldOut !== undefined && !(await isFolder(heldOut))) {
     throw new ConfigError([`FLEAD_HELD_OUT: there is no folder ${JSON.stringify(heldOut)} (--held-out)`]);
   }
-  const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
+  const files = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
+  const definitions = files.map(({ cohort, plan, federation }) => ({
+    cohort: cohortId(cohort),
+    plan: definePlan(plan),
+    federation,
+  }));
   const signer = await openPlanSigner(config.FLEAD_SIGNING_KEY_FILE, config.FLEAD_DATA_DIR);
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
     await useSigningKey(database.kysely, signer.planKey, config.FLEAD_PLAN_KEY_BEFORE);
     const intake = openIntake(database, intakeLimits(config));
     const store = postgresFederationStore(database.kysely, intake);
-    const moved: Moved[] = [];
-    for (const { cohort: name, plan, federation } of definitions) {
-      const cohort = cohortId(name);
-      const compiled = compilePlan(plan);
-      const { planId, bytes } = encodeBundle(compiled);
-      const definition = {
-        planId,
-        manifest: compiled.manifest,
-        bundle: bytes,
-        initialWeights: compiled.initialWeights,
-      };
-      const before = (await store.loadPlans(cohort)).find(({ state }) => state === "active")?.planId ?? planId;
-      const active = await store.defineCohort(cohort, definition, federation, AT_START);
-      if (active !== before) moved.push({ cohort, planId: active });
-      if (active !== planId)
-        log.warn(
-          { cohort, planId, active },
-          "the cohort has left the plan of this file before; activate it to go back",
-        );
-    }
+    const moved = await defineAtStart(store, definitions, log);
     return await serve(config, log, database, store, intake, signer, moved);
   } catch (error) {
     await database.close();
     throw error;
   }
 }
-
-/** A cohort that the file of a plan moved to it from another. */
-type Moved = Omit<DryRunOrder, "actor">;
 
 const isFolder = (path: string) =>
   stat(path).then(
@@ -136,7 +109,7 @@ async function serve(
   store: FederationStore,
   intake: UpdateIntake,
   signer: PlanSigner,
-  moved: readonly Moved[],
+  moved: Parameters<typeof tryAtStart>[1],
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);

@@ -70,7 +70,8 @@ export function postgresPlans(db: Kysely<Tables>, store: Store, dryRuns: Pick<Dr
   };
 }
 
-function definePlan(settings: Parameters<typeof compilePlan>[0]): PlanDefinition {
+/** Throws ModelError if the model does not fit the features. */
+export function definePlan(settings: Parameters<typeof compilePlan>[0]): PlanDefinition {
   const compiled = compilePlan(settings);
   const { planId: id, bytes } = encodeBundle(compiled);
   return { planId: id, bundle: bytes, manifest: compiled.manifest, initialWeights: compiled.initialWeights };
