@@ -52,8 +52,11 @@ export function coordinatorCommand(): Command {
       process.send?.({
         ready: { grpc: `${coordinator.grpcAddress.host}:${coordinator.grpcAddress.port}`, url: coordinator.url },
       });
-      await aborted(signal);
-      await coordinator.close();
+      try {
+        await Promise.race([aborted(signal), coordinator.failed]);
+      } finally {
+        await coordinator.close();
+      }
     });
   return addVariableOptions(command, OPTIONS);
 }

@@ -1,5 +1,12 @@
 // What a plan costs, and whether its graphs compute what they should: in float64, and in onnxruntime as on a gateway.
-import { checkGradient, EXAMPLE_STEP, exampleInputs, type GradientCheck, largestOf } from "../learning/check-plan.ts";
+import {
+  checkGradient,
+  EXAMPLE_STEP,
+  exampleInputs,
+  type GradientCheck,
+  largestOf,
+  rowsOfChance,
+} from "../learning/check-plan.ts";
 import { encodeDelta } from "../learning/codecs/codec.ts";
 import { type CompiledGraphs, type CompiledPlan, compilePlan } from "../learning/compile-plan.ts";
 import { forestShape, packForest } from "../learning/forest-weights.ts";
@@ -112,16 +119,10 @@ async function inspectGrowth({ manifest }: CompiledPlan): Promise<Inspected> {
   const shape = forestShape(manifest);
   if (shape === null) throw new Error(`a ${manifest.model.kind} has a graph to descend by`);
   const { rows } = manifest.threshold;
-  const x = exampleRows(manifest, rows);
+  const x = rowsOfChance(manifest, rows, SEED);
   const grow = () => packForest(growTrees(x, shape.features, shape, seededRandom(SEED)), shape);
   const weights = grow();
   return { weights, delta: weights, training: { kind: "growth", rows, growUs: await medianUs(async () => grow()) } };
-}
-
-/** Features of chance, [rows, featureCount]. */
-function exampleRows({ featureCount }: Manifest, rows: number): Float32Array {
-  const random = seededRandom(SEED);
-  return Float32Array.from({ length: rows * featureCount }, () => random.normal());
 }
 
 const deviceBytes = (manifest: Manifest) =>
@@ -159,7 +160,7 @@ function updateBytes({ manifest }: CompiledPlan, delta: Float32Array): number {
 }
 
 async function scoreTimes(manifest: Manifest, model: PlanModel, weights: Float32Array): Promise<PlanReport["scoreUs"]> {
-  const x = exampleRows(manifest, 1000);
+  const x = rowsOfChance(manifest, 1000, SEED);
   const scoring = (count: number) => () => model.score(weights, x.subarray(0, count * manifest.featureCount), count);
   return { oneRow: await medianUs(scoring(1)), thousandRows: await medianUs(scoring(1000)) };
 }

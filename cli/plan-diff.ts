@@ -1,16 +1,19 @@
-// What differs between two plan files, key by key, and what it means for the gateways of their cohort.
-import { compilePlan } from "../learning/compile-plan.ts";
+// What differs between two plans of cohorts, key by key, and what it means for the gateways.
 import type { CohortSettings } from "../learning/plan.ts";
-import { encodeBundle } from "../proto/plan-bundle.ts";
+
+/** Whole settings, as read from a file or from a coordinator, and the id of their plan. */
+export interface CohortPlan {
+  readonly planId: string;
+  readonly settings: CohortSettings;
+}
 
 export interface PlanDifference {
   readonly changes: readonly { readonly key: string; readonly from: string; readonly to: string }[];
   readonly meaning: string;
 }
 
-/** Both whole, as read from their files. */
-export function diffPlans(a: CohortSettings, b: CohortSettings): PlanDifference {
-  const [from, to] = [leaves(a), leaves(b)];
+export function diffPlans(a: CohortPlan, b: CohortPlan): PlanDifference {
+  const [from, to] = [leaves(a.settings), leaves(b.settings)];
   const keys = [...new Set([...from.keys(), ...to.keys()])].sort();
   const shown = (values: ReadonlyMap<string, string>, key: string) => values.get(key) ?? "(absent)";
   const changes = keys
@@ -19,10 +22,11 @@ export function diffPlans(a: CohortSettings, b: CohortSettings): PlanDifference 
   return { changes, meaning: meaningOf(a, b, changes.length > 0) };
 }
 
-function meaningOf(a: CohortSettings, b: CohortSettings, differ: boolean): string {
-  const [from, to] = [a, b].map(({ plan }) => encodeBundle(compilePlan(plan)).planId);
-  if (from !== to) return "another plan: the cohort begins from its initial weights, and its gateways fetch it";
-  if (a.cohort !== b.cohort) return "the same plan for another cohort: agents that hold it have nothing to fetch";
+function meaningOf(a: CohortPlan, b: CohortPlan, differ: boolean): string {
+  if (a.planId !== b.planId)
+    return "another plan: the cohort begins from its initial weights, and its gateways fetch it";
+  if (a.settings.cohort !== b.settings.cohort)
+    return "the same plan for another cohort: agents that hold it have nothing to fetch";
   if (differ) return "federation only, the same plan: agents keep their weights and notice nothing";
   return "nothing differs: the same plan, and the same federation settings";
 }

@@ -1,5 +1,6 @@
 // What the coordinator is told by its environment.
 import { z } from "zod";
+import { PLAN_KEY } from "../learning/ids.ts";
 import { type HostAndPort, hostAndPort, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import type { HeldOutLimits } from "./core/held-out.ts";
@@ -55,6 +56,11 @@ export const coordinatorConfigSchema = z.object({
   FLEAD_PLAN_ABSENCE_HOURS: z.coerce.number("must be a number").min(0.0001).max(8_760).default(24),
   /** Ed25519 private key (PKCS #8 PEM) that signs plans; absent: signing-key.pem in FLEAD_DATA_DIR, made where there is none. */
   FLEAD_SIGNING_KEY_FILE: z.string().optional(),
+  /** The public key in whose place this coordinator's comes; absent: another one than the database knows is refused. */
+  FLEAD_PLAN_KEY_BEFORE: z
+    .string()
+    .regex(PLAN_KEY, "must be a key of 43 characters, as the coordinator logs its own")
+    .optional(),
   FLEAD_GRPC_ADDRESS: loopbackAddress.prefault("127.0.0.1:7443"),
   FLEAD_HTTP_ADDRESS: loopbackAddress.prefault("127.0.0.1:8080"),
   /** Absent: the embedded PostgreSQL in FLEAD_DATA_DIR. */

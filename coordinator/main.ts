@@ -2,9 +2,8 @@
 
 import { stat } from "node:fs/promises";
 import { ulid } from "ulid";
-import { compilePlan } from "../learning/compile-plan.ts";
 import { cohortId } from "../learning/ids.ts";
-import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
+import { decodeBundle } from "../proto/plan-bundle.ts";
 import { ConfigError, type HostAndPort } from "../runtime/config.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
@@ -20,6 +19,7 @@ import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
 import { postgresAuditLog } from "./adapters/postgres-audit.ts";
+import { postgresDryRuns } from "./adapters/postgres-dry-runs.ts";
 import { postgresFederationStore } from "./adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.ts";
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
@@ -29,9 +29,10 @@ import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
 import { postgresNotices } from "./adapters/postgres-notices.ts";
-import { postgresPlans } from "./adapters/postgres-plans.ts";
+import { definePlan, postgresPlans } from "./adapters/postgres-plans.ts";
 import { postgresQueries } from "./adapters/postgres-queries.ts";
 import { postgresServedDevices } from "./adapters/postgres-served-devices.ts";
+import { useSigningKey } from "./adapters/postgres-signing-key.ts";
 import { postgresTableKeeper } from "./adapters/postgres-tables.ts";
 import { openReportIntake } from "./adapters/report-intake.ts";
 import type { ProblemKind } from "./adapters/session/deps.ts";
@@ -46,20 +47,16 @@ import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { maintenanceDuty } from "./maintenance.ts";
+import { defineAtStart, tryAtStart } from "./plans-at-start.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
-import { type FederationStore, LEAVE_AFTER_MS } from "./ports/federation-store.ts";
+import type { FederationStore } from "./ports/federation-store.ts";
 import type { HeldOutStreams } from "./ports/held-out-streams.ts";
 import type { ServedDevices } from "./ports/served-devices.ts";
 import { runReplica } from "./replica.ts";
 
 const SESSION_GRACE_MS = 3_000;
-/** What operators have activated since stays, whatever file the coordinator is started with again. */
-const AT_START = {
-  actor: "coordinator",
-  reason: "the plan file it was started with",
-  leaveAfterMs: LEAVE_AFTER_MS,
-  again: false,
-};
+/** Of one dry run; whoever asks waits for it. */
+const DRY_RUN_MAX_MS = 240_000;
 const LEAVE_EVERY_MS = 5_000;
 const MS_AN_HOUR = 3_600_000;
 const ARCHIVE_EVERY_MS = 60_000;
@@ -70,6 +67,8 @@ const UPDATES_NOTICE_MS = 100;
 export interface Coordinator {
   readonly grpcAddress: HostAndPort;
   readonly url: string;
+  /** Rejects when it can't go on, and only another start helps. */
+  readonly failed: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -78,29 +77,20 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
   if (heldOut !== undefined && !(await isFolder(heldOut))) {
     throw new ConfigError([`FLEAD_HELD_OUT: there is no folder ${JSON.stringify(heldOut)} (--held-out)`]);
   }
-  const definitions = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
+  const files = await Promise.all(config.FLEAD_PLANS.map(readCohortFile));
+  const definitions = files.map(({ cohort, plan, federation }) => ({
+    cohort: cohortId(cohort),
+    plan: definePlan(plan),
+    federation,
+  }));
   const signer = await openPlanSigner(config.FLEAD_SIGNING_KEY_FILE, config.FLEAD_DATA_DIR);
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
+    await useSigningKey(database.kysely, signer.planKey, config.FLEAD_PLAN_KEY_BEFORE);
     const intake = openIntake(database, intakeLimits(config));
     const store = postgresFederationStore(database.kysely, intake);
-    for (const { cohort, plan, federation } of definitions) {
-      const compiled = compilePlan(plan);
-      const { planId, bytes } = encodeBundle(compiled);
-      const definition = {
-        planId,
-        manifest: compiled.manifest,
-        bundle: bytes,
-        initialWeights: compiled.initialWeights,
-      };
-      const active = await store.defineCohort(cohortId(cohort), definition, federation, AT_START);
-      if (active !== planId)
-        log.warn(
-          { cohort, planId, active },
-          "the cohort has left the plan of this file before; activate it to go back",
-        );
-    }
-    return await serve(config, log, database, store, intake, signer);
+    const moved = await defineAtStart(store, definitions, log);
+    return await serve(config, log, database, store, intake, signer, moved);
   } catch (error) {
     await database.close();
     throw error;
@@ -120,6 +110,7 @@ async function serve(
   store: FederationStore,
   intake: UpdateIntake,
   signer: PlanSigner,
+  moved: Parameters<typeof tryAtStart>[1],
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -143,6 +134,7 @@ async function serve(
       await importFolder({ streams: heldOut, limits, log }, config.FLEAD_HELD_OUT, cohort);
     }
   }
+  const dryRuns = postgresDryRuns(database.kysely, heldOut, DRY_RUN_MAX_MS);
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
   const duties = [
@@ -186,7 +178,8 @@ async function serve(
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
     actions: postgresModelActions(database.kysely),
-    plans: postgresPlans(database.kysely, store),
+    plans: postgresPlans(database.kysely, store, dryRuns),
+    dryRuns,
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
     heldOut,
@@ -204,6 +197,7 @@ async function serve(
   const checkRound = (cohort: string) => void leader.check(cohort);
   const running = Promise.all([
     runReplica({ replicaId, notices, directory, gateways, fleet: sessions, checkRound, log }, stop.signal),
+    tryAtStart(dryRuns, moved, log, stop.signal),
     campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
   const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
@@ -215,6 +209,7 @@ async function serve(
   return {
     grpcAddress: grpc.address,
     url: admin.url,
+    failed: database.lost,
     close: async () => {
       sessions.drain();
       stop.abort(new Error("the coordinator is closed"));

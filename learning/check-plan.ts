@@ -2,7 +2,7 @@
 import { type Graph, partOf } from "./graph/graph.ts";
 import { elements, interpret, type Tensor, tensor } from "./graph/interpret.ts";
 import { BASE, WEIGHTS } from "./models/signature.ts";
-import type { WeightTensor } from "./plan.ts";
+import type { Manifest, WeightTensor } from "./plan.ts";
 import { type Random, seededRandom } from "./random.ts";
 
 export type Tensors = Readonly<Record<string, Tensor>>;
@@ -40,6 +40,16 @@ export function exampleInputs(train: Graph, initial: Float32Array, rows: number,
       return [name, tensor(sizes, Float32Array.from(valuesOf(name, elements(sizes))))];
     }),
   );
+}
+
+/** Features of chance, [rows, featureCount]. */
+export function rowsOfChance(
+  { featureCount }: Pick<Manifest, "featureCount">,
+  rows: number,
+  seed: number,
+): Float32Array {
+  const random = seededRandom(seed);
+  return Float32Array.from({ length: rows * featureCount }, () => random.normal());
 }
 
 export interface GradientCheck {

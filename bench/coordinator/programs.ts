@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import { type Program, startProgram } from "../../cli/demo/processes.ts";
+import { openPlanSigner } from "../../coordinator/adapters/signing-key.ts";
 import type { HostAndPort } from "../../runtime/config.ts";
 import { cpuMsOf, cpuMsOfFamily, type Memory, memoryOf } from "../process-figures.ts";
 import { type MadeCohort, writeCohort } from "./cohorts.ts";
@@ -22,6 +23,7 @@ export class BenchCoordinator {
   static async start(folder: string, cohorts: readonly MadeCohort[], database?: Database): Promise<BenchCoordinator> {
     await mkdir(folder, { recursive: true });
     await chmod(folder, 0o711); // run by root, the database server is another user and has to pass through
+    if (database) await openPlanSigner(undefined, database.folder);
     const variables = {
       FLEAD_PLANS: (await Promise.all(cohorts.map((cohort) => writeCohort(folder, cohort)))).join(","),
       FLEAD_HELD_OUT: "",
@@ -29,6 +31,7 @@ export class BenchCoordinator {
       FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
       FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
       DATABASE_URL: database?.url ?? "",
+      ...(database && { FLEAD_SIGNING_KEY_FILE: join(database.folder, "signing-key.pem") }),
       FLEAD_LOG_LEVEL: "warn",
     };
     const program = await startProgram("coordinator", ["coordinator"], variables, join(folder, "coordinator.log"));

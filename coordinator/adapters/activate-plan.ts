@@ -37,7 +37,12 @@ export async function activatePlan(
     actor: order.actor,
     action: "plan.activate",
     subject: `cohort/${cohort}/plan/${plan.planId}`,
-    detail: { reason: order.reason, planBefore: active?.plan_id ?? null, leaveAfterMs: order.leaveAfterMs },
+    detail: {
+      reason: order.reason,
+      planBefore: active?.plan_id ?? null,
+      leaveAfterMs: order.leaveAfterMs,
+      dryRun: order.dryRun,
+    },
   });
   return plan.planId;
 }

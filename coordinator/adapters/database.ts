@@ -6,7 +6,7 @@ import pg from "pg";
 import Postgrator from "postgrator";
 import type { Logger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
-import { pause } from "../../runtime/retry.ts";
+import { DatabaseClaim } from "./database-claim.ts";
 import { startEmbeddedPostgres } from "./embedded-postgres.ts";
 import type { Tables } from "./tables.ts";
 
@@ -15,6 +15,8 @@ export interface Database {
   readonly pool: pg.Pool;
   /** False for an operator's PostgreSQL, which any number of coordinators may share. */
   readonly exclusive: boolean;
+  /** Rejects when an exclusive one is there no more and does not come back: only another start helps. */
+  readonly lost: Promise<never>;
   /** A connection of the caller's own, to be ended by it, for what lasts as long as the connection does. */
   connect(name: string, settings?: pg.ClientConfig): Promise<pg.Client>;
   close(): Promise<void>;
@@ -28,11 +30,6 @@ export interface DatabaseSettings {
 }
 
 const POOL_CONNECTIONS = 8;
-/** Whoever holds it has this embedded database, which ends with its coordinator, to itself. */
-const COORDINATOR_LOCK = 4_021_983;
-/** A coordinator that was just killed may still be letting go. */
-const LOCK_ATTEMPTS = 10;
-const LOCK_RETRY_MS = 300;
 const CONNECT_TIMEOUT_MS = 10_000;
 const STATEMENT_TIMEOUT_MS = 60_000;
 /** A server that says nothing for longer than any statement takes is not there, whatever the network says. */
@@ -44,8 +41,16 @@ const MIGRATION_LOCK = 4_021_982;
 export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Promise<Database> {
   const embedded = url === undefined ? await startEmbeddedPostgres(dataDir) : null;
   const connection = embedded ? embedded.connection : { connectionString: url };
-  const claim = embedded ? await claimDatabase(embedded.connection, dataDir) : null;
-  claim?.on("error", (error) => log.error({ err: error }, "the connection that claims the database was lost"));
+  const connect = (name: string, settings?: pg.ClientConfig) =>
+    connectOnce({ ...connection, ...settings, application_name: name });
+  const claim =
+    embedded &&
+    (await DatabaseClaim.take({
+      connect: () => connect("flead-claim"),
+      startServer: embedded.start,
+      where: dataDir,
+      log,
+    }));
   const pool = new pg.Pool({
     ...connection,
     max: POOL_CONNECTIONS,
@@ -60,7 +65,7 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
   // A connection may break between two statements of a transaction: the next one fails, and the process must not.
   pool.on("connect", (client) => client.on("error", () => undefined));
   pool.on("error", (error) => log.error({ err: error }, "an idle database connection was lost"));
-  const release = () => Promise.all([pool.end(), claim?.end()]);
+  const release = () => Promise.all([pool.end(), claim?.release()]);
   try {
     await migrate(pool);
   } catch (error) {
@@ -72,7 +77,8 @@ export async function openDatabase({ url, dataDir, log }: DatabaseSettings): Pro
     kysely: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
     pool,
     exclusive: embedded !== null,
-    connect: (name, settings) => connectOnce({ ...connection, ...settings, application_name: name }),
+    lost: claim?.lost ?? new Promise<never>(() => undefined),
+    connect,
     close: async () => {
       await release();
       await embedded?.stop();
@@ -91,25 +97,6 @@ async function connectOnce(connection: pg.ClientConfig): Promise<pg.Client> {
   client.on("error", () => undefined); // its owner hears it too; without anybody it would end the process
   await client.connect();
   return client;
-}
-
-export class DatabaseInUseError extends Error {
-  constructor(where: string) {
-    super(`another coordinator uses the database of ${where}: stop it, or give this one a database of its own`);
-    this.name = "DatabaseInUseError";
-  }
-}
-
-/** A connection that claims the database for this process; the claim ends with it, however the process ends. */
-async function claimDatabase(connection: pg.ClientConfig, where: string): Promise<pg.Client> {
-  const client = await connectOnce({ ...connection, application_name: "flead-claim" });
-  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-    const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS taken", [COORDINATOR_LOCK]);
-    if (rows[0].taken) return client;
-    await pause(LOCK_RETRY_MS);
-  }
-  await client.end();
-  throw new DatabaseInUseError(where);
 }
 
 /** All or nothing: a coordinator that is killed here leaves no half of a schema behind. */

@@ -21,6 +21,8 @@ const MAX_SOCKET_FOLDER_CHARACTERS = 90;
 export interface EmbeddedPostgres {
   /** Connection settings for pg. */
   readonly connection: { readonly host: string; readonly user: string; readonly database: string };
+  /** Again, if it ended meanwhile; resolves when it answers. */
+  start(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -60,9 +62,11 @@ export async function startEmbeddedPostgres(dataDir: string): Promise<EmbeddedPo
 
   if (!(await exists(cluster))) await createCluster(cluster, (folder) => initialise(binaries, folder, owner));
   const connection = { host: socket, user: DATABASE_USER, database: "postgres" };
-  await takeOverOrStart(pgCtl, connection, join(home, "server.log"));
+  const start = () => takeOverOrStart(pgCtl, connection, join(home, "server.log"));
+  await start();
   return {
     connection,
+    start,
     stop: async () => {
       await pgCtl("stop", "--mode", "fast", "--wait", "--silent").catch(async (error) => {
         if (await isRunning(pgCtl)) throw error; // else somebody was faster

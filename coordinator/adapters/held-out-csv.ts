@@ -8,6 +8,9 @@ import type { HeldOutStream } from "../core/evaluate.ts";
 /** Every row is scored in every round and kept with its answer. */
 const MAX_ROWS_A_STREAM = 100_000;
 
+/** It has no column for one of the plan's channels. */
+export class MissingChannelError extends Error {}
+
 /**
  * Throws Error saying what is wrong, by line and column, where not all of it is usable: a score on a damaged stream would
  * be a score on other data than its name says.
@@ -36,6 +39,7 @@ export const sha256Of = (bytes: Uint8Array) => createHash("sha256").update(bytes
 
 function columnOf(csv: LabelledCsv, channel: string): number {
   const column = csv.channels.indexOf(channel);
-  if (column < 0) throw new Error(`it has no column ${JSON.stringify(channel)}; it has ${csv.channels.join(", ")}`);
+  if (column < 0)
+    throw new MissingChannelError(`it has no column ${JSON.stringify(channel)}; it has ${csv.channels.join(", ")}`);
   return column;
 }

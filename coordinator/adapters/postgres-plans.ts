@@ -1,11 +1,13 @@
 // Plans as operators upload and activate them, in PostgreSQL.
 import { type Kysely, type SqlBool, sql } from "kysely";
 import { compilePlan } from "../../learning/compile-plan.ts";
-import { type CohortId, type PlanId, planId } from "../../learning/ids.ts";
+import { type PlanId, planId } from "../../learning/ids.ts";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
-import type { FederationStore, PlanDefinition } from "../ports/federation-store.ts";
-import { type PlanItem, type Plans, UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
+import type { CohortState } from "../core/cohort-state.ts";
+import { type DryRuns, NotTriedError } from "../ports/dry-runs.ts";
+import type { DryRunProof, FederationStore, PlanDefinition } from "../ports/federation-store.ts";
+import { type PlanItem, type PlanOrder, type Plans, UnknownPlanError, UnusablePlanError } from "../ports/plans.ts";
 import { insertPlan } from "./activate-plan.ts";
 import { parseCohortFile, parseFederation } from "./cohort-file.ts";
 import { ALL, answered, microseconds, olderThan, page } from "./pages.ts";
@@ -14,7 +16,7 @@ import type { Tables } from "./tables.ts";
 
 type Store = Pick<FederationStore, "defineCohort" | "loadPlans" | "planBundle">;
 
-export function postgresPlans(db: Kysely<Tables>, store: Store): Plans {
+export function postgresPlans(db: Kysely<Tables>, store: Store, dryRuns: Pick<DryRuns, "standing">): Plans {
   return {
     upload: async (yaml, actor) => {
       const { cohort, federation, plan } = usable(() => parseCohortFile(yaml));
@@ -43,15 +45,19 @@ export function postgresPlans(db: Kysely<Tables>, store: Store): Plans {
 
     get: async (plan) => {
       const row = await answered(planRows(db).where("p.plan_id", "=", plan).executeTakeFirst());
-      return row === undefined ? null : planItem(row);
+      return row === undefined ? null : { ...planItem(row), manifest: row.manifest };
     },
 
-    activate: async ({ cohort, planId: plan, federation, leaveAfterMs, actor, reason }) => {
+    activate: async (asked) => {
+      const { cohort, planId: plan, leaveAfterMs, actor, reason } = asked;
       const bundle = await answered(store.planBundle(plan));
       if (bundle === null) throw new UnknownPlanError(plan);
       const definition = usable(() => ({ bundle, ...decodeBundle(bundle, plan) }));
-      const settings = await settingsOf(store, cohort, definition.manifest, federation);
-      await answered(store.defineCohort(cohort, definition, settings, { actor, reason, leaveAfterMs, again: true }));
+      const before = (await answered(store.loadPlans(cohort))).find(({ state }) => state === "active");
+      const settings = settingsOf(before, definition.manifest, asked.federation);
+      const dryRun = before?.planId === plan ? "same_plan" : await proofFor(asked, dryRuns);
+      const order = { actor, reason, leaveAfterMs, dryRun, again: true };
+      await answered(store.defineCohort(cohort, definition, settings, order));
       const [active, leaving] = await answered(store.loadPlans(cohort));
       if (active === undefined) throw new UnknownPlanError(plan);
       return {
@@ -64,22 +70,23 @@ export function postgresPlans(db: Kysely<Tables>, store: Store): Plans {
   };
 }
 
-function definePlan(settings: Parameters<typeof compilePlan>[0]): PlanDefinition {
+/** Throws ModelError if the model does not fit the features. */
+export function definePlan(settings: Parameters<typeof compilePlan>[0]): PlanDefinition {
   const compiled = compilePlan(settings);
   const { planId: id, bytes } = encodeBundle(compiled);
   return { planId: id, bundle: bytes, manifest: compiled.manifest, initialWeights: compiled.initialWeights };
 }
 
 /** Settings that stay must fit the plan, too: a forest's trees are pooled, and nothing else is. */
-async function settingsOf(
-  store: Store,
-  cohort: CohortId,
-  manifest: Manifest,
-  given: unknown,
-): Promise<FederationSettings> {
-  if (given !== undefined) return usable(() => parseFederation(manifest, given));
-  const [active] = await answered(store.loadPlans(cohort));
-  return usable(() => parseFederation(manifest, active?.federation ?? {}));
+function settingsOf(active: CohortState | undefined, manifest: Manifest, given: unknown): FederationSettings {
+  return usable(() => parseFederation(manifest, given ?? active?.federation ?? {}));
+}
+
+async function proofFor(order: PlanOrder, dryRuns: Pick<DryRuns, "standing">): Promise<DryRunProof> {
+  if (order.force) return "forced";
+  const last = await dryRuns.standing(order);
+  if (!last?.passed) throw new NotTriedError(order.cohort, order.planId, last);
+  return last.dryRunId;
 }
 
 function usable<Result>(read: () => Result): Result {
@@ -89,6 +96,11 @@ function usable<Result>(read: () => Result): Result {
     throw new UnusablePlanError((error as Error).message, error);
   }
 }
+
+/** Of a row of cohort_plans: how many gateways that were seen in the last day hold the plan by their last word. */
+export const gatewaysHolding = (row: string) => sql<number>`(
+  SELECT count(*) FROM gateways g WHERE g.last_seen_at > now() - interval '1 day' AND g.cohorts @> jsonb_build_array(
+    jsonb_build_object('cohort', ${sql.ref(`${row}.cohort`)}, 'planId', ${sql.ref(`${row}.plan_id`)})))`;
 
 function planRows(db: Kysely<Tables>) {
   return db
@@ -102,9 +114,9 @@ function planRows(db: Kysely<Tables>) {
         .select(
           sql<PlanItem["cohorts"]>`coalesce(jsonb_agg(jsonb_build_object(
             'cohort', c.cohort, 'state', c.state, 'championVersion', c.champion_version,
+            'federation', c.federation,
             'activatedAt', c.activated_at, 'leaveBy', c.leave_by,
-            'gateways', (SELECT count(*) FROM gateways g WHERE g.last_seen_at > now() - interval '1 day'
-              AND g.cohorts @> jsonb_build_array(jsonb_build_object('cohort', c.cohort, 'planId', c.plan_id)))
+            'gateways', ${gatewaysHolding("c")}
           ) ORDER BY c.cohort), '[]')`.as("cohorts"),
         )
         .as("cohorts"),

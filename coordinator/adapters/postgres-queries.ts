@@ -16,6 +16,7 @@ import type {
 import { leadingReplica } from "./leadership.ts";
 import { type FleetColumns, fleetItem, modelItem, modelRows, number } from "./model-rows.ts";
 import { ALL, answered, microseconds, olderThan, page } from "./pages.ts";
+import { gatewaysHolding } from "./postgres-plans.ts";
 import type { Tables } from "./tables.ts";
 
 export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
@@ -178,6 +179,17 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
         .where("w.status", "in", ["accepted", "clipped"])
         .select(({ fn }) => fn.countAll<number>().as("n"))
         .as("waiting"),
+      eb
+        .selectFrom("cohort_plans as l")
+        .whereRef("l.cohort", "=", "c.cohort")
+        .where("l.state", "=", "leaving")
+        .select(
+          sql<NonNullable<CohortOverview["leaving"]>>`jsonb_build_object('planId', l.plan_id,
+            'championVersion', l.champion_version, 'leaveBy', l.leave_by, 'gateways', ${gatewaysHolding("l")})`.as(
+            "plan",
+          ),
+        )
+        .as("leaving"),
     ])
     .groupBy(["c.cohort", "c.plan_id"])
     .orderBy("c.cohort")
@@ -188,6 +200,7 @@ async function readCohorts(kysely: Kysely<Tables>): Promise<CohortOverview[]> {
       cohort: row.cohort,
       planId: row.plan_id,
       championVersion: row.champion_version,
+      leaving: row.leaving && { ...row.leaving, leaveBy: new Date(row.leaving.leaveBy).toISOString() },
       learningRateFactor: row.learning_rate_factor,
       pin: row.pinned_by === null ? null : { by: row.pinned_by, reason: row.pin_reason ?? "" },
       openRound: {

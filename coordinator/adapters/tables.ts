@@ -3,6 +3,7 @@ import type { ColumnType, Generated, JSONColumnType } from "kysely";
 import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { PlanState } from "../core/cohort-state.ts";
 import type { Contribution } from "../core/contributions.ts";
+import type { DryRunReport } from "../core/dry-run.ts";
 
 type Time = ColumnType<Date, Date | undefined, Date>;
 type NullableJson = ColumnType<object | null, string | null | undefined, string | null>;
@@ -35,6 +36,17 @@ export interface Tables {
     activated_at: Time;
     leave_by: Date | null;
   };
+  plan_dry_runs: {
+    dry_run_id: Generated<Count>;
+    plan_id: string;
+    cohort: string;
+    set: string | null;
+    passed: boolean;
+    report: JSONColumnType<DryRunReport>;
+    actor: string;
+    created_at: Time;
+  };
+  signing_keys: { plan_key: string; since: Time; until: Date | null };
   replicas: { replica_id: string; version: string; started_at: Time; last_seen_at: Time };
   gateways: {
     gateway_id: string;

@@ -47,6 +47,9 @@ export const cohortName = name(cohortId, "cohort");
 export const gatewayName = name(gatewayId, "gateway");
 export const deviceName = name(deviceId, "device");
 
+const planName = z.string().regex(/^[0-9a-f]{64}$/, "must be a plan's id: 64 lower-case hex digits");
+export const planParams = z.strictObject({ planId: planName });
+
 export const versionParams = z.strictObject({
   cohort: cohortName,
   version: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER),

@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Logger } from "../../runtime/log.ts";
 import type { Problems } from "../../runtime/problems.ts";
 import { AnalysisRunningError } from "../ports/analytics-store.ts";
+import { DryRunBusyError, NotTriedError } from "../ports/dry-runs.ts";
 import { FleetUnavailableError } from "../ports/fleet-queries.ts";
 import { HeldOutError, type HeldOutFault } from "../ports/held-out-streams.ts";
 import { ModelActionRefusedError, UnknownModelError } from "../ports/model-actions.ts";
@@ -99,6 +100,7 @@ function describe(error: FastifyError): Found {
   if (error instanceof UnknownModelError) return { status: 404, detail: error.message };
   if (error instanceof UnknownPlanError) return { status: 404, detail: error.message };
   if (error instanceof UnusablePlanError) return { status: 422, detail: error.message };
+  if (error instanceof DryRunBusyError || error instanceof NotTriedError) return { status: 409, detail: error.message };
   if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
   if (error instanceof HeldOutError) return { status: HELD_OUT_STATUS[error.fault], detail: error.message };
   const status = error.statusCode ?? 500;

@@ -39,6 +39,12 @@ export const scoresSchema = z
   })
   .register(apiSchemas, { id: "Scores" });
 
+export const baselinesSchema = z.object({
+  alwaysNormal: scoresSchema,
+  alwaysAlarm: scoresSchema,
+  zScore: scoresSchema,
+});
+
 export const fleetSchema = z
   .object({
     scales: z

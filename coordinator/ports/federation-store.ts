@@ -39,11 +39,16 @@ export interface PlanDefinition {
 /** Of a plan that is being left, where nothing else is said. */
 export const LEAVE_AFTER_MS = 7 * 86_400_000;
 
+/** A passed dry run by its id. */
+export type DryRunProof = number | "forced" | "at_start" | "same_plan";
+
 export interface ActivationOrder {
   readonly actor: string;
   readonly reason: string;
   /** How long the plan before may still be held. */
   readonly leaveAfterMs: number;
+  /** The one that it passed, or why none was asked for; for the audit log. */
+  readonly dryRun: DryRunProof;
   /** False: a plan that the cohort left, or is leaving, is not taken up again. */
   readonly again: boolean;
 }

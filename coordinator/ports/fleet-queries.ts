@@ -39,6 +39,15 @@ export interface CohortOverview {
   readonly cohort: string;
   readonly planId: string;
   readonly championVersion: number;
+  /** The plan that the cohort is leaving, if it does. */
+  readonly leaving: {
+    readonly planId: string;
+    readonly championVersion: number;
+    /** Then it is left, whoever still holds it. */
+    readonly leaveBy: string;
+    /** Seen in the last day, holding it by their last word. */
+    readonly gateways: number;
+  } | null;
   readonly learningRateFactor: number;
   /** Null: a candidate may take the champion's place. */
   readonly pin: Pin | null;

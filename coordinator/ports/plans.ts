@@ -1,6 +1,6 @@
 // The plans that a coordinator has, and which of them its cohorts learn by.
 import type { CohortId, PlanId } from "../../learning/ids.ts";
-import type { FederationSettings } from "../../learning/plan.ts";
+import type { FederationSettings, Manifest } from "../../learning/plan.ts";
 import type { PlanState } from "../core/cohort-state.ts";
 import type { Page, TimeKey } from "./fleet-queries.ts";
 
@@ -23,6 +23,7 @@ export interface PlanItem {
     readonly cohort: string;
     readonly state: PlanState;
     readonly championVersion: number;
+    readonly federation: FederationSettings;
     readonly activatedAt: string;
     /** Null: it is not being left. */
     readonly leaveBy: string | null;
@@ -31,12 +32,18 @@ export interface PlanItem {
   }[];
 }
 
+export interface PlanDetail extends PlanItem {
+  readonly manifest: Manifest;
+}
+
 export interface PlanOrder {
   readonly cohort: CohortId;
   readonly planId: PlanId;
   /** As a plan file says it, unchecked; undefined: the cohort's settings stay, a new cohort's are the defaults. */
   readonly federation: unknown;
   readonly leaveAfterMs: number;
+  /** Without a passed dry run, too. */
+  readonly force: boolean;
   readonly actor: string;
   readonly reason: string;
 }
@@ -55,8 +62,12 @@ export interface Plans {
   upload(yaml: string, actor: string): Promise<UploadedPlan>;
   /** The newest first. */
   list(request: { readonly limit: number; readonly after: TimeKey | null }): Promise<Page<PlanItem, TimeKey>>;
-  get(plan: PlanId): Promise<PlanItem | null>;
-  /** With its audit row; every coordinator hears of it. Rejects with UnknownPlanError or UnusablePlanError. */
+  get(plan: PlanId): Promise<PlanDetail | null>;
+  /**
+   * With its audit row; every coordinator hears of it. Rejects with UnknownPlanError or UnusablePlanError, and with
+   * NotTriedError unless the order forces it, the cohort learns by the plan already, or its newest dry run on the frozen
+   * streams as they are now has passed.
+   */
   activate(order: PlanOrder): Promise<ActivatedPlan>;
 }
 

@@ -117,6 +117,7 @@ describe("what the endpoints say", () => {
         cohort: "fans",
         planId: PLAN_ID,
         championVersion: 1,
+        leaving: null,
         learningRateFactor: 1,
         pin: null,
         openRound: { updates: 0, updatesWanted: 20, gateways: 0, gatewaysWanted: 2, openedAt: null },
@@ -126,6 +127,7 @@ describe("what the endpoints say", () => {
         cohort: "pumps",
         planId: PLAN_ID,
         championVersion: 7,
+        leaving: null,
         learningRateFactor: 1,
         pin: null,
         openRound: {
@@ -427,6 +429,7 @@ describe("documentation", () => {
       "get models/{cohort}/{version}/model.onnx",
       "get plans",
       "get plans/{planId}",
+      "get plans/{planId}/dry-runs/{dryRunId}",
       "get replicas",
       "get rounds",
       "get rounds/{roundId}",
@@ -441,6 +444,7 @@ describe("documentation", () => {
       "post models/{cohort}/{version}/promote",
       "post models/{cohort}/{version}/roll-back",
       "post plans",
+      "post plans/{planId}/dry-run",
     ]);
     expect(JSON.stringify(body)).not.toContain("Input");
     for (const path of ["rounds", "models", "gateways", "episodes"]) {
@@ -453,6 +457,7 @@ describe("documentation", () => {
       "ActivatedPlan",
       "CohortOverview",
       "Day",
+      "DryRun",
       "Episode",
       "Evaluation",
       "EventScores",
@@ -461,10 +466,12 @@ describe("documentation", () => {
       "Health",
       "HeldOutStream",
       "Lineage",
+      "MeasuredDryRun",
       "MeasuredRound",
       "Model",
       "Pin",
       "Plan",
+      "PlanDetail",
       "Problem",
       "Replica",
       "Round",

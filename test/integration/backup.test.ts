@@ -97,7 +97,7 @@ test("embedded: the data folder of a stopped coordinator is copied, lost and put
   const before = await read(socket);
   await lived.close();
 
-  execFileSync("tar", ["--create", "--file", backup, "--directory", dataDir, "postgres/cluster"]);
+  execFileSync("tar", ["--create", "--file", backup, "--directory", dataDir, "postgres/cluster", "signing-key.pem"]);
   rmSync(dataDir, { recursive: true });
   mkdirSync(dataDir);
   execFileSync("tar", ["--extract", "--preserve-permissions", "--file", backup, "--directory", dataDir]);

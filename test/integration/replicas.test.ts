@@ -30,12 +30,12 @@ let second: Coordinator;
 let clients: GatewayClient[] = [];
 const running = new Set<Coordinator>();
 
-async function open(): Promise<Coordinator> {
+async function open(dataDir = "unused"): Promise<Coordinator> {
   const coordinator = await openCoordinator(
     readCoordinatorConfig({
       DATABASE_URL: postgres.url,
       FLEAD_PLANS: join(folder, "plan.yaml"),
-      FLEAD_DATA_DIR: join(folder, "unused"),
+      FLEAD_DATA_DIR: join(folder, dataDir),
       FLEAD_GRPC_ADDRESS: "127.0.0.1:0",
       FLEAD_HTTP_ADDRESS: "127.0.0.1:0",
       FLEAD_LOG_LEVEL: "silent",
@@ -114,6 +114,10 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const client of clients) client.close();
   await Promise.all([...running].map(close));
+});
+
+test("a coordinator that would sign plans with another key refuses to start", async () => {
+  await expect(open("of-another-key")).rejects.toThrow(/plans of this database are signed with the key/);
 });
 
 test("updates on two coordinators make one round, and champion and feedback reach the gateways of both", async () => {

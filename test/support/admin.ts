@@ -1,6 +1,7 @@
 // The admin API over a database of a test's own, with no other coordinator to tell anything.
 import type { Database } from "../../coordinator/adapters/database.ts";
 import { postgresAuditLog } from "../../coordinator/adapters/postgres-audit.ts";
+import { postgresDryRuns } from "../../coordinator/adapters/postgres-dry-runs.ts";
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
 import { postgresHeldOutStreams } from "../../coordinator/adapters/postgres-held-out-streams.ts";
@@ -17,16 +18,20 @@ import { roomyIntake } from "./roomy-intake.ts";
 
 export function adminOver(database: Database, change: Partial<AdminSettings> = {}): Promise<Admin> {
   const log = createLogger("test", "silent");
+  const { kysely } = database;
+  const heldOut = postgresHeldOutStreams(kysely, { limits: HELD_OUT_LIMITS, manifestOf: () => undefined });
+  const dryRuns = postgresDryRuns(kysely, heldOut, 60_000);
   return startAdmin({
-    queries: postgresQueries(database.kysely),
-    history: postgresModelHistory(database.kysely),
-    actions: postgresModelActions(database.kysely),
-    plans: postgresPlans(database.kysely, postgresFederationStore(database.kysely, roomyIntake(database))),
-    standings: postgresGatewayStandings(database.kysely),
-    analytics: analyticsOf(database.kysely),
-    heldOut: postgresHeldOutStreams(database.kysely, { limits: HELD_OUT_LIMITS, manifestOf: () => undefined }),
+    queries: postgresQueries(kysely),
+    history: postgresModelHistory(kysely),
+    actions: postgresModelActions(kysely),
+    plans: postgresPlans(kysely, postgresFederationStore(kysely, roomyIntake(database)), dryRuns),
+    dryRuns,
+    standings: postgresGatewayStandings(kysely),
+    analytics: analyticsOf(kysely),
+    heldOut,
     heldOutLimits: HELD_OUT_LIMITS,
-    audit: postgresAuditLog(database.kysely),
+    audit: postgresAuditLog(kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },
     version: "1.2.3",

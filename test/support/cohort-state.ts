@@ -13,6 +13,7 @@ export const BY_TEST: ActivationOrder = {
   actor: "a test",
   reason: "it wants to",
   leaveAfterMs: 3_600_000,
+  dryRun: "forced",
   again: true,
 };
 

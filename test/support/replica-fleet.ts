@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
+import { openPlanSigner } from "../../coordinator/adapters/signing-key.ts";
 import { eventually } from "./eventually.ts";
 import { freePort } from "./mosquitto.ts";
 import { Life } from "./process-fleet.ts";
@@ -44,6 +45,7 @@ export class ReplicaFleet {
       const logFile = join(folder, `${name}.log`);
       places.push({ name, grpcPort: await freePort(), httpPort: await freePort(), logFile });
     }
+    await openPlanSigner(undefined, folder);
     const fleet = new ReplicaFleet(folder, postgres, places);
     try {
       await Promise.all(places.map(({ name }) => fleet.start(name)));
@@ -91,6 +93,7 @@ export class ReplicaFleet {
         FLEAD_PLANS: join(this.#folder, "plan.yaml"),
         FLEAD_HELD_OUT: join(this.#folder, "held-out"),
         FLEAD_DATA_DIR: join(this.#folder, name),
+        FLEAD_SIGNING_KEY_FILE: join(this.#folder, "signing-key.pem"),
         FLEAD_GRPC_ADDRESS: `127.0.0.1:${place.grpcPort}`,
         FLEAD_HTTP_ADDRESS: `127.0.0.1:${place.httpPort}`,
       },

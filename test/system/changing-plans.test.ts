@@ -89,10 +89,22 @@ test("both plans live until the last gateway has moved, through a kill of the co
   const uploaded = await post("plans", stringify(NEW.file), "application/yaml");
   expect(uploaded).toMatchObject({ status: 201, body: { planId: NEW.planId, cohort: COHORT } });
   const order = { planId: NEW.planId, federation: uploaded.body.federation, reason: "more rows" };
+  const tried = await post(`plans/${NEW.planId}/dry-run`, JSON.stringify({ cohort: COHORT }), "application/json");
+  expect(tried).toMatchObject({ status: 200, body: { passed: true, set: null, begin: { scores: null } } });
   const activated = await post(`cohorts/${COHORT}/activate`, JSON.stringify(order), "application/json");
   expect(activated).toEqual({
     status: 200,
     body: { cohort: COHORT, planId: NEW.planId, championVersion: 3, leaving: OLD.planId },
+  });
+  const response = await fetch(new URL("/api/v1/health", replica().url));
+  expect(await response.json()).toMatchObject({
+    cohorts: [
+      {
+        planId: NEW.planId,
+        championVersion: 3,
+        leaving: { planId: OLD.planId, championVersion: 2, gateways: 2, leaveBy: expect.stringMatching(/Z$/) },
+      },
+    ],
   });
   for (const gateway of [stays, moves]) {
     await gateway.hears("planChanged", ({ planId }) => planId === NEW.planId);
@@ -150,6 +162,10 @@ test("what is no plan is refused with its key, an unknown plan is not found, and
   const activate = (body: object) => post(`cohorts/${COHORT}/activate`, JSON.stringify(body), "application/json");
   expect((await activate({ planId: "0".repeat(64), reason: "why not" })).status).toBe(404);
   const pooled = { rule: { kind: "pool_trees" } };
+  expect(await activate({ planId: OLD.planId, reason: "back" })).toMatchObject({
+    status: 409,
+    body: { detail: expect.stringContaining("flead plan dry-run") },
+  });
   expect(await activate({ planId: NEW.planId, federation: pooled, reason: "wrong" })).toMatchObject({
     status: 422,
     body: { detail: expect.stringContaining("federation.rule.kind") },

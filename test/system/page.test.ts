@@ -212,6 +212,25 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     await close();
   });
 
+  test("a cohort that leaves a plan says which, and how many gateways hold it", async () => {
+    const { kysely } = database;
+    const left = "1ea7".repeat(16);
+    await kysely
+      .insertInto("plans")
+      .values({ plan_id: left, manifest: "{}", bundle: Buffer.from("bundle") })
+      .execute();
+    const row = { cohort: "fans", plan_id: left, state: "leaving", federation: "{}", champion_version: 1 } as const;
+    await kysely
+      .insertInto("cohort_plans")
+      .values({ ...row, leave_by: new Date(Date.now() + 3_600_000) })
+      .execute();
+    const { page, faults, close } = await open("/#fans");
+    await page.getByText("leaving plan 1ea71ea71ea7 (v1), which 0 gateways hold").waitFor();
+    expect(faults).toEqual([]);
+    await close();
+    await kysely.deleteFrom("cohort_plans").where("plan_id", "=", left).execute();
+  });
+
   test("a coordinator that stops answering is told from one that is quiet, and its return too", async () => {
     const { page, close } = await open("/#pumps");
     await page.getByText("Live", { exact: true }).waitFor();

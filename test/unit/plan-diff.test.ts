@@ -1,10 +1,14 @@
 import { expect, test } from "vitest";
 import { diffPlans } from "../../cli/plan-diff.ts";
 import { parseCohortFile } from "../../coordinator/adapters/cohort-file.ts";
+import { compilePlan } from "../../learning/compile-plan.ts";
+import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { smallSettings } from "../support/small-plan.ts";
 
-const file = ({ cohort = "pumps", plan = {}, federation = {} } = {}) =>
-  parseCohortFile(JSON.stringify({ cohort, plan: { ...smallSettings(), ...plan }, federation }));
+const file = ({ cohort = "pumps", plan = {}, federation = {} } = {}) => {
+  const settings = parseCohortFile(JSON.stringify({ cohort, plan: { ...smallSettings(), ...plan }, federation }));
+  return { planId: encodeBundle(compilePlan(settings.plan)).planId, settings };
+};
 
 test("another plan is told key by key, and that the cohort begins anew", () => {
   expect(diffPlans(file(), file({ plan: { commissioningRows: 20 } }))).toEqual({

@@ -29,14 +29,22 @@ function championScores(rounds, version, origin) {
   return null;
 }
 
-function championCard({ championVersion, pin }, rounds, champion) {
+function championCard({ championVersion, pin, leaving }, rounds, champion) {
   const promotion = rounds.find((round) => round.globalVersion === championVersion);
   const rejected = rounds.filter(
     (round) => round.baseVersion === championVersion && round.verdict === "rejected",
   ).length;
   const since = promotion && rejected > 0 ? el("span", ` · ${rejected} rejected since`) : null;
   const pinned = pin && below(`pinned by ${pin.by}: ${pin.reason}`);
-  return card("Champion", `v${championVersion}`, below(championOrigin(promotion, champion), since), pinned);
+  const origin = below(championOrigin(promotion, champion), since);
+  return card("Champion", `v${championVersion}`, origin, pinned, leaving && leavingLine(leaving));
+}
+
+function leavingLine({ planId, championVersion, gateways }) {
+  const held = gateways === 1 ? "1 gateway holds" : `${gateways} gateways hold`;
+  const line = below(`leaving plan ${planId.slice(0, 12)} (v${championVersion}), which ${held}`);
+  line.title = `plan ${planId}`;
+  return line;
 }
 
 function championOrigin(promotion, champion) {

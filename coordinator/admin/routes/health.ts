@@ -14,6 +14,15 @@ const cohortSchema = z
     cohort: z.string(),
     planId: z.string(),
     championVersion: z.int(),
+    leaving: z
+      .object({
+        planId: z.string(),
+        championVersion: z.int(),
+        leaveBy: time.describe("Then it is left, whoever still holds it"),
+        gateways: z.int().describe("Seen in the last day, holding it by their last word"),
+      })
+      .nullable()
+      .describe("The plan that the cohort is leaving; null: none"),
     learningRateFactor: z.number().describe("Of the plan's learning rate, in force"),
     pin: pinSchema.nullable().describe("While there is one, no candidate takes the champion's place"),
     openRound: z.object({

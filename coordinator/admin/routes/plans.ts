@@ -3,20 +3,21 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { cohortId, planId } from "../../../learning/ids.ts";
+import type { FederationSettings, Manifest } from "../../../learning/plan.ts";
+import type { DryRuns } from "../../ports/dry-runs.ts";
 import { LEAVE_AFTER_MS } from "../../ports/federation-store.ts";
 import type { Plans } from "../../ports/plans.ts";
 import { actorOf } from "../actor.ts";
-import { cohortName, cursorOf, pageAnswer, pageSchema, plainPageQuery, timeKey } from "../paging.ts";
+import { cohortName, cursorOf, pageAnswer, pageSchema, plainPageQuery, planParams, timeKey } from "../paging.ts";
 import { problems, RequestError } from "../problem.ts";
 import { apiSchemas, time } from "../schemas.ts";
+import { dryRunSchema } from "./dry-runs.ts";
 
 const MAX_FILE_BYTES = 256 * 1024;
 const MAX_LEAVE_AFTER_MS = 365 * 86_400_000;
 const YAML = "application/yaml";
 
 const cursor = cursorOf(timeKey);
-const planName = z.string().regex(/^[0-9a-f]{64}$/, "must be a plan's id: 64 lower-case hex digits");
-const planParams = z.strictObject({ planId: planName });
 
 const uploadedSchema = z
   .object({
@@ -40,6 +41,7 @@ const planSchema = z
           cohort: z.string(),
           state: z.enum(["active", "leaving", "left"]),
           championVersion: z.int(),
+          federation: z.custom<FederationSettings>().meta({ type: "object", description: "As a plan file says it" }),
           activatedAt: time,
           leaveBy: time.nullable().describe("null: it is not being left"),
           gateways: z.int().describe("Seen in the last day, holding it by their last word"),
@@ -49,8 +51,18 @@ const planSchema = z
   })
   .register(apiSchemas, { id: "Plan" });
 
+const planDetailSchema = z
+  .object({
+    ...planSchema.shape,
+    manifest: z
+      .custom<Manifest>()
+      .meta({ type: "object", description: "Its settings as a plan file says them, and what they come to" }),
+    dryRuns: z.array(dryRunSchema).readonly().describe("The last 20 of each cohort, the newest first"),
+  })
+  .register(apiSchemas, { id: "PlanDetail" });
+
 const orderSchema = z.strictObject({
-  planId: planName,
+  planId: planParams.shape.planId,
   federation: z.looseObject({}).optional().describe("As in a plan file; left out: the cohort's stay as they are"),
   leaveAfterMs: z
     .int()
@@ -58,6 +70,7 @@ const orderSchema = z.strictObject({
     .max(MAX_LEAVE_AFTER_MS)
     .default(LEAVE_AFTER_MS)
     .describe("How long gateways may hold the plan before"),
+  force: z.boolean().default(false).describe("Without a passed dry run, too; the audit log says so"),
   reason: z.string().trim().min(1, "say why").max(500),
 });
 
@@ -71,7 +84,7 @@ const activatedSchema = z
   .register(apiSchemas, { id: "ActivatedPlan" });
 
 export const plansRoutes =
-  (plans: Plans): FastifyPluginAsyncZod =>
+  (plans: Plans, dryRuns: Pick<DryRuns, "ofPlan">): FastifyPluginAsyncZod =>
   async (app) => {
     // As JSON does, it comes from another origin only after a preflight request that nobody here answers.
     app.addContentTypeParser(YAML, { parseAs: "string", bodyLimit: MAX_FILE_BYTES }, (_request, body, done) =>
@@ -99,32 +112,26 @@ export const plansRoutes =
     );
 
     const one = {
-      summary: "A plan and the cohorts that learn by it, leave it or have left it",
+      summary: "A plan, its dry runs, and the cohorts that learn by it, leave it or have left it",
       params: planParams,
-      response: { 200: planSchema, ...problems(400, 404, 503) },
+      response: { 200: planDetailSchema, ...problems(400, 404, 503) },
     };
     app.get("/plans/:planId", { schema: one }, async ({ params }) => {
-      const found = await plans.get(planId(params.planId));
-      if (found === null) throw new RequestError(404, `there is no plan ${params.planId}`);
-      return found;
+      const id = planId(params.planId);
+      const found = await plans.get(id);
+      if (found === null) throw new RequestError(404, `there is no plan ${id}`);
+      return { ...found, dryRuns: await dryRuns.ofPlan(id) };
     });
 
     const activate = {
       summary: "The cohort learns by the plan; the one before lives on until its gateways have moved",
       params: z.strictObject({ cohort: cohortName }),
       body: orderSchema,
-      response: { 200: activatedSchema, ...problems(400, 403, 404, 415, 422, 503) },
+      response: { 200: activatedSchema, ...problems(400, 403, 404, 409, 415, 422, 503) },
     };
     app.post("/cohorts/:cohort/activate", { schema: activate }, async (request) => {
-      const { planId: plan, federation, leaveAfterMs, reason } = request.body;
+      const { planId: plan, federation, ...order } = request.body;
       const cohort = cohortId(request.params.cohort);
-      return plans.activate({
-        cohort,
-        planId: planId(plan),
-        federation,
-        leaveAfterMs,
-        actor: actorOf(request),
-        reason,
-      });
+      return plans.activate({ ...order, cohort, planId: planId(plan), federation, actor: actorOf(request) });
     });
   };

@@ -4,11 +4,9 @@ import { z } from "zod";
 import type { FleetQueries } from "../../ports/fleet-queries.ts";
 import { cursorOf, pageAnswer, pageQuery, pageRequest, pageSchema } from "../paging.ts";
 import { problems, RequestError } from "../problem.ts";
-import { apiSchemas, fleetSchema, scoresSchema, time } from "../schemas.ts";
+import { apiSchemas, baselinesSchema, fleetSchema, scoresSchema, time } from "../schemas.ts";
 
 const cursor = cursorOf(z.strictObject({ roundId: z.int().min(0) }));
-
-const baselinesSchema = z.object({ alwaysNormal: scoresSchema, alwaysAlarm: scoresSchema, zScore: scoresSchema });
 
 export const roundSchema = z
   .object({
