@@ -1,8 +1,7 @@
 // The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
-import { type Reading, readTelemetry } from "../learning/telemetry/default-mapping.ts";
-import type { SensorMessage } from "../learning/telemetry/message.ts";
+import type { Reading } from "../learning/telemetry/default-mapping.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "../learning/telemetry/refusal.ts";
 import type { Logger } from "../runtime/log.ts";
 import { PlanModel } from "../runtime/plan-model.ts";
@@ -14,6 +13,7 @@ import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts
 import { cohortOf } from "./core/cohorts.ts";
 import { hash } from "./core/hash.ts";
 import { type AlertWord, readAlertWord, readRowLabels } from "./core/labels.ts";
+import type { SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";
@@ -49,6 +49,7 @@ export interface AgentDeps {
   readonly log: Logger;
   readonly store: AgentStore;
   readonly link: CoordinatorLink;
+  readonly sensors: SensorReader;
   readonly openBroker: (handlers: BrokerHandlers) => Broker;
   readonly nowMs: () => number;
   readonly random: () => number;
@@ -187,11 +188,13 @@ export class Agent {
   }
 
   /** Never throws, whatever the message is. */
-  receive(message: SensorMessage): void {
+  receive(message: SiteMessage): void {
     const { topic } = message;
-    if (topic.endsWith("/label")) this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
+    if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) this.#read(message);
+    else if (topic.endsWith("/label"))
+      this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
     else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
-    else this.#read(topic, readTelemetry(message));
+    else this.#read(message);
   }
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
@@ -218,13 +221,13 @@ export class Agent {
     store.close();
   }
 
-  #read(topic: string, reading: Reading | Refusal): void {
-    if (isRefusal(reading)) {
-      this.#refuse(topic, reading);
-      return;
+  #read(message: SiteMessage): void {
+    const { readings, refusals } = this.#deps.sensors.read(message);
+    for (const refusal of refusals) this.#refuse(message.topic, refusal);
+    for (const reading of readings) {
+      if (reading.labelRefusal !== undefined) this.#refuseWord(message.topic, reading.labelRefusal);
+      this.#enqueue(reading);
     }
-    if (reading.labelRefusal !== undefined) this.#refuseWord(topic, reading.labelRefusal);
-    this.#enqueue(reading);
   }
 
   #acknowledge(said: AlertWord): void {

@@ -36,6 +36,8 @@ export const agentConfigSchema = z.object({
     .string()
     .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
     .default("mqtt://127.0.0.1:1883"),
+  /** A YAML file that says which messages become rows; none: the built-in mapping. */
+  FLEAD_MAPPING: z.string().nullable().default(null),
   /** Of one coordinator or of several over one database, comma-separated. */
   FLEAD_COORDINATOR: hostsAndPorts.prefault("127.0.0.1:7443"),
   /** Public keys whose plans are used, comma-separated; none: the key of the first plan. */

@@ -1,23 +1,31 @@
 // Wires the agent of one gateway; the caller owns configuration, log and shutdown.
 import { join } from "node:path";
 import { ulid } from "ulid";
-import { telemetryTopics } from "../learning/telemetry/default-mapping.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
+import { readMappingFile } from "./adapters/mapping-file.ts";
 import { MqttBroker } from "./adapters/mqtt.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
 import { labelTopics } from "./core/labels.ts";
+import { Mapping } from "./core/mapping/mapping.ts";
+import { defaultReader } from "./core/mapping/sensor-reader.ts";
 
-/** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when its folder can't be used. */
+const BROKER = "default";
+
+/** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when folder or mapping can't be used. */
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
   const nowMs = Date.now;
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
   const version = packageVersion;
+  const sensors =
+    config.FLEAD_MAPPING === null
+      ? defaultReader(site)
+      : new Mapping((await readMappingFile(config.FLEAD_MAPPING)).subscriptions);
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
   if (store.quarantined !== null)
     log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");
@@ -28,12 +36,14 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     log,
     store,
     link: new GrpcLink(config.FLEAD_COORDINATOR, nowMs, Math.random),
+    sensors,
     openBroker: (handlers) =>
       new MqttBroker(
         {
+          name: BROKER,
           url: config.FLEAD_MQTT_URL,
           clientId: `flead-${site}-${gatewayId}`,
-          topics: [...telemetryTopics(site), ...labelTopics(origin)],
+          topics: [...sensors.topics(BROKER), ...labelTopics(origin).map((filter) => ({ filter, qos: 1 as const }))],
           will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },

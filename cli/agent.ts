@@ -10,6 +10,11 @@ const OPTIONS: readonly VariableOption[] = [
   { flags: "--site <id>", variable: "FLEAD_SITE", description: "the site it stands at, a segment of every topic" },
   { flags: "--mqtt <url>", variable: "FLEAD_MQTT_URL", description: "the broker, as mqtt://host:port" },
   {
+    flags: "--config <file>",
+    variable: "FLEAD_MAPPING",
+    description: "mapping file (YAML): which messages become rows",
+  },
+  {
     flags: "--coordinator <host:port>",
     variable: "FLEAD_COORDINATOR",
     description: "where the coordinator takes sessions; several addresses with commas",

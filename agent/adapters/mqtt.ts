@@ -1,12 +1,14 @@
 // The site's broker over mqtt.js: QoS 1 both ways, a retained status with a last will, nothing queued without bound.
 import { connect, type MqttClient } from "mqtt";
 import type { OutgoingMessage } from "../core/alert.ts";
+import type { Topic } from "../core/mapping/sensor-reader.ts";
 import type { Broker, BrokerHandlers } from "../ports/broker.ts";
 
 export interface MqttSettings {
+  readonly name: string;
   readonly url: string;
   readonly clientId: string;
-  readonly topics: readonly string[];
+  readonly topics: readonly Topic[];
   /** What the broker says for the gateway when the gateway is gone; made for each connection. */
   readonly will: () => OutgoingMessage;
   readonly nowMs: () => number;
@@ -40,7 +42,8 @@ export class MqttBroker implements Broker {
       this.#client.options.will = will(); // emitted before the new connection is opened
     });
     this.#client.on("connect", () => {
-      this.#client.subscribe([...settings.topics], { qos: 1 }, (error) => {
+      const topics = Object.fromEntries(settings.topics.map(({ filter, qos }) => [filter, { qos }]));
+      this.#client.subscribe(topics, (error) => {
         if (error) handlers.onProblem(`subscribing failed: ${error.message}`);
       });
       handlers.onConnect();
@@ -49,6 +52,7 @@ export class MqttBroker implements Broker {
     this.#client.on("message", (messageTopic, bytes, packet) => {
       if (!this.#receiving) return;
       handlers.onMessage({
+        broker: settings.name,
         topic: messageTopic,
         payload: bytes,
         retained: packet.retain,

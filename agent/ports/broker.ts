@@ -1,11 +1,10 @@
 // The site's MQTT broker.
-
-import type { SensorMessage } from "../../learning/telemetry/message.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
+import type { SiteMessage } from "../core/mapping/sensor-reader.ts";
 
 export interface BrokerHandlers {
   /** Must not throw. */
-  readonly onMessage: (message: SensorMessage) => void;
+  readonly onMessage: (message: SiteMessage) => void;
   /** A connection stands, at first or again. */
   readonly onConnect: () => void;
   /** The connection could not be had or was lost. */

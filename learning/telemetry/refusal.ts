@@ -2,9 +2,14 @@
 
 export type RefusalKind =
   | "malformed_json"
+  | "malformed_payload"
+  | "invalid_topic"
+  | "not_mapped"
   | "too_large"
   | "wrong_shape"
   | "bad_value"
+  | "out_of_range"
+  | "invalid_channel"
   | "missing_channel"
   | "duplicate_timestamp"
   | "out_of_order"

@@ -98,7 +98,13 @@ class Pump {
 /** As from the broker, but without a turn of the event loop between two messages. */
 function receive(agent: Agent, last: "label" | "telemetry", body: unknown): void {
   const payload = new TextEncoder().encode(JSON.stringify(body));
-  agent.receive({ topic: `flead/v1/north/pump-1/${last}`, payload, retained: false, receivedAtMs: START_MS });
+  agent.receive({
+    broker: "b",
+    topic: `flead/v1/north/pump-1/${last}`,
+    payload,
+    retained: false,
+    receivedAtMs: START_MS,
+  });
 }
 
 const updatesOf = (coordinator: ScriptedCoordinator, count: number) =>

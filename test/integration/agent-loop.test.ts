@@ -274,7 +274,13 @@ test("with no coordinator and no broker at first, a cold start alerts, and the a
   cleanup.splice(0, 1);
   for (const row of rows) {
     const payload = new TextEncoder().encode(row);
-    agent.receive({ topic: "insa/devices/pump-1/telemetry", payload, retained: false, receivedAtMs: START_MS });
+    agent.receive({
+      broker: "b",
+      topic: "insa/devices/pump-1/telemetry",
+      payload,
+      retained: false,
+      receivedAtMs: START_MS,
+    });
   }
   const second = await openSite(port);
   await second.listen("flead/v1/north/gw-1/#");
