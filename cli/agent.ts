@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { readAgentConfig } from "../agent/config.ts";
 import { createLogger } from "../runtime/log.ts";
 import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
+import { agentCheckCommand } from "./agent-check.ts";
 import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
 
 const OPTIONS: readonly VariableOption[] = [
@@ -54,5 +55,6 @@ export function agentCommand(): Command {
     await aborted(signal);
     await agent.close();
   });
+  command.enablePositionalOptions().addCommand(agentCheckCommand());
   return addVariableOptions(command, OPTIONS);
 }

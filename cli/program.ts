@@ -15,6 +15,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command("flead")
     .description("Federated learning for edge anomaly detection.")
     .version(packageVersion)
+    .enablePositionalOptions() // a subcommand of a subcommand has options of its own, by the same names
     .showHelpAfterError("Run the command with --help to see what it takes.");
   const commands = [demoCommand(), coordinatorCommand(), agentCommand(), replayCommand(), planCommand()];
   for (const command of [...commands, modelCommand(), simulateCommand()]) {
