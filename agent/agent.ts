@@ -13,7 +13,7 @@ import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts
 import { cohortOf } from "./core/cohorts.ts";
 import { hash } from "./core/hash.ts";
 import { type AlertWord, readAlertWord, readRowLabels } from "./core/labels.ts";
-import type { SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";
@@ -37,6 +37,7 @@ const MAX_QUEUED_ROWS = 10_000;
 const BATCH_ROWS = 1_000;
 const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
+const SENSORS_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
 const SUMMARY_LATENESS_MS = 60_000;
 const STATUS_MS = 60_000;
@@ -92,6 +93,7 @@ export class Agent {
     agent.#sessions = agent.#uplink.run(agent.#stop.signal);
     const every = (ms: number, work: () => void) => agent.#timers.push(setInterval(work, ms));
     every(TRAINING_CHECK_MS, () => agent.#trainWhereDue());
+    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.nowMs())));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
     return agent;
@@ -190,11 +192,12 @@ export class Agent {
   /** Never throws, whatever the message is. */
   receive(message: SiteMessage): void {
     const { topic } = message;
-    if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) this.#read(message);
+    const read = () => this.#heard(topic, this.#deps.sensors.read(message));
+    if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
     else if (topic.endsWith("/label"))
       this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
     else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
-    else this.#read(message);
+    else read();
   }
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
@@ -221,11 +224,12 @@ export class Agent {
     store.close();
   }
 
-  #read(message: SiteMessage): void {
-    const { readings, refusals } = this.#deps.sensors.read(message);
-    for (const refusal of refusals) this.#refuse(message.topic, refusal);
+  #heard(where: string, { readings, refusals, commands, notices }: Heard): void {
+    for (const refusal of refusals) this.#refuse(where, refusal);
+    for (const { kind, deviceId, detail } of notices) this.#troubles.report(kind, deviceId, detail);
+    for (const command of commands) this.#broker.command(command);
     for (const reading of readings) {
-      if (reading.labelRefusal !== undefined) this.#refuseWord(message.topic, reading.labelRefusal);
+      if (reading.labelRefusal !== undefined) this.#refuseWord(where, reading.labelRefusal);
       this.#enqueue(reading);
     }
   }

@@ -6,11 +6,13 @@ import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
 import { readMappingFile } from "./adapters/mapping-file.ts";
 import { MqttBroker } from "./adapters/mqtt.ts";
+import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
 import { labelTopics } from "./core/labels.ts";
+import { MappedSensors } from "./core/mapping/mapped-sensors.ts";
 import { Mapping } from "./core/mapping/mapping.ts";
 import { defaultReader } from "./core/mapping/sensor-reader.ts";
 
@@ -25,7 +27,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
   const sensors =
     config.FLEAD_MAPPING === null
       ? defaultReader(site)
-      : new Mapping((await readMappingFile(config.FLEAD_MAPPING)).subscriptions);
+      : new MappedSensors(new Mapping((await readMappingFile(config.FLEAD_MAPPING)).subscriptions, sparkplugCodec));
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
   if (store.quarantined !== null)
     log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");

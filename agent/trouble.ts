@@ -2,6 +2,8 @@
 
 export type TroubleKind =
   | "extra_channel"
+  | "device_silent"
+  | "device_offline"
   | "forest_limit"
   | "row_failed"
   | "broker"

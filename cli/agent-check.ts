@@ -1,8 +1,8 @@
 // `flead agent check`: says whether a mapping file is one, and what messages become by it.
 import { readFile } from "node:fs/promises";
 import { Command } from "commander";
-import type { SensorReader } from "../agent/core/mapping/sensor-reader.ts";
-import type { Outcome } from "../agent/core/mapping/subscription.ts";
+import type { Mapping } from "../agent/core/mapping/mapping.ts";
+import { type Outcome, outcome, type Word } from "../agent/core/mapping/outcome.ts";
 import type { Reading } from "../learning/telemetry/default-mapping.ts";
 import { textTable } from "./text-table.ts";
 import { UsageError } from "./usage.ts";
@@ -32,6 +32,7 @@ export function agentCheckCommand(): Command {
 async function check({ config, sample = [], retained = false }: CheckOptions): Promise<void> {
   if (sample.length % 2 !== 0) throw new UsageError("--sample takes a topic and a payload");
   const { readMappingFile } = await import("../agent/adapters/mapping-file.ts");
+  const { sparkplugCodec } = await import("../agent/adapters/sparkplug-codec.ts");
   const { Mapping } = await import("../agent/core/mapping/mapping.ts");
   const { subscriptions } = await readMappingFile(config);
   if (sample.length === 0) {
@@ -39,36 +40,43 @@ async function check({ config, sample = [], retained = false }: CheckOptions): P
     process.stdout.write(`${textTable([["subscription", "topic", "broker"], ...rows])}\n`);
     return;
   }
-  const mapping = new Mapping(subscriptions);
+  const mapping = new Mapping(subscriptions, sparkplugCodec);
   for (let at = 0; at < sample.length; at += 2) {
     const [topic = "", payload = ""] = sample.slice(at, at + 2);
     const bytes = payload.startsWith("@") ? await readFile(payload.slice(1)) : Buffer.from(payload);
     const outcome = readSample(mapping, subscriptions, { topic, payload: bytes, retained });
     process.stdout.write(`${describeOutcome(topic, outcome)}\n`);
-    if (outcome.readings.length === 0) process.exitCode = 1;
+    if (outcome.readings.length + outcome.words.length === 0) process.exitCode = 1;
   }
 }
 
 /** Of whichever broker a subscription to the topic is: a sample has none. */
 function readSample(
-  mapping: SensorReader,
+  mapping: Mapping,
   subscriptions: readonly { readonly broker?: string }[],
   sample: { readonly topic: string; readonly payload: Uint8Array; readonly retained: boolean },
 ): Outcome {
   const brokers = new Set(subscriptions.map(({ broker = "" }) => broker));
   const outcomes = [...brokers].map((broker) => mapping.read({ ...sample, broker, receivedAtMs: Date.now() }));
   const isMapped = ({ refusals }: Outcome) => !refusals.some(({ refused }) => refused === "not_mapped");
-  return outcomes.find(isMapped) ?? outcomes[0] ?? { readings: [], refusals: [] };
+  return outcomes.find(isMapped) ?? outcome({ refusals: outcomes[0]?.refusals ?? [] });
 }
 
-function describeOutcome(topic: string, { readings, refusals }: Outcome): string {
-  const heading = `${topic}: ${readings.length === 0 ? "no row" : readings.length === 1 ? "1 row" : `${readings.length} rows`}`;
+function describeOutcome(topic: string, { readings, refusals, words, commands, rhythm }: Outcome): string {
+  const parts = rhythm !== null && rhythm.rowEveryMs !== null;
+  const count = readings.length === 0 ? "no row" : readings.length === 1 ? "1 row" : `${readings.length} rows`;
+  const aligned = parts ? `, of values that are aligned to a row every ${rhythm.rowEveryMs} ms` : "";
   return [
-    heading,
+    `${topic}: ${count}${aligned}`,
     ...readings.map(describeReading),
+    ...words.map((word) => `  said of ${word.deviceId}: ${describeWord(word)}`),
+    ...commands.map((command) => `  published to ${command.topic}: ${command.payload.byteLength} bytes`),
     ...refusals.map(({ refused, detail }) => `  not used, ${refused}: ${detail}`),
   ].join("\n");
 }
+
+const describeWord = (word: Word) =>
+  word.kind === "label" ? `label ${word.label} from now on` : word.online ? "online" : "offline";
 
 function describeReading({ deviceId, atMs, receivedAtMs, values, units, label, labelRefusal }: Reading): string {
   const at = `${new Date(atMs).toISOString()}${atMs === receivedAtMs ? " (of arrival)" : ""}`;

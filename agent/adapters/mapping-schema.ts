@@ -4,6 +4,7 @@ import { isUnit, UNIT_RULE } from "../../learning/channels.ts";
 import { Mapping } from "../core/mapping/mapping.ts";
 import { mappingPresets, type PresetName } from "../core/mapping/presets.ts";
 import { BYTE_TYPES, MappingError, type SubscriptionSettings } from "../core/mapping/settings.ts";
+import { sparkplugCodec } from "./sparkplug-codec.ts";
 
 const MAX_ENTRIES = 256;
 const MAX_TEXT = 1_024;
@@ -193,7 +194,7 @@ export const mappingFileSchema = z
   .superRefine(({ subscriptions }, context) => {
     if (context.issues.length > 0) return;
     try {
-      new Mapping(subscriptions);
+      new Mapping(subscriptions, sparkplugCodec);
     } catch (error) {
       if (!(error instanceof MappingError)) throw error;
       context.addIssue({ code: "custom", path: [...error.path], message: error.message });

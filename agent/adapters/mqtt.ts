@@ -1,6 +1,7 @@
 // The site's broker over mqtt.js: QoS 1 both ways, a retained status with a last will, nothing queued without bound.
 import { connect, type MqttClient } from "mqtt";
 import type { OutgoingMessage } from "../core/alert.ts";
+import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { Topic } from "../core/mapping/sensor-reader.ts";
 import type { Broker, BrokerHandlers } from "../ports/broker.ts";
 
@@ -67,6 +68,10 @@ export class MqttBroker implements Broker {
 
   async publish({ topic, payload, retain }: OutgoingMessage): Promise<void> {
     await this.#client.publishAsync(topic, payload, { qos: 1, retain });
+  }
+
+  command({ topic, payload }: SiteCommand): void {
+    if (this.connected) this.#client.publish(topic, Buffer.from(payload), { qos: 0, retain: false });
   }
 
   stopReceiving(): void {

@@ -1,5 +1,6 @@
 // The site's MQTT broker.
 import type { OutgoingMessage } from "../core/alert.ts";
+import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { SiteMessage } from "../core/mapping/sensor-reader.ts";
 
 export interface BrokerHandlers {
@@ -16,6 +17,8 @@ export interface Broker {
   readonly connected: boolean;
   /** Resolves once the broker has the message, across reconnections; rejects when it will not be sent any more. */
   publish(message: OutgoingMessage): Promise<void>;
+  /** Sent at once if its broker is connected, else not at all. */
+  command(command: SiteCommand): void;
   /** Nothing is received after it was called. */
   stopReceiving(): void;
   close(): Promise<void>;

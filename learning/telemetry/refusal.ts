@@ -4,6 +4,8 @@ export type RefusalKind =
   | "malformed_json"
   | "malformed_payload"
   | "invalid_topic"
+  | "no_birth"
+  | "sequence_gap"
   | "not_mapped"
   | "too_large"
   | "wrong_shape"

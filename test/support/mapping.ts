@@ -1,13 +1,13 @@
 // A mapping of a YAML text, and messages for it.
 import { parseMappingFile } from "../../agent/adapters/mapping-file.ts";
+import { sparkplugCodec } from "../../agent/adapters/sparkplug-codec.ts";
 import { Mapping } from "../../agent/core/mapping/mapping.ts";
-import type { SensorReader } from "../../agent/core/mapping/sensor-reader.ts";
 
 export const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 
 /** Of `subscriptions`, as a file has them below that key. */
 export const mappingOf = (subscriptions: string): Mapping =>
-  new Mapping(parseMappingFile(`subscriptions:\n${subscriptions}`).subscriptions);
+  new Mapping(parseMappingFile(`subscriptions:\n${subscriptions}`).subscriptions, sparkplugCodec);
 
 export const bytesOf = (body: unknown): Uint8Array =>
   body instanceof Uint8Array ? body : new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));
@@ -21,7 +21,7 @@ export const messageOf = (topic: string, body: unknown, retained = false) => ({
 });
 
 /** The readings of a message, short; or the kinds of refusals where there are none. */
-export function readShort(mapping: SensorReader, topic: string, body: unknown, retained = false) {
+export function readShort(mapping: Mapping, topic: string, body: unknown, retained = false) {
   const { readings, refusals } = mapping.read(messageOf(topic, body, retained));
   if (readings.length === 0) return refusals.map(({ refused }) => refused);
   return readings.map(({ deviceId, atMs, values, label }) => ({

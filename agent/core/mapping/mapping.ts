@@ -1,41 +1,54 @@
-// A site's mapping: every message its broker gives, to readings or to why there are none.
+// A site's mapping: every message its brokers give, to readings or to why there are none.
 import { refusal } from "../../../learning/telemetry/refusal.ts";
-import type { SensorReader, SiteMessage, Topic } from "./sensor-reader.ts";
+import { type Outcome, refused } from "./outcome.ts";
+import type { SiteMessage, Topic } from "./sensor-reader.ts";
 import type { SubscriptionSettings } from "./settings.ts";
-import { compileSubscription, type Outcome, refused, type Subscription } from "./subscription.ts";
+import type { SparkplugCodec } from "./sparkplug.ts";
+import { compileSubscription, type Route } from "./subscription.ts";
 import { topicFault } from "./topic-pattern.ts";
 
-/** The first subscription of its broker that a message's topic matches reads it. */
-export class Mapping implements SensorReader {
-  readonly #subscriptions: readonly Subscription[];
+interface Entry {
+  readonly settings: SubscriptionSettings;
+  readonly routes: readonly Route[];
+}
+
+/** The first subscription of its broker that a message's topic matches reads it; words on devices come before data. */
+export class Mapping {
+  readonly #entries: readonly Entry[];
 
   /** Throws MappingError, naming the place, for settings that don't fit together. */
-  constructor(subscriptions: readonly SubscriptionSettings[]) {
-    this.#subscriptions = subscriptions.map((settings, index) =>
-      compileSubscription(settings, ["subscriptions", index]),
-    );
+  constructor(subscriptions: readonly SubscriptionSettings[], codec: SparkplugCodec) {
+    this.#entries = subscriptions.map((settings, index) => {
+      return { settings, routes: compileSubscription(settings, codec, ["subscriptions", index]) };
+    });
   }
 
+  /** What to subscribe to at a broker. */
   topics(broker: string): Topic[] {
-    const filters = new Map<string, Topic>();
-    for (const { settings, pattern } of this.#of(broker)) {
-      const qos = Math.max(settings.qos, filters.get(pattern.filter)?.qos ?? 0) as Topic["qos"];
-      filters.set(pattern.filter, { filter: pattern.filter, qos });
+    const topics = new Map<string, Topic>();
+    for (const { settings, routes } of this.#of(broker)) {
+      for (const filter of routes.flatMap(({ filters }) => filters)) {
+        const qos = Math.max(settings.qos, topics.get(filter)?.qos ?? 0) as Topic["qos"];
+        topics.set(filter, { filter, qos });
+      }
     }
-    return [...filters.values()];
+    return [...topics.values()];
   }
 
+  /** Never throws, whatever topic and bytes are. */
   read(message: SiteMessage): Outcome {
     const fault = topicFault(message.topic);
     if (fault !== null) return refused(refusal("invalid_topic", fault));
-    for (const subscription of this.#of(message.broker)) {
-      const segments = subscription.match(message.topic);
-      if (segments !== null) return subscription.read(message, segments);
+    for (const { routes } of this.#of(message.broker)) {
+      for (const route of routes) {
+        const segments = route.match(message.topic);
+        if (segments !== null) return route.read(message, segments);
+      }
     }
     return refused(refusal("not_mapped", "no subscription has this topic"));
   }
 
-  #of(broker: string): readonly Subscription[] {
-    return this.#subscriptions.filter(({ settings }) => settings.broker === undefined || settings.broker === broker);
+  #of(broker: string): readonly Entry[] {
+    return this.#entries.filter(({ settings }) => settings.broker === undefined || settings.broker === broker);
   }
 }

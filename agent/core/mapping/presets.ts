@@ -62,6 +62,7 @@ export const mappingPresets = {
     fields: { under: "fields", prefix: { path: "name" }, map: { true: 1, false: 0 } },
     time: { path: "timestamp", format: "seconds" },
     partial: true,
+    expectedIntervalMs: 10_000,
   },
   /** Many metrics a message. */
   "telegraf-batch": {
@@ -71,6 +72,15 @@ export const mappingPresets = {
     fields: { under: "fields", prefix: { path: "name" }, map: { true: 1, false: 0 } },
     time: { path: "timestamp", format: "seconds" },
     partial: true,
+    expectedIntervalMs: 10_000,
+  },
+  /** An edge node's own metrics are a device as well, `group.node`; each row has all that a device is known to be. */
+  sparkplug: {
+    topic: "spBv1.0/{group}/+/{node}/#",
+    decode: "sparkplug",
+    device: "{group}.{source}",
+    qos: 0,
+    fields: { map: { true: 1, false: 0 } },
   },
 } satisfies Readonly<Record<string, Preset>>;
 

@@ -1,8 +1,9 @@
 // What the agent listens to, and what it makes of it: a site's mapping, or the built-in one.
+import type { DeviceId } from "../../../learning/ids.ts";
 import { readTelemetry, telemetryTopics } from "../../../learning/telemetry/default-mapping.ts";
 import type { SensorMessage } from "../../../learning/telemetry/message.ts";
 import { isRefusal } from "../../../learning/telemetry/refusal.ts";
-import { type Outcome, refused } from "./subscription.ts";
+import type { Outcome } from "./outcome.ts";
 
 /** A message and the broker that it came from. */
 export interface SiteMessage extends SensorMessage {
@@ -14,17 +15,34 @@ export interface Topic {
   readonly qos: 0 | 1 | 2;
 }
 
+/** Something about a device that an operator wants to know. */
+export interface Notice {
+  readonly kind: "device_silent" | "device_offline";
+  readonly deviceId: DeviceId;
+  readonly detail: string;
+}
+
+/** Readings are whole rows. */
+export interface Heard extends Pick<Outcome, "readings" | "refusals" | "commands"> {
+  readonly notices: readonly Notice[];
+}
+
 export interface SensorReader {
   /** What to subscribe to at a broker. */
   topics(broker: string): readonly Topic[];
   /** Never throws, whatever topic and bytes are. */
-  read(message: SiteMessage): Outcome;
+  read(message: SiteMessage): Heard;
+  /** What time has brought: rows of what came in parts, devices that went silent. */
+  due(nowMs: number): Heard;
 }
+
+export const NOTHING_HEARD: Heard = { readings: [], refusals: [], commands: [], notices: [] };
 
 export const defaultReader = (site: string): SensorReader => ({
   topics: () => telemetryTopics(site).map((filter) => ({ filter, qos: 1 })),
   read: (message) => {
     const reading = readTelemetry(message);
-    return isRefusal(reading) ? refused(reading) : { readings: [reading], refusals: [] };
+    return { ...NOTHING_HEARD, ...(isRefusal(reading) ? { refusals: [reading] } : { readings: [reading] }) };
   },
+  due: () => NOTHING_HEARD,
 });

@@ -1,0 +1,84 @@
+import { expect, test } from "vitest";
+import { MappedSensors } from "../../agent/core/mapping/mapped-sensors.ts";
+import { mappingOf, messageOf, RECEIVED_MS } from "../support/mapping.ts";
+
+const open = (subscriptions: string) => new MappedSensors(mappingOf(subscriptions));
+const hear = (sensors: MappedSensors, topic: string, body: unknown, { afterMs = 0, retained = false } = {}) =>
+  sensors.read({ ...messageOf(topic, body, retained), receivedAtMs: RECEIVED_MS + afterMs });
+
+test("a source that says it is away is said once; its availability may be retained", () => {
+  const sensors = open("  - preset: zigbee2mqtt\n  - preset: tasmota");
+  const say = (topic: string, body: unknown) => hear(sensors, topic, body, { retained: true });
+  const offline = [{ kind: "device_offline", deviceId: "lamp" }];
+  expect(say("zigbee2mqtt/lamp/availability", { state: "offline" }).notices).toMatchObject(offline);
+  expect(say("zigbee2mqtt/lamp/availability", { state: "offline" }).notices).toEqual([]);
+  expect(say("zigbee2mqtt/lamp/availability", { state: "online" }).notices).toEqual([]);
+  expect(say("zigbee2mqtt/lamp/availability", { state: "offline" }).notices).toMatchObject(offline);
+  expect(say("tele/plug/LWT", "Offline").notices).toMatchObject([{ deviceId: "plug" }]);
+  expect(say("tele/plug/LWT", "?").refusals).toMatchObject([{ refused: "wrong_shape" }]);
+  expect(sensors.topics("x").map(({ filter }) => filter)).toEqual([
+    "zigbee2mqtt/+/availability",
+    "zigbee2mqtt/+",
+    "tele/+/LWT",
+    "tele/+/SENSOR",
+  ]);
+});
+
+const TRUTH = `  - topic: plant/{device}/state
+    device: "{device}"
+    fields: {}
+    labelTopic: {topic: "plant/{device}/truth", map: {ok: 0, broken: 1}}`;
+
+test("what a label topic says of a device holds for its rows until it says something else", () => {
+  const sensors = open(TRUTH);
+  const label = () => hear(sensors, "plant/p1/state", { flow: 1 }).readings[0]?.label;
+  expect(label()).toBeNull();
+  hear(sensors, "plant/p1/truth", "broken");
+  expect(label()).toBe(1);
+  expect(hear(sensors, "plant/p2/state", { flow: 1 }).readings[0]?.label).toBeNull();
+  expect(hear(sensors, "plant/p1/truth", "unsure").refusals).toMatchObject([{ refused: "bad_label" }]);
+  hear(sensors, "plant/p1/truth", "ok", { retained: true });
+  expect(label()).toBe(0);
+});
+
+test("a label topic without words takes 0, 1, true and false", () => {
+  const sensors = open(TRUTH.replace(", map: {ok: 0, broken: 1}", ""));
+  for (const [word, label] of [
+    ["1", 1],
+    ["0", 0],
+    ["true", 1],
+    ["false", 0],
+  ] as const) {
+    hear(sensors, "plant/p1/truth", word);
+    expect(hear(sensors, "plant/p1/state", { flow: 1 }).readings[0]?.label).toBe(label);
+  }
+});
+
+test("a device that is silent for longer than expected is said once, and again after it spoke", () => {
+  const sensors = open('  - {topic: "a/{d}", device: "{d}", fields: {}, expectedIntervalMs: 1000}');
+  const silent = (afterMs: number) => sensors.due(RECEIVED_MS + afterMs).notices;
+  hear(sensors, "a/b", { v: 1 });
+  expect(silent(3_000)).toEqual([]);
+  expect(silent(3_001)).toMatchObject([{ kind: "device_silent", deviceId: "b" }]);
+  expect(silent(9_000)).toEqual([]);
+  hear(sensors, "a/b", { v: 1 }, { afterMs: 9_000 });
+  expect(silent(12_001)).toHaveLength(1);
+});
+
+test("partial messages are aligned to rows", () => {
+  const sensors = open(`  - preset: statestream
+    device: boiler
+    channels: [{name: "{entity}"}]
+    partial: true
+    expectedIntervalMs: 1000`);
+  for (const [afterMs, entity, state] of [
+    [100, "temperature", "61"],
+    [300, "pressure", "4.1"],
+    [1_200, "temperature", "62"],
+  ] as const)
+    expect(hear(sensors, `homeassistant/sensor/${entity}/state`, state, { afterMs }).readings).toEqual([]);
+  const rows = sensors.due(RECEIVED_MS + 2_500).readings;
+  expect(rows.map(({ deviceId, values }) => [deviceId, Object.fromEntries(values)])).toEqual([
+    ["boiler", { temperature: 62, pressure: 4.1 }],
+  ]);
+});
