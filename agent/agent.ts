@@ -185,7 +185,7 @@ export class Agent {
         this.#tellStatus();
         void this.#publisher.wake();
       },
-      onProblem: (what) => trouble("broker", "MQTT", what),
+      onProblem: (broker, what) => trouble("broker", `MQTT ${broker}`, what),
     });
   }
 

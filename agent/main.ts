@@ -5,7 +5,7 @@ import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
 import { readMappingFile } from "./adapters/mapping-file.ts";
-import { MqttBroker } from "./adapters/mqtt.ts";
+import { openBrokers, siteBrokers } from "./adapters/open-brokers.ts";
 import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { Agent } from "./agent.ts";
@@ -16,18 +16,20 @@ import { MappedSensors } from "./core/mapping/mapped-sensors.ts";
 import { Mapping } from "./core/mapping/mapping.ts";
 import { defaultReader } from "./core/mapping/sensor-reader.ts";
 
-const BROKER = "default";
-
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when folder or mapping can't be used. */
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
   const nowMs = Date.now;
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
   const version = packageVersion;
+  const file = config.FLEAD_MAPPING;
+  const mapping = file === null ? null : await readMappingFile(file);
   const sensors =
-    config.FLEAD_MAPPING === null
-      ? defaultReader(site)
-      : new MappedSensors(new Mapping((await readMappingFile(config.FLEAD_MAPPING)).subscriptions, sparkplugCodec));
+    mapping === null ? defaultReader(site) : new MappedSensors(new Mapping(mapping.subscriptions, sparkplugCodec));
+  const brokers = await siteBrokers(mapping, file ?? "", {
+    url: config.FLEAD_MQTT_URL,
+    clientId: `flead-${site}-${gatewayId}`,
+  });
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
   if (store.quarantined !== null)
     log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");
@@ -40,12 +42,11 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     link: new GrpcLink(config.FLEAD_COORDINATOR, nowMs, Math.random),
     sensors,
     openBroker: (handlers) =>
-      new MqttBroker(
+      openBrokers(
+        brokers,
         {
-          name: BROKER,
-          url: config.FLEAD_MQTT_URL,
-          clientId: `flead-${site}-${gatewayId}`,
-          topics: [...sensors.topics(BROKER), ...labelTopics(origin).map((filter) => ({ filter, qos: 1 as const }))],
+          topics: (broker) => sensors.topics(broker),
+          ownTopics: labelTopics(origin),
           will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },

@@ -187,12 +187,66 @@ const subscription = z
     return z.NEVER;
   });
 
+const file = text.min(1).describe("Path, from the folder of this file.");
+
+const broker = z
+  .strictObject({
+    name,
+    url: z
+      .string()
+      .regex(
+        /^(mqtts?|wss?|tcp|tls|ssl):\/\/[^\s@]+$/,
+        "must be a URL such as mqtts://host:8883; user and password are in files",
+      ),
+    protocol: z.literal(["3.1.1", 5]).default("3.1.1").describe("Version of MQTT."),
+    clientId: text.min(1).exactOptional().describe("Left out: flead-<site>-<gateway>."),
+    cleanSession: z.boolean().default(true).describe("false: the broker keeps what comes while the agent is away."),
+    sessionExpirySeconds: z.int().min(0).max(4_294_967_295).exactOptional().describe("How long it keeps it; MQTT 5."),
+    userFile: file.exactOptional(),
+    passwordFile: file.exactOptional(),
+    caFile: file.exactOptional().describe("Certificates (PEM) that may sign the broker's."),
+    certificateFile: file.exactOptional().describe("The agent's own certificate (PEM)."),
+    keyFile: file.exactOptional(),
+    serverName: text
+      .min(1)
+      .exactOptional()
+      .describe("Name that the broker's certificate has, where the URL has another."),
+    alerts: z.boolean().default(false).describe("Alerts go to this one; else to the first."),
+  })
+  .refine(({ protocol, sessionExpirySeconds }) => protocol === 5 || sessionExpirySeconds === undefined, {
+    path: ["sessionExpirySeconds"],
+    message: "is of MQTT 5",
+  })
+  .refine((of) => of.protocol !== 5 || of.cleanSession || of.sessionExpirySeconds !== undefined, {
+    path: ["sessionExpirySeconds"],
+    message: "must be given where a session of MQTT 5 is to be kept",
+  })
+  .refine(({ certificateFile, keyFile }) => (certificateFile === undefined) === (keyFile === undefined), {
+    path: ["keyFile"],
+    message: "certificateFile and keyFile belong together",
+  });
+
+const brokers = z
+  .array(broker)
+  .max(16)
+  .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "a name stands twice")
+  .refine((all) => all.filter(({ alerts }) => alerts).length <= 1, "alerts go to one broker only");
+
+export type BrokerSettings = z.output<typeof broker>;
+
 export const mappingFileSchema = z
   .strictObject({
+    brokers: brokers.default([]).describe("Left out: the one of --mqtt."),
     subscriptions: z.array(subscription).min(1).max(MAX_ENTRIES),
   })
-  .superRefine(({ subscriptions }, context) => {
+  .superRefine(({ brokers: known, subscriptions }, context) => {
     if (context.issues.length > 0) return;
+    const names = known.map((one) => one.name);
+    for (const [index, { broker: of }] of subscriptions.entries()) {
+      if (of === undefined || names.includes(of)) continue;
+      const message = `no broker is named ${of}; brokers has ${names.join(", ") || "none"}`;
+      context.addIssue({ code: "custom", path: ["subscriptions", index, "broker"], message });
+    }
     try {
       new Mapping(subscriptions, sparkplugCodec);
     } catch (error) {

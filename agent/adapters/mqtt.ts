@@ -4,14 +4,13 @@ import type { OutgoingMessage } from "../core/alert.ts";
 import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { Topic } from "../core/mapping/sensor-reader.ts";
 import type { Broker, BrokerHandlers } from "../ports/broker.ts";
+import type { BrokerAddress } from "./broker-options.ts";
 
 export interface MqttSettings {
-  readonly name: string;
-  readonly url: string;
-  readonly clientId: string;
+  readonly address: BrokerAddress;
   readonly topics: readonly Topic[];
-  /** What the broker says for the gateway when the gateway is gone; made for each connection. */
-  readonly will: () => OutgoingMessage;
+  /** What the broker says for the gateway when the gateway is gone; made for each connection. Null: nothing. */
+  readonly will: (() => OutgoingMessage) | null;
   readonly nowMs: () => number;
 }
 
@@ -24,36 +23,37 @@ export class MqttBroker implements Broker {
   #receiving = true;
 
   constructor(settings: MqttSettings, handlers: BrokerHandlers) {
-    const will = () => {
-      const { topic, payload, retain } = settings.will();
-      return { topic, payload: Buffer.from(payload), qos: 1 as const, retain };
-    };
-    this.#client = connect(settings.url, {
-      clientId: settings.clientId,
+    const { name, url, options } = settings.address;
+    const problem = (what: string) => handlers.onProblem(name, what);
+    this.#client = connect(url, {
       clean: true,
+      ...options,
       keepalive: KEEPALIVE_SECONDS,
       reconnectPeriod: RECONNECT_MS,
+      reconnectOnConnackError: true, // a broker that refuses now may not refuse for ever
       connectTimeout: CONNECT_TIMEOUT_MS,
       queueQoSZero: false,
       writeCache: false, // 65,536 prepared two-byte buffers, 7 MB
       resubscribe: false,
-      will: will(),
+      ...willOf(settings.will),
     });
     this.#client.on("reconnect", () => {
-      this.#client.options.will = will(); // emitted before the new connection is opened
+      Object.assign(this.#client.options, willOf(settings.will)); // emitted before the new connection is opened
     });
     this.#client.on("connect", () => {
       const topics = Object.fromEntries(settings.topics.map(({ filter, qos }) => [filter, { qos }]));
-      this.#client.subscribe(topics, (error) => {
-        if (error) handlers.onProblem(`subscribing failed: ${error.message}`);
-      });
+      if (settings.topics.length > 0) {
+        this.#client.subscribe(topics, (error) => {
+          if (error) problem(`subscribing failed: ${error.message}`);
+        });
+      }
       handlers.onConnect();
     });
-    this.#client.on("error", (error) => handlers.onProblem(error.message || String(error)));
+    this.#client.on("error", (error) => problem(error.message || String(error)));
     this.#client.on("message", (messageTopic, bytes, packet) => {
       if (!this.#receiving) return;
       handlers.onMessage({
-        broker: settings.name,
+        broker: name,
         topic: messageTopic,
         payload: bytes,
         retained: packet.retain,
@@ -81,4 +81,10 @@ export class MqttBroker implements Broker {
   async close(): Promise<void> {
     await this.#client.endAsync(!this.#client.connected);
   }
+}
+
+function willOf(will: MqttSettings["will"]) {
+  if (will === null) return {};
+  const { topic, payload, retain } = will();
+  return { will: { topic, payload: Buffer.from(payload), qos: 1 as const, retain } };
 }

@@ -1,4 +1,4 @@
-// The site's MQTT broker.
+// The site's MQTT broker, or several.
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { SiteMessage } from "../core/mapping/sensor-reader.ts";
@@ -6,10 +6,10 @@ import type { SiteMessage } from "../core/mapping/sensor-reader.ts";
 export interface BrokerHandlers {
   /** Must not throw. */
   readonly onMessage: (message: SiteMessage) => void;
-  /** A connection stands, at first or again. */
+  /** A connection to the broker of the alerts stands, at first or again. */
   readonly onConnect: () => void;
   /** The connection could not be had or was lost. */
-  readonly onProblem: (what: string) => void;
+  readonly onProblem: (broker: string, what: string) => void;
 }
 
 /** Connects by itself and again whenever the connection is lost; a broker that is away is not an error. */

@@ -19,10 +19,15 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-export async function startMosquitto(program: string, folder: string): Promise<Mosquitto> {
+/** `lines`: of its configuration, after its listener. */
+export async function startMosquitto(
+  program: string,
+  folder: string,
+  lines: readonly string[] = ["allow_anonymous true"],
+): Promise<Mosquitto> {
   const port = await freePort();
-  const file = join(folder, "mosquitto.conf");
-  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`);
+  const file = join(folder, `mosquitto-${port}.conf`);
+  writeFileSync(file, [`listener ${port} 127.0.0.1`, ...lines, "persistence false", ""].join("\n"));
   const child = spawn(program, ["-c", file], { stdio: "ignore" });
   await eventually("mosquitto answers", () => answers(port));
   return { port, url: `mqtt://127.0.0.1:${port}`, stop: () => ended(child) };

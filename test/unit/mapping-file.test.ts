@@ -45,6 +45,7 @@ test("what the example's comments show is what it reads", async () => {
   ]);
 });
 
+const brokers = (text: string) => `brokers: [${text}]\nsubscriptions: [{preset: flead}]`;
 const subscription = (text: string) => `subscriptions: [{topic: "a/{device}", device: "{device}", ${text}}]`;
 
 test.each([
@@ -74,6 +75,19 @@ test.each([
   [subscription("fields: {}, each: a"), "subscriptions.0.each: it must lead to many things"],
   [subscription("fields: {}, time: {path: t, zone: Mars}"), 'subscriptions.0.time: zone "Mars": allowed are UTC'],
   [subscription("fields: {}, time: {path: t, format: hh}"), "subscriptions.0.time: format: allowed are auto"],
+  [brokers("{name: a, url: mqtt://user:secret@host}"), "brokers.0.url: must be a URL such as mqtts://host:8883; user"],
+  [brokers("{name: a, url: 'mqtt://h', protocol: 4}"), "brokers.0.protocol: Invalid option"],
+  [brokers("{name: a, url: 'mqtt://h', sessionExpirySeconds: 9}"), "brokers.0.sessionExpirySeconds: is of MQTT 5"],
+  [brokers("{name: a, url: 'mqtt://h', protocol: 5, cleanSession: false}"), "brokers.0.sessionExpirySeconds: must be"],
+  [
+    brokers("{name: a, url: 'mqtts://h', keyFile: k}"),
+    "brokers.0.keyFile: certificateFile and keyFile belong together",
+  ],
+  [brokers("{name: a, url: 'mqtt://h'}, {name: a, url: 'mqtt://h'}"), "brokers: a name stands twice"],
+  [
+    brokers("{name: a, url: 'mqtt://h'}").replace("preset: flead", "preset: flead, broker: b"),
+    "subscriptions.0.broker: no broker is named b; brokers has a",
+  ],
 ])("a wrong mapping is refused by key and what is allowed: %s", (text, message) => {
   expect(() => parseMappingFile(text)).toThrow(message);
 });
