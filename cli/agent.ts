@@ -4,6 +4,8 @@ import { readAgentConfig } from "../agent/config.ts";
 import { createLogger } from "../runtime/log.ts";
 import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
 import { agentCheckCommand } from "./agent-check.ts";
+import { agentDiscoverCommand } from "./agent-discover.ts";
+import { agentSchemaCommand } from "./agent-schema.ts";
 import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
 
 const OPTIONS: readonly VariableOption[] = [
@@ -55,6 +57,8 @@ export function agentCommand(): Command {
     await aborted(signal);
     await agent.close();
   });
-  command.enablePositionalOptions().addCommand(agentCheckCommand());
+  command.enablePositionalOptions();
+  for (const subcommand of [agentCheckCommand(), agentDiscoverCommand(), agentSchemaCommand()])
+    command.addCommand(subcommand);
   return addVariableOptions(command, OPTIONS);
 }

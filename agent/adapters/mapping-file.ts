@@ -2,7 +2,15 @@
 import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { describeFaults, namesAllowedKeys } from "../../proto/plan-schema.ts";
-import { type MappingFile, mappingFileSchema } from "./mapping-schema.ts";
+import { compileSubscription, type Route } from "../core/mapping/subscription.ts";
+import {
+  type BrokerSettings,
+  brokerSchema,
+  type MappingFile,
+  mappingFileSchema,
+  presetSubscriptions,
+} from "./mapping-schema.ts";
+import { sparkplugCodec } from "./sparkplug-codec.ts";
 
 /** Throws with the file, the key, and what is allowed there. */
 export async function readMappingFile(file: string): Promise<MappingFile> {
@@ -19,3 +27,18 @@ export function parseMappingFile(text: string): MappingFile {
   if (parsed.success) return parsed.data;
   throw new Error(describeFaults(parsed.error, "the file"));
 }
+
+/** Of a broker as a file has it. Throws with the key and what is allowed there. */
+export function parseBroker(given: unknown): BrokerSettings {
+  const parsed = brokerSchema.safeParse(given, { error: namesAllowedKeys });
+  if (parsed.success) return parsed.data;
+  throw new Error(describeFaults(parsed.error, "the broker"));
+}
+
+/** What each preset reads, by its name. */
+export const presetRoutes = (): ReadonlyMap<string, readonly Route[]> =>
+  new Map(
+    presetSubscriptions().map(
+      ({ preset, settings }) => [preset, compileSubscription(settings, sparkplugCodec)] as const,
+    ),
+  );

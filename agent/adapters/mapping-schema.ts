@@ -189,7 +189,7 @@ const subscription = z
 
 const file = text.min(1).describe("Path, from the folder of this file.");
 
-const broker = z
+export const brokerSchema = z
   .strictObject({
     name,
     url: z
@@ -227,12 +227,16 @@ const broker = z
   });
 
 const brokers = z
-  .array(broker)
+  .array(brokerSchema)
   .max(16)
   .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "a name stands twice")
   .refine((all) => all.filter(({ alerts }) => alerts).length <= 1, "alerts go to one broker only");
 
-export type BrokerSettings = z.output<typeof broker>;
+export type BrokerSettings = z.output<typeof brokerSchema>;
+
+/** Each preset as a subscription that says nothing else. */
+export const presetSubscriptions = (): { readonly preset: string; readonly settings: SubscriptionSettings }[] =>
+  Object.keys(mappingPresets).map((preset) => ({ preset, settings: subscription.parse({ preset }) }));
 
 export const mappingFileSchema = z
   .strictObject({

@@ -1,16 +1,19 @@
 // `flead agent check` on mapping files, as a person runs it.
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../../runtime/package-root.ts";
+import { double, metric, nodeBirth, payload, pumpBirth } from "../support/sparkplug.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-check");
 const plant = join(packageRoot, "mappings/plant.yaml");
 
-function check(config: string, ...args: string[]) {
-  const command = [join(packageRoot, "cli/flead.ts"), "agent", "check", "--config", config, ...args];
+const check = (config: string, ...args: string[]) => flead("check", "--config", config, ...args);
+
+function flead(...args: string[]) {
+  const command = [join(packageRoot, "cli/flead.ts"), "agent", ...args];
   const { status, stdout, stderr } = spawnSync(process.execPath, command, {
     encoding: "utf8",
     env: { ...process.env, NODE_NO_WARNINGS: "1" },
@@ -60,4 +63,35 @@ test("without a sample the file is checked and its topics are listed", () => {
   const { status, stdout } = check(plant);
   expect(status).toBe(0);
   expect(stdout).toMatch(/^0 +plant\/\{line\}\/\{device\}\/state$/m);
+});
+
+test("the JSON Schema for editors is printed", () => {
+  const { status, stdout } = flead("schema");
+  expect(status).toBe(0);
+  expect(JSON.parse(stdout)).toEqual(JSON.parse(readFileSync(join(packageRoot, "docs/mapping.schema.json"), "utf8")));
+});
+
+test("Sparkplug data is read with the birth before it, and asks for it without", () => {
+  const mapping = join(folder, "sparkplug.yaml");
+  writeFileSync(mapping, "subscriptions: [{preset: sparkplug}]");
+  for (const [name, body] of [
+    ["nbirth", nodeBirth()],
+    ["birth", pumpBirth(1)],
+    ["data", payload([metric({ alias: 2n }, double(5))], 2)],
+  ] as const)
+    writeFileSync(join(folder, name), body);
+  const data = ["spBv1.0/g/DDATA/n/pump", `@${join(folder, "data")}`];
+  expect(check(mapping, "--sample", ...data)).toMatchObject({
+    status: 1,
+    stdout: expect.stringContaining("published to spBv1.0/g/NCMD/n"),
+  });
+  const births = [
+    "spBv1.0/g/NBIRTH/n",
+    `@${join(folder, "nbirth")}`,
+    "spBv1.0/g/DBIRTH/n/pump",
+    `@${join(folder, "birth")}`,
+  ];
+  const { status, stdout } = check(mapping, "--sample", ...births, ...data);
+  expect(status).toBe(0);
+  expect(stdout).toMatch(/spBv1.0\/g\/DDATA\/n\/pump: 1 row\n {2}g.n.pump .*\n {4}Pressure {5}5$/m);
 });

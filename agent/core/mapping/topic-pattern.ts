@@ -72,5 +72,6 @@ export function topicFault(topic: string): string | null {
   if (topic === "") return "the topic is empty";
   if (topic.length > MAX_TOPIC_CHARACTERS)
     return `the topic has ${topic.length} characters; at most ${MAX_TOPIC_CHARACTERS} are read`;
+  if (topic.split("/").length > MAX_LEVELS) return `the topic has more than ${MAX_LEVELS} levels`;
   return /[+#\0]/.test(topic) ? "the topic has a wildcard or a NUL, which no message can be published on" : null;
 }
