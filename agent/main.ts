@@ -4,7 +4,6 @@ import { ulid } from "ulid";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
-import { readMappingFile } from "./adapters/mapping-file.ts";
 import { openBrokers, siteBrokers } from "./adapters/open-brokers.ts";
 import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
@@ -23,7 +22,8 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
   const version = packageVersion;
   const file = config.FLEAD_MAPPING;
-  const mapping = file === null ? null : await readMappingFile(file);
+  // Loaded where there is one: reading YAML takes memory that a gateway without a mapping keeps.
+  const mapping = file === null ? null : await (await import("./adapters/mapping-file.ts")).readMappingFile(file);
   const sensors =
     mapping === null ? defaultReader(site) : new MappedSensors(new Mapping(mapping.subscriptions, sparkplugCodec));
   const brokers = await siteBrokers(mapping, file ?? "", {

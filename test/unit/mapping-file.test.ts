@@ -45,6 +45,20 @@ test("what the example's comments show is what it reads", async () => {
   ]);
 });
 
+test("every example of the documentation is a valid mapping", () => {
+  const documentation = readFileSync(join(packageRoot, "docs/mapping.md"), "utf8");
+  const blocks = documentation
+    .split(/\n\n/)
+    .filter((block) => /^ {4}(- preset|- topic|brokers:|subscriptions:)/.test(block));
+  expect(blocks.length).toBeGreaterThanOrEqual(6);
+  for (const block of blocks) {
+    const text = block.replace(/^ {4}/gm, "");
+    const whole = text.startsWith("- ") ? `subscriptions:\n${text}` : text;
+    const file = text.startsWith("brokers:") ? `${whole}\nsubscriptions: [{preset: flead}]` : whole;
+    expect(() => parseMappingFile(file), block).not.toThrow();
+  }
+});
+
 const brokers = (text: string) => `brokers: [${text}]\nsubscriptions: [{preset: flead}]`;
 const subscription = (text: string) => `subscriptions: [{topic: "a/{device}", device: "{device}", ${text}}]`;
 

@@ -24,6 +24,16 @@ test("a source that says it is away is said once; its availability may be retain
   ]);
 });
 
+test("availability may be said as a number or a truth value", () => {
+  const availability = (more: string) =>
+    open(`  - {topic: "a/{d}", device: "{d}", fields: {}, availability: {topic: "a/{d}/up", ${more}}}`);
+  const offline = [{ kind: "device_offline", deviceId: "b" }];
+  expect(hear(availability('online: ["1"], offline: ["0"]'), "a/b/up", "0").notices).toMatchObject(offline);
+  const byPath = availability('path: up, online: ["true"], offline: ["false"]');
+  expect(hear(byPath, "a/b/up", { up: false }).notices).toMatchObject(offline);
+  expect(hear(byPath, "a/b/up", { up: {} }).refusals).toMatchObject([{ refused: "wrong_shape" }]);
+});
+
 const TRUTH = `  - topic: plant/{device}/state
     device: "{device}"
     fields: {}

@@ -23,10 +23,11 @@ export function availabilityRoute(settings: AvailabilitySettings, of: Subscripti
   const path = singlePath(settings.path ?? "", [...at, "path"]);
   const allowed = [...settings.online, ...settings.offline].join(", ");
   return wordRoute(settings, of, at, (context, deviceId) => {
-    const word = valueAt(path, context.top, context.here);
+    const said = valueAt(path, context.top, context.here);
+    const word = typeof said === "object" ? null : String(said);
     const online = settings.online.some((name) => name === word);
     if (online || settings.offline.some((name) => name === word)) return { kind: "availability", deviceId, online };
-    return refusal("wrong_shape", `availability ${show(word)}; allowed is one of ${allowed}`);
+    return refusal("wrong_shape", `availability ${show(said)}; allowed is one of ${allowed}`);
   });
 }
 
