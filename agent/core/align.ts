@@ -35,7 +35,8 @@ interface AlignedDevice {
 
 const MAX_DEVICES = 2_000;
 const MAX_CHANNELS = 64;
-const MAX_VALUES = 256;
+/** Of a channel, one a row: rows that wait, and the one before them. */
+const MAX_VALUES = 8;
 /** Of one device at once; a device whose time jumps costs no more. */
 const MAX_ROWS = 1_000;
 /** A time that is further ahead would make all that follows late. */
@@ -71,7 +72,7 @@ export class Aligner {
       const channel = device.channels.get(name) ?? beginChannel(device, name);
       if (channel === null) return refusal("too_large", `a device has at most ${MAX_CHANNELS} channels`);
       channel.staleAfterMs = staleAfterMs;
-      if (!insert(channel, { atMs, value }, device.lastRowMs)) late++;
+      if (!insert(channel, { atMs, value }, device)) late++;
     }
     device.late = late > 0 ? device.late + 1 : 0;
     if (device.late >= STEP_BACK_READINGS) this.forget(deviceId);
@@ -123,12 +124,15 @@ function beginChannel({ channels }: AlignedDevice, name: string): Channel | null
   return channel;
 }
 
-/** False: it is older than the value that the row at `lastRowMs` had. */
-function insert(channel: Channel, value: Value, lastRowMs: number): boolean {
-  const { values } = channel;
+/** Of what comes before one row the last value stays. False: it is older than the value that the last row had. */
+function insert({ values }: Channel, value: Value, { lastRowMs, rowEveryMs }: AlignedDevice): boolean {
   const at = values.findLastIndex(({ atMs }) => atMs <= value.atMs) + 1;
-  if (at === 0 && values.length > 0 && value.atMs <= lastRowMs) return false;
-  values.splice(at, 0, value);
+  const [before, after] = [values[at - 1], values[at]];
+  if (before === undefined && after !== undefined && value.atMs <= lastRowMs) return false;
+  const rowMs = gridAfter(value.atMs, rowEveryMs);
+  if (after !== undefined && gridAfter(after.atMs, rowEveryMs) === rowMs) return true;
+  const replaces = before !== undefined && gridAfter(before.atMs, rowEveryMs) === rowMs && before.atMs > lastRowMs;
+  values.splice(replaces ? at - 1 : at, replaces ? 1 : 0, value);
   if (values.length > MAX_VALUES) values.shift();
   return true;
 }

@@ -57,6 +57,16 @@ test("a channel that is stale is missing, and a device that is silent has no row
   expect(bench.due(201_500)).toEqual([[201_000, { flow: 5 }]]);
 });
 
+test("a channel that speaks faster than rows come is in each of them, by its last value before it", () => {
+  const bench = new Bench();
+  const rows: unknown[] = [];
+  for (let atMs = 1; atMs <= 5_500; atMs++) {
+    bench.say(atMs, { fast: atMs });
+    rows.push(...bench.due(atMs));
+  }
+  expect(rows).toEqual([2_000, 3_000, 4_000, 5_000].map((atMs) => [atMs, { fast: atMs }]));
+});
+
 test("what comes late but before its row is in it; what is older than a row's value is refused", () => {
   const bench = new Bench();
   bench.say(900, { flow: 1 });

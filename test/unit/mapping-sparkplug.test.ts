@@ -72,6 +72,17 @@ test.each([
   expect([readings.length, refusals.map(({ refused }) => refused), commands.length]).toEqual([0, ["no_birth"], 1]);
 });
 
+test("an alias stands for the metric of its own source, whatever name it shares", () => {
+  const mapping = born();
+  say(
+    mapping,
+    "DBIRTH",
+    payload([metric({ name: "Pressure", alias: 8n, datatype: TYPES.Double }, double(1))], 2),
+    "valve",
+  );
+  expect(say(mapping, "DDATA", payload([metric({ alias: 8n }, double(5))], 3), "pump")).toEqual(["no_birth"]);
+});
+
 test("a gap in the sequence is said and asked about; numbers go on at 255", () => {
   const mapping = born();
   for (let seq = 2; seq < 300; seq++) {

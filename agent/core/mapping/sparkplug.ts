@@ -51,16 +51,15 @@ export interface SparkplugStep {
   readonly wantsBirth: boolean;
 }
 
-interface Metric {
+interface Aliased {
   readonly name: string;
-  readonly datatype: number;
   readonly source: string;
 }
 
 interface EdgeNode {
   readonly bornBy: RawValue;
   seq: number | null;
-  readonly byAlias: Map<bigint, Metric>;
+  readonly byAlias: Map<bigint, Aliased>;
   /** Of each device, null for the node itself: its metrics by name. */
   readonly sources: Map<
     string | null,
@@ -159,9 +158,10 @@ export class SparkplugNodes {
       return refusedStep("device_limit", `at most ${MAX_SOURCES} devices with ${MAX_METRICS} metrics are followed`);
     const known: NonNullable<ReturnType<EdgeNode["sources"]["get"]>> = new Map();
     for (const { name, alias, datatype, value } of measured) {
+      if (name === null || known.has(name)) continue; // a name counts once, and so does its alias
       const type = datatype ?? 0;
-      known.set(name ?? "", { datatype: type, value: valueOfType(value, type) });
-      if (alias !== null) node.byAlias.set(alias, { name: name ?? "", datatype: type, source: sourceKey(device) });
+      known.set(name, { datatype: type, value: valueOfType(value, type) });
+      if (alias !== null) node.byAlias.set(alias, { name, source: sourceKey(device) });
     }
     node.sources.set(device, known);
     this.#sources++;
