@@ -293,7 +293,7 @@ export class Agent {
   }
 
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
-    const judged = await judgeRows(cohort, readings, (reading, refusal) => {
+    const judged = await judgeRows(cohort, this.#served(cohort, readings), (reading, refusal) => {
       this.#refuse(reading.deviceId, refusal);
       if (refusal.refused === "out_of_order") this.#stored(() => this.#summaries?.unjudged(cohort, reading));
     });
@@ -457,9 +457,20 @@ export class Agent {
   #cohortFor({ deviceId }: Reading): Cohort | Refusal {
     const id = cohortOf(deviceId, this.#deps.config.FLEAD_COHORTS);
     const cohort = id === null ? undefined : this.#cohorts.get(id);
-    if (cohort === undefined) return { refused: "no_cohort", detail: "no rule of FLEAD_COHORTS matches the device" };
-    if (cohort.devices.has(deviceId) || this.#deviceCount() < MAX_DEVICES) return cohort;
-    return { refused: "device_limit", detail: `a gateway serves at most ${MAX_DEVICES} devices` };
+    return cohort ?? { refused: "no_cohort", detail: "no rule of FLEAD_COHORTS matches the device" };
+  }
+
+  /** Without those of devices that there is no room for: a flood of names, which a burst of messages may hold, is capped. */
+  #served(cohort: Cohort, readings: readonly Reading[]): Reading[] {
+    const room = MAX_DEVICES - this.#deviceCount();
+    const unknown = new Set<DeviceId>();
+    return readings.filter(({ deviceId }) => {
+      if (cohort.devices.has(deviceId)) return true;
+      if (unknown.size < room) unknown.add(deviceId);
+      if (unknown.has(deviceId)) return true;
+      this.#refuse(deviceId, { refused: "device_limit", detail: `a gateway serves at most ${MAX_DEVICES} devices` });
+      return false;
+    });
   }
 
   #mayGrowForest(device: DeviceId): boolean {

@@ -35,10 +35,11 @@ export function parseBroker(given: unknown): BrokerSettings {
   throw new Error(describeFaults(parsed.error, "the broker"));
 }
 
-/** What each preset reads, by its name. */
+/** What each preset reads, by its name; words before data. */
 export const presetRoutes = (): ReadonlyMap<string, readonly Route[]> =>
   new Map(
-    presetSubscriptions().map(
-      ({ preset, settings }) => [preset, compileSubscription(settings, sparkplugCodec)] as const,
-    ),
+    presetSubscriptions().map(({ preset, settings }) => {
+      const { words, data } = compileSubscription(settings, sparkplugCodec);
+      return [preset, [...words, data]] as const;
+    }),
   );

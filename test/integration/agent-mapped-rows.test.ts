@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pino } from "pino";
-import { afterEach, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { readAgentConfig } from "../../agent/config.ts";
 import { startAgent } from "../../agent/main.ts";
 import { eventually } from "../support/eventually.ts";
@@ -26,6 +26,7 @@ const MAPPING = `subscriptions:
     expectedIntervalMs: 100
     staleAfterMs: 500
     availability: {topic: "home/{device}/status/up", online: ["1"], offline: ["0"]}
+  - {topic: "flood/{device}", device: "{device}", decode: number, channels: [{name: v}]}
 `;
 
 async function openAgent(site: MqttSite, lines: string[]) {
@@ -36,7 +37,7 @@ async function openAgent(site: MqttSite, lines: string[]) {
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: "127.0.0.1:1",
-    FLEAD_DATA_DIR: join(folder, "data"),
+    FLEAD_DATA_DIR: temporaryFolder("agent-mapped-data"),
     FLEAD_MAPPING: join(folder, "mapping.yaml"),
   });
   const agent = await startAgent(config, pino({ level: "debug" }, { write: (line) => lines.push(line) }));
@@ -66,4 +67,16 @@ test("values that come one by one are a device's rows; silence, an offline word 
   await logged("device_silent", "boiler");
   await site.say("home/boiler/status/up", "0", true);
   await logged("device_offline", "boiler");
+});
+
+test("a flood of devices is capped, and said", async () => {
+  const site = await MqttSite.open();
+  cleanup.push(() => site.close());
+  const lines: string[] = [];
+  await openAgent(site, lines);
+  for (let device = 0; device <= 2_000; device++) site.client.publish(`flood/d${device}`, "1", { qos: 1 });
+  const told = await eventually("the flood is told of", () =>
+    lines.find((line) => line.includes('"kind":"device_limit"')),
+  );
+  expect(told).toContain("at most 2000 devices");
 });

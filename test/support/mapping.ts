@@ -5,9 +5,12 @@ import { Mapping } from "../../agent/core/mapping/mapping.ts";
 
 export const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 
-/** Of `subscriptions`, as a file has them below that key. */
-export const mappingOf = (subscriptions: string): Mapping =>
-  new Mapping(parseMappingFile(`subscriptions:\n${subscriptions}`).subscriptions, sparkplugCodec);
+/** Of `subscriptions`, as a file has them below that key, at brokers of these names. */
+export function mappingOf(subscriptions: string, brokers: readonly string[] = []): Mapping {
+  const named = brokers.map((name) => `{name: ${name}, url: "mqtt://${name}"}`);
+  const file = parseMappingFile(`brokers: [${named.join()}]\nsubscriptions:\n${subscriptions}`);
+  return new Mapping(file.subscriptions, sparkplugCodec);
+}
 
 export const bytesOf = (body: unknown): Uint8Array =>
   body instanceof Uint8Array ? body : new TextEncoder().encode(typeof body === "string" ? body : JSON.stringify(body));

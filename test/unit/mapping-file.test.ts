@@ -84,7 +84,14 @@ test.each([
   [subscription("channels: [{name: '{line}'}]"), "subscriptions.0.channels.0.name: {line} is no segment of the topic"],
   [subscription("channels: [{name: anomaly}]"), 'subscriptions.0.channels.0.name: "anomaly" is what a label is called'],
   [subscription("channels: [{name: x, path: a..b}]"), 'subscriptions.0.channels.0.path: path "a..b" is none'],
-  [subscription("channels: [{name: x, path: l}], label: {path: l}"), "subscriptions.0.channels.0.path: the same place"],
+  [
+    subscription("channels: [{name: x, path: l}], label: {path: l}"),
+    'subscriptions.0.channels.0.path: "l" is a label, the time',
+  ],
+  [
+    subscription("channels: [{name: x, path: 'is_anomaly[0].value'}]"),
+    'subscriptions.0.channels.0.path: "is_anomaly" is',
+  ],
   [subscription("channels: [{name: x, range: [2, 1]}]"), "subscriptions.0.channels.0.range: must be the lowest"],
   [subscription("fields: {}, each: a"), "subscriptions.0.each: it must lead to many things"],
   [subscription("fields: {}, time: {path: t, zone: Mars}"), 'subscriptions.0.time: zone "Mars": allowed are UTC'],

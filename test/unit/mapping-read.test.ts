@@ -155,6 +155,12 @@ test("a label is said beside the channels and is never one of them", () => {
   expect(read(settings, { v: 1, label: 1, is_anomaly: 0, fault: 3 })).toEqual([
     { device: "x", at: "received", values: { v: 1 } },
   ]);
+  for (const label of [1, [1], { value: 1 }, { a: { b: [1] } }]) {
+    for (const name of ["Label", "is_anomaly", "changepoint"])
+      expect(read("device: x\nfields: {}", { v: 1, [name]: label })).toMatchObject([{ values: { v: 1 } }]);
+    const inList = read("device: x\nlabel: {path: 'truth[0]'}\nfields: {}", { v: 1, truth: [1, label] });
+    expect(inList).toEqual([{ device: "x", at: "received", values: { v: 1 }, label: 1 }]);
+  }
   const unread = mappingOf("  - topic: t\n    device: x\n    label: {path: l}\n    fields: {}").read(
     messageOf("t", { l: 2, v: 1 }),
   );
@@ -176,8 +182,11 @@ test("topics that no message can come on, or that nobody subscribed to, are refu
 });
 
 test("the first subscription of a message's broker reads it; filters are subscribed once, by the higher quality", () => {
-  const mapping = mappingOf(`  - {topic: "a/{d}", broker: one, device: first, fields: {}, qos: 0}
-  - {topic: "a/+", device: second, fields: {}, qos: 2}`);
+  const mapping = mappingOf(
+    `  - {topic: "a/{d}", broker: one, device: first, fields: {}, qos: 0}
+  - {topic: "a/+", device: second, fields: {}, qos: 2}`,
+    ["one", "two"],
+  );
   const device = (broker: string) =>
     mapping.read({ ...messageOf("a/b", ""), payload: bytesOf({ v: 1 }), broker }).readings[0]?.deviceId;
   expect([device("one"), device("two")]).toEqual(["first", "second"]);

@@ -18,8 +18,8 @@ test("a source that says it is away is said once; its availability may be retain
   expect(say("tele/plug/LWT", "?").refusals).toMatchObject([{ refused: "wrong_shape" }]);
   expect(sensors.topics("x").map(({ filter }) => filter)).toEqual([
     "zigbee2mqtt/+/availability",
-    "zigbee2mqtt/+",
     "tele/+/LWT",
+    "zigbee2mqtt/+",
     "tele/+/SENSOR",
   ]);
 });
@@ -49,6 +49,14 @@ test("what a label topic says of a device holds for its rows until it says somet
   expect(hear(sensors, "plant/p1/truth", "unsure").refusals).toMatchObject([{ refused: "bad_label" }]);
   hear(sensors, "plant/p1/truth", "ok", { retained: true });
   expect(label()).toBe(0);
+});
+
+test("another subscription, earlier and wider, does not take a label for a channel", () => {
+  const sensors =
+    open(`  - {topic: "plant/{device}/{channel}", device: "{device}", decode: number, channels: [{name: "{channel}"}]}
+${TRUTH.replace(", map: {ok: 0, broken: 1}", "")}`);
+  expect(hear(sensors, "plant/p1/truth", "1").readings).toEqual([]);
+  expect(hear(sensors, "plant/p1/flow", "3").readings).toMatchObject([{ label: 1 }]);
 });
 
 test("a label topic without words takes 0, 1, true and false", () => {

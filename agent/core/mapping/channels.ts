@@ -3,7 +3,7 @@ import { CHANNEL_NAME_RULE, isChannelName, isLabel, isUnit } from "../../../lear
 import { show } from "../../../learning/telemetry/message.ts";
 import { type Refusal, refusal } from "../../../learning/telemetry/refusal.ts";
 import { calibrate, numberOf } from "./calibrate.ts";
-import { lastKey, valueAt } from "./path.ts";
+import { keysOf, valueAt } from "./path.ts";
 import { type Calibration, type ChannelSettings, type FieldsSettings, MappingError } from "./settings.ts";
 import { type Context, compileText, singlePath } from "./text-source.ts";
 
@@ -20,7 +20,7 @@ export type ChannelReader = (context: Context, said: Said) => void;
 const MAX_CHANNELS = 256;
 const MAX_DEPTH = 8;
 
-/** `apart`: keys of what is not measured, label, time and device. Throws MappingError. */
+/** `apart`: keys of what is not measured, label, time and device; nothing at or below them is a channel. Throws MappingError. */
 export function compileChannel(
   settings: ChannelSettings,
   names: readonly string[],
@@ -31,8 +31,12 @@ export function compileChannel(
   const fault = name.constant === null ? null : nameFault(name.constant);
   if (fault !== null) throw new MappingError([...at, "name"], fault);
   const path = singlePath(settings.path ?? "", [...at, "path"]);
-  if (apart.has(lastKey(path) ?? ""))
-    throw new MappingError([...at, "path"], "the same place is the label, the time or the device; it is no channel");
+  const notMeasured = keysOf(path).find((key) => apart.has(key) || isLabel(key));
+  if (notMeasured !== undefined)
+    throw new MappingError(
+      [...at, "path"],
+      `${show(notMeasured)} is a label, the time or the device; it is no channel`,
+    );
   return (context, said) => {
     const channel = name.read(context);
     if (typeof channel !== "string") said.refusals.push(channel);
@@ -59,8 +63,8 @@ export function compileFields(
       said.refusals.push(first);
       return;
     }
-    for (const { name, key, value } of leavesOf(valueAt(under, context.top, context.here))) {
-      if (apart.has(key) || isLabel(key) || except.has(name) || (only !== null && !only.has(name))) continue;
+    for (const { name, value } of leavesOf(valueAt(under, context.top, context.here), apart)) {
+      if (except.has(name) || (only !== null && !only.has(name))) continue;
       const calibration = Object.hasOwn(settings.calibrate, name) ? settings.calibrate[name] : undefined;
       // A text that is not said to be a number is information, not a measurement.
       if (calibration === undefined && typeof value !== "number" && !hasNumber(value, settings.map)) continue;
@@ -97,15 +101,16 @@ function nameFault(name: string): string | null {
 interface Leaf {
   /** Keys from the top of the fields, with dots. */
   readonly name: string;
-  readonly key: string;
   readonly value: unknown;
 }
 
-function* leavesOf(value: unknown, name = "", depth = 0): Generator<Leaf> {
+/** A label may be said as an object or a list: what is below its key is part of it. */
+function* leavesOf(value: unknown, apart: ReadonlySet<string>, name = "", depth = 0): Generator<Leaf> {
   if (typeof value !== "object" || value === null || depth > MAX_DEPTH) return;
   for (const [key, inner] of Object.entries(value)) {
+    if (apart.has(key) || isLabel(key)) continue;
     const full = name === "" ? key : `${name}.${key}`;
-    if (typeof inner === "object" && inner !== null) yield* leavesOf(inner, full, depth + 1);
-    else yield { name: full, key, value: inner };
+    if (typeof inner === "object" && inner !== null) yield* leavesOf(inner, apart, full, depth + 1);
+    else yield { name: full, value: inner };
   }
 }

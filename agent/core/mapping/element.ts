@@ -5,7 +5,7 @@ import { type ChannelReader, compileChannel, compileFields } from "./channels.ts
 import { deviceOfName } from "./device-name.ts";
 import { compileLabel } from "./label.ts";
 import type { MessageRows } from "./message-rows.ts";
-import { lastKey, valueAt } from "./path.ts";
+import { keysOf, valueAt } from "./path.ts";
 import { MappingError, type SubscriptionSettings } from "./settings.ts";
 import { type CompiledText, type Context, compileText, singlePath, within } from "./text-source.ts";
 import { timeReader } from "./time.ts";
@@ -24,7 +24,7 @@ export function compileElement(
   const device = compileText(settings.device, names, "the device", [...at, "device"]);
   const time = compileTime(settings, at);
   const label = settings.label === undefined ? null : compileLabel(settings.label, [...at, "label"]);
-  const apart = new Set([device.path, time.path, label?.path].flatMap((path) => (path ? (lastKey(path) ?? []) : [])));
+  const apart = new Set([device.path, time.path, label?.path].flatMap((path) => (path ? keysOf(path).slice(-1) : [])));
   const channels: ChannelReader[] = settings.channels.map((channel, index) =>
     compileChannel(channel, names, apart, [...at, "channels", index]),
   );

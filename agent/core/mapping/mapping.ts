@@ -7,29 +7,35 @@ import type { SparkplugCodec } from "./sparkplug.ts";
 import { compileSubscription, type Route } from "./subscription.ts";
 import { topicFault } from "./topic-pattern.ts";
 
-interface Entry {
-  readonly settings: SubscriptionSettings;
-  readonly routes: readonly Route[];
+interface BrokerRoute extends Route {
+  readonly broker: string | null;
+  readonly qos: Topic["qos"];
 }
 
-/** The first subscription of its broker that a message's topic matches reads it; words on devices come before data. */
+/**
+ * The first subscription of its broker that a message's topic matches reads it. Before all of them come their words, so that
+ * no subscription takes another's label for a measurement.
+ */
 export class Mapping {
-  readonly #entries: readonly Entry[];
+  readonly #routes: readonly BrokerRoute[];
 
   /** Throws MappingError, naming the place, for settings that don't fit together. */
   constructor(subscriptions: readonly SubscriptionSettings[], codec: SparkplugCodec) {
-    this.#entries = subscriptions.map((settings, index) => {
-      return { settings, routes: compileSubscription(settings, codec, ["subscriptions", index]) };
+    const compiled = subscriptions.map((settings, index) => {
+      const { words, data } = compileSubscription(settings, codec, ["subscriptions", index]);
+      const of = (route: Route) => ({ ...route, broker: settings.broker ?? null, qos: settings.qos });
+      return { words: words.map(of), data: of(data) };
     });
+    this.#routes = [...compiled.flatMap(({ words }) => words), ...compiled.map(({ data }) => data)];
   }
 
   /** What to subscribe to at a broker. */
   topics(broker: string): Topic[] {
     const topics = new Map<string, Topic>();
-    for (const { settings, routes } of this.#of(broker)) {
-      for (const filter of routes.flatMap(({ filters }) => filters)) {
-        const qos = Math.max(settings.qos, topics.get(filter)?.qos ?? 0) as Topic["qos"];
-        topics.set(filter, { filter, qos });
+    for (const { filters, qos } of this.#of(broker)) {
+      for (const filter of filters) {
+        const highest = Math.max(qos, topics.get(filter)?.qos ?? 0) as Topic["qos"];
+        topics.set(filter, { filter, qos: highest });
       }
     }
     return [...topics.values()];
@@ -39,16 +45,14 @@ export class Mapping {
   read(message: SiteMessage): Outcome {
     const fault = topicFault(message.topic);
     if (fault !== null) return refused(refusal("invalid_topic", fault));
-    for (const { routes } of this.#of(message.broker)) {
-      for (const route of routes) {
-        const segments = route.match(message.topic);
-        if (segments !== null) return route.read(message, segments);
-      }
+    for (const route of this.#of(message.broker)) {
+      const segments = route.match(message.topic);
+      if (segments !== null) return route.read(message, segments);
     }
     return refused(refusal("not_mapped", "no subscription has this topic"));
   }
 
-  #of(broker: string): readonly Entry[] {
-    return this.#entries.filter(({ settings }) => settings.broker === undefined || settings.broker === broker);
+  #of(broker: string): readonly BrokerRoute[] {
+    return this.#routes.filter((route) => route.broker === null || route.broker === broker);
   }
 }

@@ -41,11 +41,9 @@ export function parsePath(text: string): Path {
 
 export const hasEach = ({ steps }: Path) => steps.includes("each");
 
-/** The last key that a path names. */
-export function lastKey({ steps }: Path): string | null {
-  const last = steps.at(-1);
-  return typeof last === "object" && "key" in last ? last.key : null;
-}
+/** The keys that a path names, from the outside in. */
+export const keysOf = ({ steps }: Path): string[] =>
+  steps.flatMap((step) => (step !== "each" && "key" in step ? [step.key] : []));
 
 /** What is at a path without `*`; undefined: nothing. */
 export function valueAt(path: Path, top: unknown, here: unknown): unknown {

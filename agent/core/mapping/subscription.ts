@@ -25,23 +25,29 @@ export interface Route {
 
 const MAX_ELEMENTS = 1_000;
 
-/** Words before data, whose filter may be wider. Throws MappingError for settings that don't fit together. */
+export interface Subscription {
+  /** Of what devices say that is not measured. */
+  readonly words: readonly Route[];
+  readonly data: Route;
+}
+
+/** Throws MappingError for settings that don't fit together. */
 export function compileSubscription(
   settings: SubscriptionSettings,
   codec: SparkplugCodec,
   at: readonly (string | number)[] = [],
-): Route[] {
+): Subscription {
   if (settings.partial && settings.expectedIntervalMs === undefined)
     throw new MappingError(
       [...at, "expectedIntervalMs"],
       "must be given where messages are partial: rows are so far apart",
     );
-  const routes = [dataRoute(settings, codec, at)];
-  if (settings.labelTopic !== undefined)
-    routes.unshift(labelRoute(settings.labelTopic, settings, [...at, "labelTopic"]));
-  if (settings.availability !== undefined)
-    routes.unshift(availabilityRoute(settings.availability, settings, [...at, "availability"]));
-  return routes;
+  const { availability, labelTopic } = settings;
+  const words = [
+    ...(availability === undefined ? [] : [availabilityRoute(availability, settings, [...at, "availability"])]),
+    ...(labelTopic === undefined ? [] : [labelRoute(labelTopic, settings, [...at, "labelTopic"])]),
+  ];
+  return { words, data: dataRoute(settings, codec, at) };
 }
 
 function dataRoute(settings: SubscriptionSettings, codec: SparkplugCodec, at: readonly (string | number)[]): Route {
