@@ -215,7 +215,7 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
-      sessions.close();
+      await sessions.close().catch(() => undefined);
       await Promise.all([intake.close(), reports.close()]);
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();

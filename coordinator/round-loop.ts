@@ -20,7 +20,7 @@ interface RoundLoopDeps extends Omit<RoundDeps, "evaluator"> {
 
 const RETRY = { firstMs: 500, maxMs: 30_000 };
 /** Updates come by the thousand a second, and each asks for a look. */
-const BETWEEN_LOOKS_MS = 50;
+const BETWEEN_LOOKS_MS = 200;
 
 /** At most one round runs at a time, each from what the database says by then. */
 export class RoundLoop {

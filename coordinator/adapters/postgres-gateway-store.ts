@@ -2,7 +2,12 @@
 import { type JoinBuilder, type Kysely, type Selectable, type SqlBool, sql } from "kysely";
 import type { CohortId, GatewayId, PlanId } from "../../learning/ids.ts";
 import type { GatewayFeedback } from "../ports/federation-store.ts";
-import type { GatewayStore, ReportedEpisode, ReportedStatistics } from "../ports/gateway-store.ts";
+import type {
+  FeedbackAcknowledgement,
+  GatewayStore,
+  ReportedEpisode,
+  ReportedStatistics,
+} from "../ports/gateway-store.ts";
 import type { Tables } from "./tables.ts";
 
 /** A replica that did not show itself for so long is gone, and its gateways' sessions with it. */
@@ -142,16 +147,14 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
       return rows.map(feedbackOf);
     },
 
-    acknowledgeFeedback: async (gateway, cohort, version) => {
-      // What came before it is answered too: the gateway follows the newest only.
-      await db
-        .updateTable("model_feedback")
-        .set({ acknowledged_at: sql<Date>`now()` })
-        .where("gateway_id", "=", gateway)
-        .where("cohort", "=", cohort)
-        .where("global_version", "<=", version)
-        .where("acknowledged_at", "is", null)
-        .execute();
+    acknowledgeFeedback: async (acknowledged) => {
+      const of = <Value>(value: (each: FeedbackAcknowledgement) => Value) => acknowledged.map(value);
+      await sql`
+        UPDATE model_feedback f SET acknowledged_at = now()
+        FROM unnest(${of(({ gatewayId }) => gatewayId)}::text[], ${of(({ cohort }) => cohort)}::text[],
+                    ${of(({ globalVersion }) => globalVersion)}::bigint[]) AS a (gateway_id, cohort, global_version)
+        WHERE f.gateway_id = a.gateway_id AND f.cohort = a.cohort AND f.global_version <= a.global_version
+          AND f.acknowledged_at IS NULL`.execute(db);
     },
   };
 }

@@ -52,6 +52,12 @@ export interface ReportedEpisode {
   readonly updatedAtMs: number;
 }
 
+export interface FeedbackAcknowledgement {
+  readonly gatewayId: GatewayId;
+  readonly cohort: CohortId;
+  readonly globalVersion: number;
+}
+
 export interface GatewayStore {
   /** This replica is there; to be said again every few seconds. */
   showReplica(): Promise<void>;
@@ -71,5 +77,6 @@ export interface GatewayStore {
   openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;
   /** Of the rounds after this version, oldest first. */
   feedbackSince(cohort: CohortId, version: number): Promise<GatewayFeedback[]>;
-  acknowledgeFeedback(gateway: GatewayId, cohort: CohortId, version: number): Promise<void>;
+  /** With it what came before: a gateway follows the newest only. At most one of a gateway and cohort. */
+  acknowledgeFeedback(acknowledged: readonly FeedbackAcknowledgement[]): Promise<void>;
 }

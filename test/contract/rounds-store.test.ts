@@ -285,7 +285,8 @@ onEveryHome((home) => {
       return feedback;
     };
     const open = async () => (await stores().gateways.openFeedback(gateway)).filter((each) => each.cohort === cohort);
-    const acknowledge = (version: number) => stores().gateways.acknowledgeFeedback(gateway, cohort, version);
+    const acknowledge = (version: number) =>
+      stores().gateways.acknowledgeFeedback([{ gatewayId: gateway, cohort, globalVersion: version }]);
     const [, third] = [await tell(2), await tell(3)];
     expect(await open()).toEqual([third]);
     await acknowledge(2);

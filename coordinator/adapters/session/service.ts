@@ -6,6 +6,7 @@ import { within } from "../../../runtime/retry.ts";
 import type { Fleet } from "../../ports/fleet.ts";
 import type { GatewayAction } from "../../ports/notices.ts";
 import type { Service } from "../grpc-server.ts";
+import { Acknowledgements } from "./acknowledgements.ts";
 import { Admission, NotAdmittedError } from "./admission.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { championSubject, type Greeting, greet, StandingUnknownError } from "./hello.ts";
@@ -33,13 +34,14 @@ const FAREWELL_MS = 5_000;
 const UNREAD_LIMITS = { maxBytes: 32 * 1024 * 1024, patience: 30, hurry: 2, maxMessages: 256 };
 const UNREAD_CHECK_MS = 1_000;
 const TELL_PRESENCE_MS = 5_000;
+const TELL_ACKNOWLEDGED_MS = 1_000;
 const DRAIN_RECONNECT_MS = 1_000;
 
 export interface Sessions extends Fleet {
   readonly service: Service;
   /** Asks every gateway to come back later, to this coordinator or another. */
   drain(): void;
-  close(): void;
+  close(): Promise<void>;
 }
 
 export function openSessions(deps: SessionDeps): Sessions {
@@ -52,7 +54,10 @@ export function openSessions(deps: SessionDeps): Sessions {
   const hello = greet(deps, championOf);
   const presence = new Presence(deps.gateways);
   const telling = setInterval(() => presence.tell().catch(unstored(deps, "presence")), TELL_PRESENCE_MS).unref();
-  const handle = handlers(deps, presence);
+  const acknowledgements = new Acknowledgements(deps.gateways);
+  const tellAcknowledged = () => acknowledgements.tell().catch(unstored(deps, "acknowledgements of feedback"));
+  const noting = setInterval(tellAcknowledged, TELL_ACKNOWLEDGED_MS).unref();
+  const handle = handlers(deps, presence, acknowledgements);
 
   const send = ({ outlet }: Session, response: SessionResponse) => outlet.send(encoded(response));
 
@@ -194,9 +199,9 @@ export function openSessions(deps: SessionDeps): Sessions {
     drain: () => {
       for (const session of sessions.values()) send(session, command("", "reconnect"));
     },
-    close: () => {
-      clearInterval(checks);
-      clearInterval(telling);
+    close: async () => {
+      for (const timer of [checks, telling, noting]) clearInterval(timer);
+      await within(DATABASE_ANSWER_MS, tellAcknowledged());
     },
   };
 }
@@ -227,7 +232,7 @@ const unstored = (deps: SessionDeps, what: string) => (error: Error) =>
 type Incoming = NonNullable<SessionRequest["message"]>;
 
 /** One handler a message; what changes state is durable before its answer. */
-function handlers(deps: SessionDeps, presence: Presence) {
+function handlers(deps: SessionDeps, presence: Presence, acknowledgements: Acknowledgements) {
   const update = pushUpdate(deps);
   const report = addReport(deps);
   return async ({ gateway }: Session, message: Incoming): Promise<SessionResponse | null> => {
@@ -238,11 +243,8 @@ function handlers(deps: SessionDeps, presence: Presence) {
         return report(gateway, message.value);
       case "feedbackAcknowledgement": {
         const { cohort, globalVersion } = message.value;
-        // Not stored means not acknowledged: the feedback comes again on the next hello.
-        await within(
-          DATABASE_ANSWER_MS,
-          deps.gateways.acknowledgeFeedback(gateway.gatewayId, cohortId(cohort), Number(globalVersion)),
-        ).catch(unstored(deps, `acknowledgement of ${gateway.gatewayId}`));
+        const { gatewayId } = gateway;
+        acknowledgements.add({ gatewayId, cohort: cohortId(cohort), globalVersion: Number(globalVersion) });
         return null;
       }
       case "heartbeat":
