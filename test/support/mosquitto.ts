@@ -19,10 +19,14 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-export async function startMosquitto(program: string, folder: string): Promise<Mosquitto> {
-  const port = await freePort();
+/** `port`: another broker in the place of one that has stopped. It says how it is every second, on $SYS. */
+export async function startMosquitto(program: string, folder: string, port?: number): Promise<Mosquitto> {
+  return mosquittoAt(program, folder, port ?? (await freePort()));
+}
+
+async function mosquittoAt(program: string, folder: string, port: number): Promise<Mosquitto> {
   const file = join(folder, "mosquitto.conf");
-  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`);
+  writeFileSync(file, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\nsys_interval 1\n`);
   const child = spawn(program, ["-c", file], { stdio: "ignore" });
   await eventually("mosquitto answers", () => answers(port));
   return { port, url: `mqtt://127.0.0.1:${port}`, stop: () => ended(child) };
