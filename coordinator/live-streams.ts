@@ -15,6 +15,7 @@ import type { CohortDirectory } from "./cohort-directory.ts";
 import { type ClosedWindow, type LiveRow, LiveWindows } from "./core/live-windows.ts";
 import type { Duty } from "./leader.ts";
 import type { LiveBroker, LiveBrokerHandlers } from "./ports/live-broker.ts";
+import type { LiveDriftStore } from "./ports/live-drift.ts";
 import type { LiveWindowStore } from "./ports/live-windows.ts";
 
 /** How often windows that the watermark passed are closed and stored. */
@@ -30,8 +31,8 @@ export interface LiveDeps {
   readonly windows: Pick<LiveWindowStore, "add" | "lastEndMs">;
   readonly openBroker: (handlers: LiveBrokerHandlers) => LiveBroker;
   readonly report: (kind: LiveProblem, where: string, what: string) => void;
-  /** After windows of a stream were stored. */
-  readonly stored: (cohort: CohortId, device: DeviceId, signal: AbortSignal) => Promise<void>;
+  /** After each window of a stream that nobody had stored before. */
+  readonly measure: (cohort: CohortId, device: DeviceId, signal: AbortSignal) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -61,16 +62,23 @@ export function liveStreamsDuty(deps: LiveDeps): Duty {
   };
 }
 
+const NO_BROKER = "no broker is named (--mqtt, FLEAD_MQTT_URL)";
+
+interface NoLiveDeps extends Pick<LiveDeps, "directory" | "log"> {
+  readonly drifts: Pick<LiveDriftStore, "notEvaluated">;
+}
+
 /** No broker is named: each cohort with live streams is told of, once a term and then by the hour. */
-export function noLiveStreamsDuty({ directory, log }: Pick<LiveDeps, "directory" | "log">): Duty {
+export function noLiveStreamsDuty({ directory, drifts, log }: NoLiveDeps): Duty {
   return {
     name: "warn of live streams without a broker",
     everyMs: WARN_EVERY_MS,
     run: async () => {
       for (const { cohort, state, federation } of directory.cohorts) {
         if (state !== "active" || federation.live.length === 0) continue;
-        const devices = federation.live.map(({ device }) => device);
-        log.warn({ cohort, devices }, "live streams are not evaluated: no broker is named (--mqtt, FLEAD_MQTT_URL)");
+        const devices = federation.live.map(({ device }) => deviceId(device));
+        log.warn({ cohort, devices }, `live streams are not evaluated: ${NO_BROKER}`);
+        for (const device of devices) await drifts.notEvaluated(cohort, device, NO_BROKER);
       }
     },
   };
@@ -138,10 +146,17 @@ class LiveListener {
     const { cohort, device, manifest } = stream;
     const channels = manifest.channels.map(({ name }) => name);
     for (let window = stream.waiting[0]; window !== undefined; window = stream.waiting[0]) {
-      await this.#deps.windows.add(cohort, device, channels, window);
+      const verdict = await this.#deps.windows.add(cohort, device, channels, window);
       stream.waiting.shift();
+      if (verdict === "stored") await this.#measure(cohort, device, signal);
     }
-    await this.#deps.stored(cohort, device, signal);
+  }
+
+  /** One that fails is made up for by the next window. */
+  async #measure(cohort: CohortId, device: DeviceId, signal: AbortSignal): Promise<void> {
+    await this.#deps.measure(cohort, device, signal).catch((error: Error) => {
+      if (!signal.aborted) this.#deps.log.warn({ err: error, cohort, device }, "a live stream could not be measured");
+    });
   }
 
   #bound(stream: Stream): void {

@@ -17,6 +17,7 @@ import { importFolder } from "./adapters/held-out-folder.ts";
 import { campaign } from "./adapters/leadership.ts";
 import { type BrokerAccess, MqttLiveBroker, readBrokerAccess } from "./adapters/live-broker.ts";
 import { followLiveStreams, together } from "./adapters/live-held-out.ts";
+import { openLiveMeter } from "./adapters/live-meter.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
@@ -27,6 +28,7 @@ import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresHeldOutStreams } from "./adapters/postgres-held-out-streams.ts";
 import { postgresInvitations } from "./adapters/postgres-invitations.ts";
+import { postgresLiveDrift } from "./adapters/postgres-live-drift.ts";
 import { postgresLiveWindows } from "./adapters/postgres-live-windows.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
@@ -48,6 +50,7 @@ import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, heldOutLimits, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
+import { DriftWatch } from "./drift-watch.ts";
 import { type Duty, Leader } from "./leader.ts";
 import { liveStreamsDuty, noLiveStreamsDuty } from "./live-streams.ts";
 import { maintenanceDuty } from "./maintenance.ts";
@@ -147,9 +150,24 @@ async function serve(
   const served = postgresServedDevices(database.kysely);
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
+  const actions = postgresModelActions(database.kysely);
+  const drifts = postgresLiveDrift(database.kysely);
+  const liveOf = ({ cohort, planId, manifest }: CohortState) => {
+    const settings = () => directory.get(cohort, planId)?.federation.live ?? [];
+    return followLiveStreams({ windows: liveWindows, served, settings }, cohort, manifest);
+  };
+  const drift = new DriftWatch({
+    directory,
+    drifts,
+    openMeter: async (state) => openLiveMeter(await planOf(state, store), liveOf(state)),
+    actions,
+    closeEarly: (cohort) => leader.closeEarly(cohort),
+    report: (where, what) => problems.report("live_drift", where, what),
+    log,
+  });
   const liveDuty =
     broker === null
-      ? noLiveStreamsDuty({ directory, log })
+      ? noLiveStreamsDuty({ directory, drifts, log })
       : liveStreamsDuty({
           directory,
           windows: liveWindows,
@@ -158,7 +176,7 @@ async function serve(
             return new MqttLiveBroker({ ...broker, clientId, nowMs: Date.now }, handlers);
           },
           report: (...problem) => problems.report(...problem),
-          stored: async () => undefined,
+          measure: (...window) => drift.measure(...window),
           log,
         });
   const duties = [
@@ -168,6 +186,7 @@ async function serve(
     dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
     heldOutGuard(served, problems),
     liveDuty,
+    drift.duty(),
   ];
   const invitations = postgresInvitations(database.kysely);
   const standings = postgresGatewayStandings(database.kysely);
@@ -175,9 +194,7 @@ async function serve(
     const plan = await planOf(state, store);
     const { cohort } = state;
     const frozen = followFrozenStreams(heldOut, cohort, plan.manifest, log);
-    const settings = () => directory.get(cohort, state.planId)?.federation.live ?? [];
-    const live = followLiveStreams({ windows: liveWindows, served, settings }, cohort, plan.manifest);
-    return openHeldOutEvaluators(plan, broker === null ? frozen : together(frozen, live));
+    return openHeldOutEvaluators(plan, broker === null ? frozen : together(frozen, liveOf(state)));
   };
   const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluators, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
@@ -209,11 +226,12 @@ async function serve(
   const admin = await startAdmin({
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
-    actions: postgresModelActions(database.kysely),
+    actions,
     plans: postgresPlans(database.kysely, store, dryRuns),
     dryRuns,
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    drifts,
     heldOut,
     heldOutLimits: limits,
     audit: postgresAuditLog(database.kysely),
@@ -248,7 +266,7 @@ async function serve(
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
       sessions.close();
-      await Promise.all([intake.close(), reports.close()]);
+      await Promise.all([intake.close(), reports.close(), drift.close()]);
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },

@@ -92,7 +92,7 @@ describe.skipIf(mosquitto === null)("live streams (needs Debian's mosquitto)", (
     admin = new pg.Pool({ connectionString: postgres.url, max: 2 });
     admin.on("error", () => undefined);
     writeCsv(join(folder, "held-out", COHORT), plantStream(0, 400, 300));
-    const federation = { round: { updates: 2, deadlineMs: 3_600_000 }, live: [LIVE_STREAM] };
+    const federation = { round: { updates: 2, deadlineMs: 3_600_000, intervalMs: 0 }, live: [LIVE_STREAM] };
     writeFileSync(join(folder, "plan.yaml"), JSON.stringify({ cohort: COHORT, plan, federation })); // JSON is YAML
   });
   afterAll(async () => {
@@ -160,8 +160,16 @@ describe.skipIf(mosquitto === null)("live streams (needs Debian's mosquitto)", (
     await site.say(6);
     await stored(6);
     await close(first);
-    const { streams } = await round(await open({ FLEAD_MQTT_URL: "" }));
+    const second = await open({ FLEAD_MQTT_URL: "" });
+    const { streams } = await round(second);
     expect(streams.map(({ stream }: { stream: string }) => stream)).toEqual(["pump-0"]);
+    const [stream] = (await get(second, `/api/v1/drift?cohort=${COHORT}`)).items;
+    expect(stream).toMatchObject({
+      state: "not evaluated",
+      why: "no broker is named (--mqtt, FLEAD_MQTT_URL)",
+      windows: 6,
+      quality: null,
+    });
   });
 
   test("what is no row or label is counted and changes nothing", async () => {

@@ -27,12 +27,18 @@ export class LiveSite {
   /** The row of the next window that has been said already: it closed the one before. */
   #ahead: PumpRow | null = null;
 
-  static async open(program: string, folder: string): Promise<LiveSite> {
+  static async open(program: string, folder: string, firstFaultAfterRows = 300): Promise<LiveSite> {
     const broker = await startMosquitto(program, folder);
-    return new LiveSite(program, folder, broker, await connectAsync(broker.url));
+    return new LiveSite(program, folder, broker, await connectAsync(broker.url), firstFaultAfterRows);
   }
 
-  private constructor(program: string, folder: string, broker: Mosquitto, client: MqttClient) {
+  private constructor(
+    program: string,
+    folder: string,
+    broker: Mosquitto,
+    client: MqttClient,
+    firstFaultAfterRows: number,
+  ) {
     this.#program = program;
     this.#folder = folder;
     this.#broker = broker;
@@ -40,7 +46,7 @@ export class LiveSite {
     this.#listen();
     // Two hours ago, on a full minute.
     const startMs = Math.floor(Date.now() / 60_000) * 60_000 - 7_200_000;
-    const pump = createPump({ seed: 3, pumpIndex: 1, startMs, firstFaultAfterRows: 300, faultEveryRows: 100 });
+    const pump = createPump({ seed: 3, pumpIndex: 1, startMs, firstFaultAfterRows, faultEveryRows: 100 });
     this.#next = () => pump.next();
   }
 

@@ -29,6 +29,7 @@ export type ProblemKind =
   | "live_label_refused"
   | "live_windows_lost"
   | "live_broker"
+  | "live_drift"
   | "database";
 
 /** A database that does not answer by then does not hold up the session's next messages. */
