@@ -20,6 +20,12 @@ interface LiveSource {
   readonly settings: () => readonly LiveStreamSettings[];
 }
 
+/** A stream, or why it is none, of these very windows. */
+interface Read {
+  readonly sha256: string;
+  readonly stream: HeldOutStream | string;
+}
+
 /** Gives the same object as long as nothing changes. One that a gateway trains on is refused. */
 export function followLiveStreams(
   { windows, served, settings }: LiveSource,
@@ -28,45 +34,50 @@ export function followLiveStreams(
 ): () => Promise<LiveHeldOut> {
   let standing: string | null = null;
   let known: LiveHeldOut = { streams: [], refused: new Map() };
-  let contents = new Map<string, LiveContent>();
+  let read = new Map<string, Read>();
 
-  const read = async (key: LiveWindowKey) => contents.get(nameOf(key)) ?? (await windows.content(cohort, key));
-  const streamOf = async (device: string, keys: readonly LiveWindowKey[], isServed: boolean) => {
-    if (isServed) throw new Error("a gateway serves the device: it may train on what it would be measured on");
-    if (keys.length === 0) throw new Error("no window has closed yet");
-    const read = keys.flatMap((key) => contents.get(nameOf(key)) ?? []);
-    return liveStream(manifest, device, sha256Of(Buffer.from(JSON.stringify(keys))), read);
+  const streamOf = async (device: string, sha256: string, keys: readonly LiveWindowKey[]) => {
+    const contents: LiveContent[] = [];
+    for (const key of keys) {
+      const content = await windows.content(cohort, key);
+      if (content !== null) contents.push(content);
+    }
+    return liveStream(manifest, device, sha256, contents);
+  };
+  const readOne = async (device: string, keys: readonly LiveWindowKey[]): Promise<Read> => {
+    const isServed = await served.isServed(cohort, deviceId(device));
+    const sha256 = sha256Of(Buffer.from(JSON.stringify([keys, isServed])));
+    const before = read.get(device);
+    if (before?.sha256 === sha256) return before;
+    if (isServed) return { sha256, stream: SERVED };
+    if (keys.length === 0) return { sha256, stream: "no window has closed yet" };
+    return { sha256, stream: await streamOf(device, sha256, keys) };
   };
 
   return async () => {
     const devices = settings().map(({ device }) => device);
     const keys = devices.length === 0 ? [] : await windows.keys(cohort);
-    const isServed = new Map<string, boolean>();
-    for (const device of devices) isServed.set(device, await served.isServed(cohort, deviceId(device)));
-    const now = JSON.stringify([keys, [...isServed]]);
-    if (now === standing) return known;
-    const current = new Map<string, LiveContent>();
-    for (const key of keys.filter(({ device }) => isServed.has(device))) {
-      const content = await read(key);
-      if (content !== null) current.set(nameOf(key), content);
+    const now = new Map<string, Read>();
+    for (const device of devices) {
+      const own = keys.filter((key) => key.device === device);
+      now.set(device, await readOne(device, own));
     }
-    contents = current;
+    const standingNow = JSON.stringify(Array.from(now, ([device, { sha256 }]) => [device, sha256]));
+    if (standingNow === standing) return known;
     const streams: HeldOutStream[] = [];
     const refused = new Map<string, string>();
-    for (const [device, is] of isServed) {
-      const own = keys.filter((key) => key.device === device);
-      await streamOf(device, own, is).then(
-        (stream) => streams.push(stream),
-        (error: Error) => refused.set(device, error.message),
-      );
+    for (const [device, { stream }] of now) {
+      if (typeof stream === "string") refused.set(device, stream);
+      else streams.push(stream);
     }
-    standing = now;
+    standing = standingNow;
+    read = now;
     known = { streams, refused };
     return known;
   };
 }
 
-const nameOf = ({ device, startMs, sha256 }: LiveWindowKey) => `${device} ${startMs} ${sha256}`;
+const SERVED = "a gateway serves the device: it may train on what it would be measured on";
 
 /** Gives the same array as long as neither changes. */
 export function together(

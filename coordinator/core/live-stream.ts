@@ -17,7 +17,7 @@ interface Content {
 }
 
 /**
- * `windows` by time. Throws Error saying why it can't be evaluated. As a frozen stream's, its head must not hold an
+ * `windows` by time. A text says why they can't be evaluated. As a frozen stream's, its head must not hold an
  * anomaly: it begins after the last one that would be in it. A window that lacks a channel of the plan is of another plan.
  */
 export function liveStream(
@@ -25,7 +25,7 @@ export function liveStream(
   device: string,
   sha256: string,
   windows: readonly Content[],
-): HeldOutStream {
+): HeldOutStream | string {
   const rows = windows.flatMap((window) => rowsOf(manifest, window));
   const head = rowsToCalibrate(manifest);
   let from = 0;
@@ -34,9 +34,9 @@ export function liveStream(
   const used = rows.slice(from);
   if (used.length <= head) {
     const since = from > 0 ? " since an anomaly" : "";
-    throw new Error(`${used.length} rows are stored${since}, and the first ${head} calibrate the device`);
+    return `${used.length} rows are stored${since}, and the first ${head} calibrate the device`;
   }
-  if (used.slice(head).every(({ label }) => label === null)) throw new Error("no stored row has a label");
+  if (used.slice(head).every(({ label }) => label === null)) return "no stored row has a label";
   return {
     stream: liveStreamName(device),
     sha256,
