@@ -1,10 +1,11 @@
 // Labels and operators' words, put to the rows, thresholds and alerts they are about.
 import type { DeviceId } from "../learning/ids.ts";
 import { type Refusal, refusal } from "../learning/telemetry/refusal.ts";
+import type { RowLabels } from "../learning/telemetry/row-labels.ts";
 import type { Cohort } from "./cohort.ts";
 import type { Device } from "./core/device.ts";
 import type { AckAction, Episode } from "./core/episode.ts";
-import type { AlertWord, RowLabels } from "./core/labels.ts";
+import type { AlertWord } from "./core/labels.ts";
 import type { Episodes } from "./episodes.ts";
 import type { LearningStore } from "./ports/agent-store.ts";
 

@@ -17,6 +17,22 @@ const OPTIONS: readonly VariableOption[] = [
     variable: "FLEAD_HELD_OUT",
     description: "labelled streams: <folder>/<cohort>/*.csv",
   },
+  { flags: "--mqtt <url>", variable: "FLEAD_MQTT_URL", description: "the broker of live streams, as mqtt://host:port" },
+  {
+    flags: "--mqtt-user <file>",
+    variable: "FLEAD_MQTT_USER_FILE",
+    description: "file with the name to log in to it with",
+  },
+  {
+    flags: "--mqtt-password <file>",
+    variable: "FLEAD_MQTT_PASSWORD_FILE",
+    description: "file with the password",
+  },
+  {
+    flags: "--mqtt-ca <file>",
+    variable: "FLEAD_MQTT_CA_FILE",
+    description: "who may sign the broker's certificate (PEM)",
+  },
   {
     flags: "--data-dir <folder>",
     variable: "FLEAD_DATA_DIR",

@@ -51,6 +51,15 @@ export const coordinatorConfigSchema = z.object({
   FLEAD_PLANS: fileList.default([]),
   /** Folder with <cohort>/<stream>.csv, put into the database at start. */
   FLEAD_HELD_OUT: z.string().optional(),
+  /** The broker that live streams come from; absent: there are none. */
+  FLEAD_MQTT_URL: z
+    .string()
+    .regex(/^(mqtts?|wss?|tcp|tls|ssl):\/\/\S+$/, "must be a URL such as mqtt://127.0.0.1:1883")
+    .optional(),
+  /** Files that hold the name and the password to log in to it with, and who may sign its certificate (PEM). */
+  FLEAD_MQTT_USER_FILE: z.string().optional(),
+  FLEAD_MQTT_PASSWORD_FILE: z.string().optional(),
+  FLEAD_MQTT_CA_FILE: z.string().optional(),
   FLEAD_DATA_DIR: z.string().default(".flead/coordinator"),
   /** A gateway that was not seen for so long keeps no plan alive that its cohort is leaving. */
   FLEAD_PLAN_ABSENCE_HOURS: z.coerce.number("must be a number").min(0.0001).max(8_760).default(24),

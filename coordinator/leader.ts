@@ -39,6 +39,8 @@ interface Round {
   readonly state: Pick<CohortState, "cohort" | "planId">;
 }
 
+const keyOf = ({ cohort, planId }: Pick<CohortState, "cohort" | "planId">) => `${cohort} ${planId}`;
+
 type InTurn = <Result>(work: () => Promise<Result>) => Promise<Result>;
 
 function oneAfterTheOther(): InTurn {
@@ -66,6 +68,12 @@ export class Leader {
     const rounds = [...this.#rounds.values()].filter((round) => round.state.cohort === cohort);
     for (const { loop } of rounds) loop.check();
     return rounds.length > 0;
+  }
+
+  /** The open round of its active plan does not wait for its deadline, once it has its quorum. */
+  closeEarly(cohort: CohortId): void {
+    const planId = this.#deps.directory.get(cohort)?.planId;
+    if (planId !== undefined) this.#rounds.get(keyOf({ cohort, planId }))?.loop.closeEarly();
   }
 
   /** One term, until `signal` aborts. Never rejects. */
@@ -105,7 +113,7 @@ export class Leader {
 
   async #begin(state: CohortState): Promise<void> {
     const { cohort, planId } = state;
-    const key = `${cohort} ${planId}`;
+    const key = keyOf(state);
     if (this.#rounds.has(key)) return;
     const evaluators = await this.#deps.openEvaluators(state);
     const { store, invitations, standings, directory, log } = this.#deps;

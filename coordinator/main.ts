@@ -3,7 +3,7 @@
 import { stat } from "node:fs/promises";
 import { ulid } from "ulid";
 import { cohortId } from "../learning/ids.ts";
-import { decodeBundle } from "../proto/plan-bundle.ts";
+import { decodeBundle, type PlanBundle } from "../proto/plan-bundle.ts";
 import { ConfigError, type HostAndPort } from "../runtime/config.ts";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
@@ -12,9 +12,12 @@ import { readCohortFile } from "./adapters/cohort-file.ts";
 import { type Database, openDatabase } from "./adapters/database.ts";
 import { followFrozenStreams } from "./adapters/frozen-streams.ts";
 import { startGrpcServer } from "./adapters/grpc-server.ts";
-import { openEvaluators } from "./adapters/held-out-evaluator.ts";
+import { openEvaluators as openHeldOutEvaluators } from "./adapters/held-out-evaluator.ts";
 import { importFolder } from "./adapters/held-out-folder.ts";
 import { campaign } from "./adapters/leadership.ts";
+import { type BrokerAccess, MqttLiveBroker, readBrokerAccess } from "./adapters/live-broker.ts";
+import { followLiveStreams, together } from "./adapters/live-held-out.ts";
+import { openLiveMeter } from "./adapters/live-meter.ts";
 import { planService } from "./adapters/plan-service.ts";
 import { postgresAnalytics } from "./adapters/postgres-analytics.ts";
 import { postgresAnalyticsQueries } from "./adapters/postgres-analytics-queries.ts";
@@ -25,6 +28,8 @@ import { postgresGatewayStandings } from "./adapters/postgres-gateway-standings.
 import { postgresGatewayStore } from "./adapters/postgres-gateway-store.ts";
 import { postgresHeldOutStreams } from "./adapters/postgres-held-out-streams.ts";
 import { postgresInvitations } from "./adapters/postgres-invitations.ts";
+import { postgresLiveDrift } from "./adapters/postgres-live-drift.ts";
+import { postgresLiveWindows } from "./adapters/postgres-live-windows.ts";
 import { postgresModelActions } from "./adapters/postgres-model-actions.ts";
 import { postgresModelArchive } from "./adapters/postgres-model-archive.ts";
 import { postgresModelHistory } from "./adapters/postgres-model-history.ts";
@@ -45,12 +50,12 @@ import { CohortDirectory } from "./cohort-directory.ts";
 import { type CoordinatorConfig, heldOutLimits, tableLimits } from "./config.ts";
 import type { CohortState } from "./core/cohort-state.ts";
 import { dailyAnalyticsDuty } from "./daily-analytics.ts";
+import { DriftWatch } from "./drift-watch.ts";
 import { type Duty, Leader } from "./leader.ts";
+import { liveStreamsDuty, noLiveStreamsDuty } from "./live-streams.ts";
 import { maintenanceDuty } from "./maintenance.ts";
 import { defineAtStart, tryAtStart } from "./plans-at-start.ts";
-import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
-import type { HeldOutStreams } from "./ports/held-out-streams.ts";
 import type { ServedDevices } from "./ports/served-devices.ts";
 import { runReplica } from "./replica.ts";
 
@@ -83,6 +88,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
     plan: definePlan(plan),
     federation,
   }));
+  const broker = await openBrokerAccess(config);
   const signer = await openPlanSigner(config.FLEAD_SIGNING_KEY_FILE, config.FLEAD_DATA_DIR);
   const database = await openDatabase({ url: config.DATABASE_URL, dataDir: config.FLEAD_DATA_DIR, log });
   try {
@@ -90,7 +96,7 @@ export async function openCoordinator(config: CoordinatorConfig, log: Logger): P
     const intake = openIntake(database, intakeLimits(config));
     const store = postgresFederationStore(database.kysely, intake);
     const moved = await defineAtStart(store, definitions, log);
-    return await serve(config, log, database, store, intake, signer, moved);
+    return await serve(config, log, { database, store, intake, signer, moved, broker });
   } catch (error) {
     await database.close();
     throw error;
@@ -103,14 +109,19 @@ const isFolder = (path: string) =>
     () => false,
   );
 
+interface Opened {
+  readonly database: Database;
+  readonly store: FederationStore;
+  readonly intake: UpdateIntake;
+  readonly signer: PlanSigner;
+  readonly moved: Parameters<typeof tryAtStart>[1];
+  readonly broker: BrokerAccess | null;
+}
+
 async function serve(
   config: CoordinatorConfig,
   log: Logger,
-  database: Database,
-  store: FederationStore,
-  intake: UpdateIntake,
-  signer: PlanSigner,
-  moved: Parameters<typeof tryAtStart>[1],
+  { database, store, intake, signer, moved, broker }: Opened,
 ): Promise<Coordinator> {
   const problems = new Problems<ProblemKind>(log, Date.now);
   const directory = await openDirectory(store, log);
@@ -135,18 +146,56 @@ async function serve(
     }
   }
   const dryRuns = postgresDryRuns(database.kysely, heldOut, DRY_RUN_MAX_MS);
+  const liveWindows = postgresLiveWindows(database.kysely);
+  const served = postgresServedDevices(database.kysely);
   const keeper = postgresTableKeeper(database.kysely);
   const analytics = postgresAnalytics(database.kysely);
+  const actions = postgresModelActions(database.kysely);
+  const drifts = postgresLiveDrift(database.kysely);
+  const liveOf = ({ cohort, planId, manifest }: CohortState) => {
+    const settings = () => directory.get(cohort, planId)?.federation.live ?? [];
+    return followLiveStreams({ windows: liveWindows, served, settings }, cohort, manifest);
+  };
+  const drift = new DriftWatch({
+    directory,
+    drifts,
+    openMeter: async (state) => openLiveMeter(await planOf(state, store), liveOf(state)),
+    actions,
+    closeEarly: (cohort) => leader.closeEarly(cohort),
+    report: (where, what) => problems.report("live_drift", where, what),
+    log,
+  });
+  const liveDuty =
+    broker === null
+      ? noLiveStreamsDuty({ directory, drifts, log })
+      : liveStreamsDuty({
+          directory,
+          windows: liveWindows,
+          openBroker: (handlers) => {
+            const clientId = `flead-coordinator-${replicaId}`;
+            return new MqttLiveBroker({ ...broker, clientId, nowMs: Date.now }, handlers);
+          },
+          report: (...problem) => problems.report(...problem),
+          measure: (...window) => drift.measure(...window),
+          log,
+        });
   const duties = [
     leavePlansDuty(store, config, log),
     archiveDuty(database, config, log),
     maintenanceDuty({ keeper, limits: tableLimits(config), log }),
     dailyAnalyticsDuty({ analytics, nowMs: Date.now, log }),
-    heldOutGuard(postgresServedDevices(database.kysely), problems),
+    heldOutGuard(served, problems),
+    liveDuty,
+    drift.duty(),
   ];
   const invitations = postgresInvitations(database.kysely);
   const standings = postgresGatewayStandings(database.kysely);
-  const openEvaluators = (state: CohortState) => evaluatorsOf(state, heldOut, store, log);
+  const openEvaluators = async (state: CohortState) => {
+    const plan = await planOf(state, store);
+    const { cohort } = state;
+    const frozen = followFrozenStreams(heldOut, cohort, plan.manifest, log);
+    return openHeldOutEvaluators(plan, broker === null ? frozen : together(frozen, liveOf(state)));
+  };
   const leader = new Leader({ directory, store, invitations, standings, gateways, openEvaluators, duties, log });
   const updatesStored = tellAtMostEvery(UPDATES_NOTICE_MS, (cohort) => notices.tell({ kind: "updates", cohort }));
   const cohorts = {
@@ -177,11 +226,12 @@ async function serve(
   const admin = await startAdmin({
     queries: postgresQueries(database.kysely),
     history: postgresModelHistory(database.kysely),
-    actions: postgresModelActions(database.kysely),
+    actions,
     plans: postgresPlans(database.kysely, store, dryRuns),
     dryRuns,
     standings,
     analytics: { ...analytics, ...postgresAnalyticsQueries(database.kysely) },
+    drifts,
     heldOut,
     heldOutLimits: limits,
     audit: postgresAuditLog(database.kysely),
@@ -215,8 +265,8 @@ async function serve(
       stop.abort(new Error("the coordinator is closed"));
       await running;
       await Promise.all([grpc.close(SESSION_GRACE_MS), admin.close()]);
-      await sessions.close().catch(() => undefined);
-      await Promise.all([intake.close(), reports.close()]);
+      await sessions.close();
+      await Promise.all([intake.close(), reports.close(), drift.close()]);
       await gateways.leaveReplicas().catch((error: Error) => log.warn({ err: error }, "this replica leaves unsaid"));
       await database.close();
     },
@@ -293,6 +343,14 @@ function heldOutGuard(served: ServedDevices, problems: Problems<ProblemKind>): D
   };
 }
 
+async function openBrokerAccess(config: CoordinatorConfig): Promise<BrokerAccess | null> {
+  const { FLEAD_MQTT_URL: url, FLEAD_MQTT_USER_FILE: user, FLEAD_MQTT_PASSWORD_FILE: password } = config;
+  if (url === undefined) return null;
+  return readBrokerAccess({ url, user, password, ca: config.FLEAD_MQTT_CA_FILE }).catch((error: Error) => {
+    throw new ConfigError([`FLEAD_MQTT_USER_FILE, …_PASSWORD_FILE, …_CA_FILE: ${error.message}`]);
+  });
+}
+
 /** Calls `tell` for a cohort at once, and again after `ms` if it was asked for meanwhile. What fails is told later. */
 function tellAtMostEvery(ms: number, tell: (cohort: string) => Promise<void>): (cohort: string) => void {
   const quiet = new Map<string, { again: boolean }>();
@@ -312,14 +370,8 @@ function tellAtMostEvery(ms: number, tell: (cohort: string) => Promise<void>): (
   };
 }
 
-async function evaluatorsOf(
-  { cohort, planId }: CohortState,
-  heldOut: HeldOutStreams,
-  store: FederationStore,
-  log: Logger,
-): Promise<Evaluators> {
+async function planOf({ planId }: CohortState, store: FederationStore): Promise<PlanBundle> {
   const bundle = await store.planBundle(planId);
   if (bundle === null) throw new Error(`the database has no bundle of plan ${planId}`);
-  const plan = decodeBundle(bundle, planId);
-  return openEvaluators(plan, followFrozenStreams(heldOut, cohort, plan.manifest, log));
+  return decodeBundle(bundle, planId);
 }

@@ -2,7 +2,14 @@
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
-import { beginRounds, type OpenRound, type RoundEffect, type RoundEvent, stepRound } from "./core/round-machine.ts";
+import {
+  beginRounds,
+  dueNow,
+  type OpenRound,
+  type RoundEffect,
+  type RoundEvent,
+  stepRound,
+} from "./core/round-machine.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
 import type { FederationStore } from "./ports/federation-store.ts";
 import type { Invitations } from "./ports/invitations.ts";
@@ -29,6 +36,7 @@ export class RoundLoop {
   readonly #log: Logger;
   #running: Promise<void> | null = null;
   #askedAgain = false;
+  #early = false;
   #timer: NodeJS.Timeout | null = null;
   #resting: NodeJS.Timeout | null = null;
   #failures = 0;
@@ -58,6 +66,12 @@ export class RoundLoop {
     });
   }
 
+  /** As `check`; a round that has its quorum does not wait for its deadline. */
+  closeEarly(): void {
+    this.#early = true;
+    this.check();
+  }
+
   /** A round that is being evaluated is given up and will be run again from what is stored; one that is being recorded ends. */
   async stop(): Promise<void> {
     this.#stop.abort();
@@ -82,17 +96,20 @@ export class RoundLoop {
   /** What is known here is enough to wait; for anything else the database says how the cohort is. */
   async #step(): Promise<void> {
     if (this.#stop.signal.aborted) return;
+    const early = this.#early;
+    this.#early = false;
     const open = await this.#deps.store.openRound(this.#cohort);
-    const [, known] = begin(this.#deps.known(), open);
+    const [, known] = begin(this.#deps.known(), open, early);
     if (known.do === "wait") return this.#wait(known.untilMs);
     let cohort = await this.#deps.store.loadCohort(this.#cohort.cohort, this.#cohort.planId);
     if (cohort === null) return;
-    let [machine, effect] = begin(cohort, open);
+    let [machine, effect] = begin(cohort, open, early);
     while (effect.do !== "wait") {
       if (this.#stop.signal.aborted) return;
       const done: Done = await this.#carryOut(effect, cohort);
       cohort = done.cohort;
-      [machine, effect] = stepRound(machine, done.event);
+      // The rounds after an early one have their time.
+      [machine, effect] = stepRound({ ...machine, settings: cohort.federation.round }, done.event);
     }
     this.#wait(effect.untilMs);
   }
@@ -160,5 +177,7 @@ interface Done {
   readonly event: RoundEvent;
 }
 
-const begin = ({ federation, champion, invitation }: CohortState, open: OpenRound) =>
-  beginRounds({ settings: federation.round, championVersion: champion.version, invitation, open }, Date.now());
+function begin({ federation, champion, invitation }: CohortState, open: OpenRound, early: boolean) {
+  const facts = { settings: federation.round, championVersion: champion.version, invitation, open };
+  return beginRounds(early ? dueNow(facts) : facts, Date.now());
+}

@@ -51,8 +51,9 @@ export async function runRound(deps: RoundDeps, before: CohortState, signal: Abo
   const judgement = underPin(judged, before.pin);
 
   const promoted = judgement.verdict === "promoted";
-  // What is grown has no learning rate.
-  const measured = { quality: quality(heldOut), set: evaluation?.set ?? null };
+  // What is grown has no learning rate. Live streams are others in every round: what they show is compared within a round
+  // and never over time.
+  const measured = { quality: quality(evaluation?.frozen ?? null), set: evaluation?.set ?? null };
   const rate = growsTrees(before.manifest) ? before.rate : nextRate(before.rate, measured, promoted);
   const after = afterRound(before, candidate, promoted, rate, next.server);
   const changes = standingChanges(next, standings, judged.verdict === "promoted"); // a pin is nobody's fault

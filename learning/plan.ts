@@ -251,6 +251,35 @@ export interface FederationSettings {
     /** A candidate is rejected when its held-out quality is more than this below the champion's. */
     readonly margin: number;
   };
+  /** Reference gateways whose labelled rows come by MQTT: candidates are measured on them, and nobody trains on them. */
+  readonly live: readonly LiveStreamSettings[];
+  readonly drift: DriftSettings;
+}
+
+export interface LiveStreamSettings {
+  readonly device: string;
+  readonly topic: string;
+  /** Where labels of rows come, by their time; null: rows bring their own. */
+  readonly labelTopic: string | null;
+  /** The field beside the channels that labels a row; null: one of the usual names. */
+  readonly labelField: string | null;
+  /** A window begins at each multiple of it since 1970. */
+  readonly windowMs: number;
+  /** So long after the newest row, by row times, an older row or a label may still come. */
+  readonly latenessMs: number;
+}
+
+export type DriftAction = "event" | "round" | "rollback";
+
+/** When the champion has drifted from what a live stream shows, and what is done then. */
+export interface DriftSettings {
+  /** How far its quality has to fall below its reference … */
+  readonly drop: number;
+  /** … after so many windows in a row. */
+  readonly windows: number;
+  /** Quality is that of the last so many labelled rows. */
+  readonly rows: number;
+  readonly action: DriftAction;
 }
 
 export interface CohortSettings {

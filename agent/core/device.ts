@@ -8,12 +8,13 @@ import { DeviceMonitor, type DeviceSnapshot, type Observed } from "../../learnin
 import type { Channel, Manifest } from "../../learning/plan.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
+import { rowOf } from "../../learning/telemetry/row-of.ts";
 import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
 import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
 import type { Contributor, Episode, ModelKind, Observation } from "./episode.ts";
 import { OwnForest, type OwnForestSnapshot } from "./own-forest.ts";
 import { RecentScores } from "./recent-scores.ts";
-import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "./rows.ts";
+import { channelsOf, type RowClock, rowTime, stepClock } from "./rows.ts";
 import { SeenRows } from "./seen-rows.ts";
 
 const SHOWN_CONTRIBUTORS = 5;

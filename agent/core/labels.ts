@@ -1,17 +1,9 @@
-// What people and other systems say of rows that were judged already: labels by time, and acknowledged alerts.
+// What people say of alerts, and where labels and their words come from.
 import type { DeviceId } from "../../learning/ids.ts";
-import { deviceOf, labelOf, readBody, type SensorMessage, show, timeOf } from "../../learning/telemetry/message.ts";
+import { deviceOf, readBody, type SensorMessage, show } from "../../learning/telemetry/message.ts";
 import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 import type { Origin } from "./alert.ts";
 import { ACK_ACTIONS, type AckAction, isModelKind, type ModelKind } from "./episode.ts";
-
-/** Of all the device's rows from one time to another, both included. */
-export interface RowLabels {
-  readonly deviceId: DeviceId;
-  readonly label: 0 | 1;
-  readonly fromMs: number;
-  readonly toMs: number;
-}
 
 export interface AlertWord {
   readonly deviceId: DeviceId;
@@ -29,23 +21,6 @@ export const labelTopics = ({ site, gatewayId }: Pick<Origin, "site" | "gatewayI
 ];
 
 const MAX_ALERT_ID_CHARACTERS = 64;
-
-/** Never throws, whatever the bytes are. */
-export function readRowLabels(message: SensorMessage): RowLabels | Refusal {
-  const id = deviceOf(message.topic, 2);
-  if (typeof id !== "string") return id;
-  const body = readBody(message);
-  if (isRefusal(body)) return body;
-  const { json } = body;
-  const label = labelOf(json.label);
-  if (label === null) return refusal("bad_label", `label ${show(json.label)}; allowed are 0, 1, false and true`);
-  const fromMs = timeOf(json.from, "from");
-  if (typeof fromMs !== "number") return fromMs;
-  const toMs = timeOf(json.to, "to");
-  if (typeof toMs !== "number") return toMs;
-  if (toMs < fromMs) return refusal("wrong_shape", `to ${show(json.to)} is before from ${show(json.from)}`);
-  return { deviceId: id, label, fromMs, toMs };
-}
 
 const isAckAction = (given: unknown): given is AckAction => ACK_ACTIONS.some((action) => action === given);
 

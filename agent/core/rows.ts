@@ -1,15 +1,11 @@
-// From a reading to a row: its channels in order, its time after the device's last one.
+// From a device's readings to its rows: which channels it has, and that a row's time is after the last one's.
 import { isChannelName, isLabel } from "../../learning/channels.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
+import { isValue } from "../../learning/telemetry/row-of.ts";
 
 /** Channel sets of devices without a plan are bounded. */
 const MAX_CHANNELS = 64;
-/** Squares of larger values would leave the range of a double's statistics. */
-const MAX_MAGNITUDE = 1e30;
-
-const isValue = (value: unknown): value is number => typeof value === "number" && Math.abs(value) <= MAX_MAGNITUDE;
-
 /** The channels of a device that no plan describes: the numbers of its first reading that a plan could name. */
 export function channelsOf(reading: Reading): string[] | Refusal {
   const names = [...reading.values]
@@ -17,27 +13,6 @@ export function channelsOf(reading: Reading): string[] | Refusal {
     .map(([name]) => name)
     .slice(0, MAX_CHANNELS);
   return names.length > 0 ? names : refusal("bad_value", "no channel with an acceptable name holds a number");
-}
-
-/**
- * The reading's values in the order of `channels`; channels it has beyond them are not used. Where it `mayLack` channels,
- * a missing one is NaN, as long as one is there.
- */
-export function rowOf(reading: Reading, channels: readonly string[], mayLack: boolean): Float64Array | Refusal {
-  const row = new Float64Array(channels.length);
-  for (const [index, channel] of channels.entries()) {
-    const value = reading.values.get(channel);
-    if (value === undefined && !mayLack) {
-      return refusal("missing_channel", `channel ${channel} is missing; the row is not used`);
-    }
-    if (value === undefined || (value === null && mayLack)) {
-      row[index] = Number.NaN;
-      continue;
-    }
-    if (!isValue(value)) return refusal("bad_value", `channel ${channel} must be a number within ±1e30`);
-    row[index] = value;
-  }
-  return row.every(Number.isNaN) ? refusal("missing_channel", "no channel of the device is there") : row;
 }
 
 /** Row time of one device. */

@@ -1,6 +1,6 @@
 // A device's last rows, kept for the labels that come after them.
 import { RowRing } from "../../learning/row-ring.ts";
-import type { RowLabels } from "./labels.ts";
+import type { RowLabels } from "../../learning/telemetry/row-labels.ts";
 import type { PendingRow } from "./pending-rows.ts";
 
 const MAX_ROWS = 600;

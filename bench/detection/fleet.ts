@@ -175,6 +175,8 @@ function newCohort({ bundle, rule }: FleetSettings): CohortState {
       rule,
       optimiser: { kind: "none" },
       gate: { margin: 1 },
+      live: [],
+      drift: { drop: 0.1, windows: 3, rows: 2_000, action: "event" },
     },
     champion: { version: 1, weights: bundle.initialWeights, trained: false, fleet: noFleet },
     pin: null,

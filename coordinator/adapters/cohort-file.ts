@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { z } from "zod";
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
-import { cohortId } from "../../learning/ids.ts";
+import { cohortId, deviceId } from "../../learning/ids.ts";
 import { growsTrees } from "../../learning/models/signature.ts";
 import type { CohortSettings, FederationSettings, Manifest } from "../../learning/plan.ts";
 import { fromPreset, type PresetName, presets } from "../../learning/presets.ts";
@@ -45,6 +45,10 @@ const optimiserSchema = z.discriminatedUnion("kind", [
 ]);
 
 const DAY_MS = 86_400_000;
+/** Of a cohort. */
+const MAX_LIVE_STREAMS = 16;
+/** Rows wait in memory for so long. */
+const MAX_OPEN_WINDOWS = 24;
 const gateways = z.int().min(1).max(1000);
 
 const anyRound = {
@@ -89,6 +93,38 @@ const planOf = z
   .transform(({ preset, ...given }): unknown => fromPreset(preset, given))
   .pipe(planSettingsSchema);
 
+const MAX_TOPIC_CHARACTERS = 256;
+const topic = z
+  .string()
+  .min(1)
+  .max(MAX_TOPIC_CHARACTERS)
+  .refine((text) => !/[+#\p{C}]|^\$/u.test(text), "must be one topic, without +, # or control characters");
+
+const liveSchema = z
+  .strictObject({
+    device: z.string().refine(isIdOf(deviceId), "must be 1 to 64 letters, digits, '_', '.' or '-'"),
+    topic,
+    labelTopic: topic.nullable().default(null),
+    labelField: z.string().min(1).max(64).nullable().default(null),
+    windowMs: z.int().min(1_000).max(DAY_MS).default(300_000),
+    latenessMs: z.int().min(0).max(DAY_MS).default(600_000),
+  })
+  .refine(({ windowMs, latenessMs }) => latenessMs <= MAX_OPEN_WINDOWS * windowMs, {
+    path: ["latenessMs"],
+    message: `must be at most ${MAX_OPEN_WINDOWS} windows`,
+  })
+  .refine((stream) => stream.labelTopic !== stream.topic, {
+    path: ["labelTopic"],
+    message: "must be another topic than the rows'",
+  });
+
+const driftSchema = z.strictObject({
+  drop: z.number().positive().max(1).default(0.1),
+  windows: z.int().min(1).max(100).default(3),
+  rows: z.int().min(50).max(100_000).default(2_000),
+  action: z.enum(["event", "round", "rollback"]).default("event"),
+});
+
 const federationSchema = z.strictObject({
   round: roundSchema.prefault({}),
   samples: z
@@ -104,22 +140,46 @@ const federationSchema = z.strictObject({
   rule: ruleSchema.optional(),
   optimiser: optimiserSchema.prefault({ kind: "none" }),
   gate: z.strictObject({ margin: z.number().min(0).max(1).default(0.05) }).prefault({}),
+  live: z
+    .array(liveSchema)
+    .max(MAX_LIVE_STREAMS)
+    .refine((streams) => new Set(streams.map(({ device }) => device)).size === streams.length, {
+      message: "names a device twice",
+    })
+    .default([]),
+  drift: driftSchema.prefault({}),
 });
 
 const fileSchema = z.strictObject({
-  cohort: z.string().refine(isCohortId, "must be 1 to 64 letters, digits, '_', '.' or '-'"),
+  cohort: z.string().refine(isIdOf(cohortId), "must be 1 to 64 letters, digits, '_', '.' or '-'"),
   plan: planOf,
   federation: federationSchema.prefault({}),
 });
 
 type Federation = z.output<typeof federationSchema>;
-type Model = Pick<Manifest, "model">;
+type Model = Pick<Manifest, "model" | "channels">;
+
+interface Misfit {
+  readonly path: (string | number)[];
+  readonly message: string;
+}
+
+const misfits = (plan: Model, federation: Federation): Misfit[] => [
+  ...misfitsOfModel(plan, federation),
+  ...misfitsOfLive(plan, federation),
+];
+
+/** No label is a feature. */
+function misfitsOfLive({ channels }: Model, { live }: Federation): Misfit[] {
+  return live.flatMap(({ labelField }, index) =>
+    channels.some(({ name }) => name === labelField)
+      ? [{ path: ["federation", "live", index, "labelField"], message: `${labelField} is a channel of the plan` }]
+      : [],
+  );
+}
 
 /** A forest's trees are pooled and nothing else is. */
-function misfits(
-  { model }: Model,
-  { rule, optimiser }: Federation,
-): { readonly path: string[]; readonly message: string }[] {
+function misfitsOfModel({ model }: Model, { rule, optimiser }: Federation): Misfit[] {
   const fault = (path: string, message: string) => ({ path: ["federation", path, "kind"], message });
   const { kind } = model;
   if (!growsTrees({ model })) {
@@ -149,12 +209,15 @@ export const cohortSchema = fileSchema
     ({ plan, federation, ...file }): CohortSettings => ({ ...file, plan, federation: withRule(plan, federation) }),
   );
 
-function isCohortId(text: string): boolean {
-  try {
-    return cohortId(text) === text;
-  } catch {
-    return false;
-  }
+/** Hoisted: the schemas above are made of it. */
+function isIdOf(check: (text: string) => string): (text: string) => boolean {
+  return (text) => {
+    try {
+      return check(text) === text;
+    } catch {
+      return false;
+    }
+  };
 }
 
 /** Throws with the file, the key, and what is allowed there. */

@@ -411,8 +411,8 @@ async function insertEvaluation(trx: Transaction<Tables>, record: RoundRecord): 
   await sql`
     INSERT INTO model_evaluations (cohort, global_version, stream, device_id, row_index, prediction_result,
                                    actual_result, is_correct, score, threshold, confidence)
-    SELECT ${record.before.cohort}, ${record.candidate.version}, e.stream, e.stream, e.row_index, e.prediction, e.actual,
-           e.prediction = e.actual, e.score, e.threshold, e.confidence
+    SELECT ${record.before.cohort}, ${record.candidate.version}, e.stream, regexp_replace(e.stream, '^live/', ''),
+           e.row_index, e.prediction, e.actual, e.prediction = e.actual, e.score, e.threshold, e.confidence
     FROM unnest(${rows.map((r) => r.stream)}::text[], ${rows.map((r) => r.rowIndex)}::int[],
                 ${rows.map((r) => r.prediction)}::smallint[], ${rows.map((r) => r.actual)}::smallint[],
                 ${rows.map((r) => r.score)}::float8[], ${rows.map((r) => r.threshold)}::float8[],

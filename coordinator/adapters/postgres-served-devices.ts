@@ -14,6 +14,9 @@ export function postgresServedDevices(db: Kysely<Tables>): ServedDevices {
         const { rows } = await sql<ServedStream>`
           WITH streams (cohort, device) AS (
             SELECT cohort, stream FROM held_out_streams WHERE state = 'frozen'
+            UNION
+            SELECT cohort, live ->> 'device' FROM cohort_plans, jsonb_array_elements(federation -> 'live') AS live
+            WHERE state = 'active'
           )
           SELECT s.cohort, s.device, g.gateway_id AS "gatewayId"
           FROM gateways g, jsonb_array_elements(g.cohorts) AS held

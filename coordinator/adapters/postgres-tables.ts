@@ -29,6 +29,7 @@ const AGING: Partial<Record<LimitedTable, Aging>> = {
   deliveries: { time: sql`created_at`, expendable: sql`status <> 'waiting'` },
   labels: { time: sql`created_at`, expendable: ANY },
   evaluation_scores: { time: sql`created_at`, expendable: ANY },
+  live_windows: { time: sql`window_end`, expendable: ANY, bytes: sql`octet_length(content)` },
   ml_models: { time: sql`retired_at`, expendable: ANY },
   join_tokens: { time: sql`expires_at`, expendable: ANY },
   certificates: { time: sql`not_after`, expendable: ANY },

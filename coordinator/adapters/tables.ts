@@ -176,6 +176,37 @@ export interface Tables {
     baselines: NullableJson;
     created_at: Time;
   };
+  live_windows: {
+    cohort: string;
+    device_id: string;
+    window_start: ColumnType<Date, Date, never>;
+    window_end: ColumnType<Date, Date, never>;
+    channels: string[];
+    content: Buffer;
+    sha256: string;
+    rows: number;
+    labelled: number;
+    anomalies: number;
+    late_rows: number;
+    late_labels: number;
+    dropped_rows: number;
+    dropped_labels: number;
+    created_at: Time;
+  };
+  live_drift: {
+    cohort: string;
+    device_id: string;
+    champion_version: Count | null;
+    evaluated_rows: Generated<number>;
+    quality: number | null;
+    reference: number | null;
+    windows_below: Generated<number>;
+    why: string | null;
+    drifted_at: Date | null;
+    due_action: "round" | "rollback" | null;
+    due_version: Count | null;
+    updated_at: Time;
+  };
   model_evaluations: {
     cohort: string;
     global_version: Count;

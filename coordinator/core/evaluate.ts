@@ -13,9 +13,13 @@ export interface HeldOutStream extends StreamRevision {
   /** In the plan's channel order; NaN: the channel is missing, which only some plans allow. */
   readonly rows: readonly Float64Array[];
   readonly atMs: readonly number[];
-  /** 1 = anomaly. */
+  /** 1 = anomaly; UNLABELLED: nobody said, so the device meets the row and its answer is not counted. */
   readonly labels: Uint8Array;
+  /** It goes on while rounds come. */
+  readonly live?: true;
 }
+
+export const UNLABELLED = 2;
 
 export interface EvaluatedRow {
   readonly stream: string;
@@ -38,7 +42,9 @@ export interface Evaluation {
   readonly scores: DetectionScores;
   /** Of each stream that has evaluated rows. */
   readonly streams: readonly StreamScores[];
-  /** Which streams it was measured on: quality over time is compared only where it is the same. */
+  /** The frozen streams pooled; null: none has evaluated rows. */
+  readonly frozen: DetectionScores | null;
+  /** Which frozen streams it was measured on: quality over time is compared only where it is the same. */
   readonly set: string;
   readonly rows: readonly EvaluatedRow[];
 }
@@ -78,8 +84,9 @@ export async function evaluateModel(
 
 function evaluationOf(devices: readonly WatchedStream[]): Evaluation | null {
   if (devices.length === 0) return null;
-  const set = frozenSet(devices.map(({ stream }) => stream));
+  const frozen = devices.filter(({ stream }) => !stream.live);
   const scores = pooledScores(devices);
+  const frozenScores = frozen.length === devices.length ? scores : frozen.length > 0 ? pooledScores(frozen) : null;
   return {
     scores,
     streams: devices.map((device) => ({
@@ -87,7 +94,8 @@ function evaluationOf(devices: readonly WatchedStream[]): Evaluation | null {
       sha256: device.stream.sha256,
       scores: devices.length === 1 ? scores : pooledScores([device]),
     })),
-    set,
+    frozen: frozenScores,
+    set: frozenSet(frozen.map(({ stream }) => stream)),
     rows: devices.flatMap((device) => device.rows),
   };
 }
@@ -174,6 +182,7 @@ function judgeRow(
   const score = monitor.smooth(scored.score);
   const row = stream.rows[index] as Float64Array;
   const judgement = monitor.judge({ row, observed, score, threshold, atMs: stream.atMs[index] ?? 0 });
+  if (stream.labels[index] === UNLABELLED) return;
   const actual = stream.labels[index] === 1 ? 1 : 0;
   if (actual === 0) device.normalLoss += scored.loss;
   device.rows.push({
@@ -203,11 +212,26 @@ export function detected(stream: HeldOutStream, rows: readonly EvaluatedRow[]): 
 export function evaluateBaselines(manifest: Manifest, streams: readonly HeldOutStream[]): Baselines | null {
   const head = rowsToCalibrate(manifest);
   if (streams.every((stream) => stream.rows.length <= head)) return null;
-  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) => summariseDetection(streams.map(answer), null);
+  const answers = (answer: (stream: HeldOutStream) => DetectedSeries) =>
+    summariseDetection(
+      streams.map((stream) => labelledOf(answer(stream))),
+      null,
+    );
   return {
     alwaysNormal: answers((stream) => constant(stream, head, 0)),
     alwaysAlarm: answers((stream) => constant(stream, head, 1)),
     zScore: answers((stream) => zScored(manifest, stream, head)),
+  };
+}
+
+function labelledOf(series: DetectedSeries): DetectedSeries {
+  const isLabelled = (_: unknown, index: number) => series.labels[index] !== UNLABELLED;
+  return {
+    scores: series.scores.filter(isLabelled),
+    predictions: series.predictions.filter(isLabelled),
+    alarms: series.alarms.filter(isLabelled),
+    labels: series.labels.filter(isLabelled),
+    atMs: series.atMs.filter(isLabelled),
   };
 }
 

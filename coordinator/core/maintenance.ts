@@ -19,6 +19,7 @@ export const TABLE_LIMITS = {
   local_models: { retentionDays: 90, maxBytes: 20 * GIB },
   model_evaluations: { retentionDays: 30, maxBytes: 10 * GIB },
   evaluation_scores: { retentionDays: 180, maxBytes: 5 * GIB },
+  live_windows: { retentionDays: 7, maxBytes: 1 * GIB },
   model_feedback: { retentionDays: 180, maxBytes: 5 * GIB },
   stream_analysis_results: { retentionDays: 14, maxBytes: 20 * GIB },
   anomaly_detections: { retentionDays: 90, maxBytes: 5 * GIB },

@@ -72,6 +72,17 @@ export function beginRounds(facts: RoundFacts, nowMs: number): Step {
   return settle({ ...facts, phase: facts.invitation === null ? "uninvited" : "invited" }, nowMs);
 }
 
+/** As though the deadline were now, for a round that has its quorum. */
+export function dueNow(facts: RoundFacts): RoundFacts {
+  const { settings, open, invitation } = facts;
+  if (open.gateways < settings.minGateways) return facts;
+  return {
+    ...facts,
+    settings: { ...settings, deadlineMs: 0 },
+    invitation: invitation && { ...invitation, untilMs: 0 },
+  };
+}
+
 /** What is to be done once an effect came to `event`. */
 export function stepRound(state: RoundState, event: RoundEvent): Step {
   switch (event.kind) {

@@ -4,6 +4,7 @@ import {
   evaluateModel,
   type HeldOutStream,
   type ScoreRows,
+  UNLABELLED,
 } from "../../coordinator/core/evaluate.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
@@ -289,4 +290,34 @@ test("without a held-out stream there is no number", async () => {
   expect(await evaluator.evaluate(plan.initialWeights, noFleet, running)).toBeNull();
   expect(evaluator.baselines).toBeNull();
   await evaluator.close();
+});
+
+test("of a live stream the rows that nobody labelled are met and not counted; frozen ones have a score of their own", async () => {
+  const [first, second] = streams as [HeldOutStream, HeldOutStream];
+  const isCounted = (index: number) => index % 3 > 0;
+  const live: HeldOutStream = {
+    ...second,
+    stream: "live/ref",
+    live: true,
+    labels: second.labels.map((label, index) => (isCounted(index) ? label : UNLABELLED)),
+  };
+  const [both, frozen, whole] = await Promise.all(
+    [[first, live], [first], [second]].map((of) => openEvaluator(plan, of)),
+  );
+  const measure = (of: typeof both) => of?.evaluate(plan.initialWeights, noFleet, running);
+  const [mixed, alone, all] = await Promise.all([both, frozen, whole].map(measure));
+  await Promise.all([both, frozen, whole].map((of) => of?.close()));
+
+  // Rows that are scored together are rounded otherwise than alone.
+  const { tp, fp, tn, fn } = alone?.scores ?? {};
+  expect(mixed?.frozen).toMatchObject({ tp, fp, tn, fn, loss: expect.closeTo(alone?.scores.loss ?? 0, 5) });
+  expect(mixed?.set).toBe(alone?.set);
+  expect(mixed?.scores).not.toEqual(alone?.scores);
+  const answers = (rows = mixed?.rows) =>
+    rows?.map(({ rowIndex, prediction, score }) => [rowIndex, prediction, score.toFixed(4)]);
+  const ofLive = answers(mixed?.rows.filter(({ stream }) => stream === "live/ref"));
+  expect(ofLive).toEqual(answers(all?.rows.filter(({ rowIndex }) => isCounted(rowIndex))));
+  const { n } = mixed?.streams.find(({ stream }) => stream === "live/ref")?.scores ?? { n: 0 };
+  expect(n).toBe(ofLive?.length);
+  for (const scores of Object.values(evaluateBaselines(plan.manifest, [live]) ?? {})) expect(scores.n).toBe(n);
 });

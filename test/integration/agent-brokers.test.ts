@@ -42,7 +42,7 @@ function makeCertificates(): void {
 }
 
 async function open(lines: readonly string[]): Promise<Mosquitto> {
-  const broker = await startMosquitto(mosquitto as string, folder, lines);
+  const broker = await startMosquitto(mosquitto as string, folder, { lines });
   cleanup.push(() => broker.stop());
   return broker;
 }

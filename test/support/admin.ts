@@ -5,6 +5,7 @@ import { postgresDryRuns } from "../../coordinator/adapters/postgres-dry-runs.ts
 import { postgresFederationStore } from "../../coordinator/adapters/postgres-federation-store.ts";
 import { postgresGatewayStandings } from "../../coordinator/adapters/postgres-gateway-standings.ts";
 import { postgresHeldOutStreams } from "../../coordinator/adapters/postgres-held-out-streams.ts";
+import { postgresLiveDrift } from "../../coordinator/adapters/postgres-live-drift.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import { postgresModelHistory } from "../../coordinator/adapters/postgres-model-history.ts";
 import { postgresNotices } from "../../coordinator/adapters/postgres-notices.ts";
@@ -31,6 +32,7 @@ export function adminOver(database: Database, change: Partial<AdminSettings> = {
     analytics: analyticsOf(kysely),
     heldOut,
     heldOutLimits: HELD_OUT_LIMITS,
+    drifts: postgresLiveDrift(kysely),
     audit: postgresAuditLog(kysely),
     notices: postgresNotices(database, log),
     address: { host: "127.0.0.1", port: 0 },

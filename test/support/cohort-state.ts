@@ -32,6 +32,8 @@ export function cohortState(change: Partial<CohortState> = {}): CohortState {
       rule: { kind: "fedavg" },
       optimiser: { kind: "none" },
       gate: { margin: 0.05 },
+      live: [],
+      drift: { drop: 0.1, windows: 3, rows: 2_000, action: "event" },
     },
     champion: { version: 1, weights: compiled.initialWeights, trained: false, fleet: noFleet },
     pin: null,

@@ -19,15 +19,23 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** `lines`: of its configuration, after its listener. */
+interface Listener {
+  /** Of its configuration, after its listener. */
+  readonly lines?: readonly string[];
+  /** Of a broker that has stopped, to take its place. */
+  readonly port?: number;
+}
+
+/** It says how it is every second, on $SYS. */
 export async function startMosquitto(
   program: string,
   folder: string,
-  lines: readonly string[] = ["allow_anonymous true"],
+  { lines = ["allow_anonymous true"], port: given }: Listener = {},
 ): Promise<Mosquitto> {
-  const port = await freePort();
+  const port = given ?? (await freePort());
   const file = join(folder, `mosquitto-${port}.conf`);
-  writeFileSync(file, [`listener ${port} 127.0.0.1`, ...lines, "persistence false", ""].join("\n"));
+  const settings = [`listener ${port} 127.0.0.1`, ...lines, "persistence false", "sys_interval 1", ""];
+  writeFileSync(file, settings.join("\n"));
   const child = spawn(program, ["-c", file], { stdio: "ignore" });
   await eventually("mosquitto answers", () => answers(port));
   return { port, url: `mqtt://127.0.0.1:${port}`, stop: () => ended(child) };

@@ -214,6 +214,7 @@ class World {
           const value = weights === stored.cohort.champion.weights ? champion : candidate;
           return {
             scores: { f1: value, prAuc: value, loss: 1 - value },
+            frozen: { f1: value, prAuc: value, loss: 1 - value },
             streams: [],
             set: "streams",
             rows: [],

@@ -81,7 +81,7 @@ export class StoreRounds {
       if (quality === null) return null;
       const its = weights === before.champion.weights ? 0.5 : quality;
       const measured = { ...scores(100, 40, its), f1: its };
-      return { scores: measured, streams: [], set: "streams", rows: ROWS };
+      return { scores: measured, streams: [], frozen: measured, set: "streams", rows: ROWS };
     };
     const evaluator = {
       baselines: null,

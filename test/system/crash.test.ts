@@ -47,6 +47,8 @@ const SETTINGS: CohortSettings = {
     rule: { kind: "fedavg" },
     optimiser: { kind: "none" },
     gate: { margin: 0.05 },
+    live: [],
+    drift: { drop: 0.1, windows: 3, rows: 2_000, action: "event" },
   },
 };
 

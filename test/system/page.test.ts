@@ -2,12 +2,15 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sql } from "kysely";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
+import { postgresLiveDrift } from "../../coordinator/adapters/postgres-live-drift.ts";
+import { postgresLiveWindows } from "../../coordinator/adapters/postgres-live-windows.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import type { Admin } from "../../coordinator/admin/server.ts";
-import { cohortId } from "../../learning/ids.ts";
+import { cohortId, deviceId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { adminOver } from "../support/admin.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
@@ -38,6 +41,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     dataDir = await mkdtemp(join(tmpdir(), "flead-page-"));
     database = await openDatabase({ dataDir, log });
     await addPumps(database);
+    await addLiveStreams(database);
     await addCohort(database.kysely, "fans", 1);
     admin = await start();
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
@@ -120,6 +124,9 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
       expect(gateways).toContain("offline");
       expect(gateways).toContain("×0.64it pulled against the others (cosine -0.83)");
       expect(gateways.match(/●full/g)).toHaveLength(3);
+      const streams = page.locator("#drift tbody tr");
+      expect(await streams.first().textContent()).toMatch(/^ref-11 windows▼drifted0\.5000\.8002of 31 rows2 labels/);
+      expect(await streams.nth(1).textContent()).toMatch(/^ref-20 windows○not evaluatedno window is stored/);
       const episodes = await shown(page, "episodes");
       expect(episodes).toContain("critical");
       expect(episodes).toMatch(/vibration_x 61 %/);
@@ -203,6 +210,7 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     await page.getByLabel("Cohort").selectOption("fans");
     await page.getByText("No round has closed yet").waitFor();
     expect(await shown(page, "gateways")).toContain("No gateway yet");
+    expect(await page.locator("#drift-panel").isVisible()).toBe(false);
     const summary = await shown(page, "summary");
     expect(summary).toMatch(/Held-out F1\s*not evaluated/);
     expect(summary).toMatch(/Held-out PR-AUC\s*not evaluated/);
@@ -253,6 +261,28 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     await close();
   });
 });
+
+/** Two, one of which the champion has drifted on. */
+async function addLiveStreams({ kysely }: Database): Promise<void> {
+  const live = ["ref-1", "ref-2"].map((device) => ({ device, topic: device }));
+  await kysely
+    .updateTable("cohort_plans")
+    .set({ federation: sql`federation || ${JSON.stringify({ live })}::jsonb` as never })
+    .where("cohort", "=", "pumps")
+    .execute();
+  const [cohort, device] = [cohortId("pumps"), deviceId("ref-1")];
+  const rows = ([0, 1, null] as const).map((label, n) => ({ atMs: n, values: Float64Array.of(n), label }));
+  const losses = { lateRows: 1, lateLabels: 2, droppedRows: 0, droppedLabels: 0 };
+  await postgresLiveWindows(kysely).add(cohort, device, ["flow"], { startMs: 0, endMs: Date.now(), rows, losses });
+  await postgresLiveDrift(kysely).record(cohort, device, {
+    drift: { championVersion: 8, quality: 0.5, reference: 0.8, windowsBelow: 3, drifted: true },
+    turn: "drifted",
+    settings: { drop: 0.1, windows: 3, rows: 100, action: "event" },
+    evaluatedRows: 2,
+    why: null,
+    lastVersion: 8,
+  });
+}
 
 async function addPumps({ kysely }: Database): Promise<void> {
   await addCohort(kysely, "pumps", 8);

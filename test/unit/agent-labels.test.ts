@@ -3,11 +3,12 @@ import { expect, test } from "vitest";
 import { alertMessages } from "../../agent/core/alert.ts";
 import { Device } from "../../agent/core/device.ts";
 import { type Episode, quiet, stepEpisode } from "../../agent/core/episode.ts";
-import { labelTopics, readAlertWord, readRowLabels } from "../../agent/core/labels.ts";
+import { labelTopics, readAlertWord } from "../../agent/core/labels.ts";
 import { type PendingRow, PendingRows } from "../../agent/core/pending-rows.ts";
 import { SeenRows } from "../../agent/core/seen-rows.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import { isRefusal } from "../../learning/telemetry/refusal.ts";
+import { readRowLabels } from "../../learning/telemetry/row-labels.ts";
 
 const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 const LABEL_TOPIC = "flead/v1/north/pump-1/label";

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Device } from "../../agent/core/device.ts";
-import { channelsOf, type RowClock, rowOf, rowTime, stepClock } from "../../agent/core/rows.ts";
+import { channelsOf, type RowClock, rowTime, stepClock } from "../../agent/core/rows.ts";
 import { type Reading, readTelemetry } from "../../learning/telemetry/default-mapping.ts";
 import { MAX_PAYLOAD_BYTES } from "../../learning/telemetry/message.ts";
 import { isRefusal } from "../../learning/telemetry/refusal.ts";
+import { rowOf } from "../../learning/telemetry/row-of.ts";
 
 const RECEIVED_MS = Date.parse("2026-11-21T10:00:00Z");
 const bytes = (text: string) => new TextEncoder().encode(text);

@@ -94,3 +94,28 @@ test.each<[string, object, object, string]>([
 ])("%s is refused with its key", async (_, given, federation, fault) => {
   await expect(read(given, federation)).rejects.toThrow(fault);
 });
+
+const LIVE = { device: "ref-1", topic: "flead/v1/lab/ref-1/telemetry" };
+
+test("live streams and drift have defaults", async () => {
+  const { federation } = await read(testPlan, { live: [LIVE] });
+  const defaults = { labelTopic: null, labelField: null, windowMs: 300_000, latenessMs: 600_000 };
+  expect(federation.live).toEqual([{ ...LIVE, ...defaults }]);
+  expect(federation.drift).toEqual({ drop: 0.1, windows: 3, rows: 2_000, action: "event" });
+});
+
+test.each<[string, object, string]>([
+  ["a wildcard", { ...LIVE, topic: "plant/+/rows" }, "federation.live.0.topic: must be one topic, without +, #"],
+  ["no device id", { ...LIVE, device: "../etc" }, "federation.live.0.device: must be 1 to 64 letters"],
+  ["one topic for both", { ...LIVE, labelTopic: LIVE.topic }, "federation.live.0.labelTopic: must be another topic"],
+  ["too long a wait", { ...LIVE, windowMs: 1_000 }, "federation.live.0.latenessMs: must be at most 24 windows"],
+  ["a channel that labels", { ...LIVE, labelField: testPlan.channels[0]?.name }, "is a channel of the plan"],
+])("a live stream with %s is refused", async (_, stream, fault) => {
+  await expect(read(testPlan, { live: [stream] })).rejects.toThrow(fault);
+});
+
+test("live streams are of different devices, and at most 16", async () => {
+  await expect(read(testPlan, { live: [LIVE, LIVE] })).rejects.toThrow("federation.live: names a device twice");
+  const many = Array.from({ length: 17 }, (_, i) => ({ ...LIVE, device: `ref-${i}` }));
+  await expect(read(testPlan, { live: many })).rejects.toThrow(/federation.live: /);
+});

@@ -92,6 +92,7 @@ async function round(champion: number | null, candidate: number | null) {
       ? null
       : {
           scores: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores,
+          frozen: { f1: quality, prAuc: quality, loss: 0.4 } as DetectionScores,
           streams: [],
           set: "streams",
           rows: [],

@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { OpenRound } from "../../coordinator/core/round-machine.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Invitation } from "../../coordinator/core/invitation.ts";
+import { beginRounds, dueNow, type OpenRound } from "../../coordinator/core/round-machine.ts";
 import type { Evaluators } from "../../coordinator/ports/evaluator.ts";
 import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
@@ -103,4 +104,43 @@ test.each([
   expect(vi.getTimerCount()).toBe(0);
   loop.check();
   expect(asked).toHaveLength(1);
+});
+
+test("a round that is to close early and has no quorum yet waits as before", async () => {
+  const { loop, asked } = setUp();
+  loop.closeEarly();
+  asked[0]?.({ ...waiting(), gateways: 1 });
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(asked).toHaveLength(1);
+  expect(vi.getTimerCount(), "only an arrival can change it").toBe(0);
+});
+
+describe("a round that is due now", () => {
+  const buffered = cohortState().federation.round;
+  const open = { updates: 3, gateways: 2, openedAtMs: 900, lastRoundAtMs: null };
+  const facts = { settings: buffered, championVersion: 4, invitation: null, open };
+  const invitation: Invitation = {
+    ...cohortState(),
+    roundId: 7,
+    baseVersion: 4,
+    gateways: [],
+    wanted: 3,
+    untilMs: 9_000,
+  };
+  const synchronous = { ...buffered, mode: "synchronous", gateways: 3, overSelection: 0 } as const;
+
+  test("closes at once, if it has its quorum", () => {
+    expect(beginRounds(facts, 1_000)[1]).toMatchObject({ do: "wait" });
+    expect(beginRounds(dueNow(facts), 1_000)[1]).toEqual({ do: "close" });
+    const few = { ...facts, open: { ...open, gateways: 1 } };
+    expect(beginRounds(dueNow(few), 1_000)).toEqual(beginRounds(few, 1_000));
+  });
+
+  test("closes at once also when it was invited to", () => {
+    const invited = { ...facts, settings: synchronous, invitation };
+    expect(beginRounds(invited, 1_000)[1]).toEqual({ do: "wait", untilMs: 9_000 });
+    expect(beginRounds(dueNow(invited), 1_000)[1]).toEqual({ do: "close" });
+    const few = { ...invited, open: { ...open, gateways: 1 } };
+    expect(beginRounds(dueNow(few), 1_000)).toEqual(beginRounds(few, 1_000));
+  });
 });

@@ -25,6 +25,11 @@ export type ProblemKind =
   | "overload"
   | "plan_request"
   | "held_out_served"
+  | "live_row_refused"
+  | "live_label_refused"
+  | "live_windows_lost"
+  | "live_broker"
+  | "live_drift"
   | "database";
 
 /** A database that does not answer by then does not hold up the session's next messages. */

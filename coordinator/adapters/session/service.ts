@@ -55,7 +55,8 @@ export function openSessions(deps: SessionDeps): Sessions {
   const presence = new Presence(deps.gateways);
   const telling = setInterval(() => presence.tell().catch(unstored(deps, "presence")), TELL_PRESENCE_MS).unref();
   const acknowledgements = new Acknowledgements(deps.gateways);
-  const tellAcknowledged = () => acknowledgements.tell().catch(unstored(deps, "acknowledgements of feedback"));
+  const tellAcknowledged = () =>
+    within(DATABASE_ANSWER_MS, acknowledgements.tell()).catch(unstored(deps, "acknowledgements of feedback"));
   const noting = setInterval(tellAcknowledged, TELL_ACKNOWLEDGED_MS).unref();
   const handle = handlers(deps, presence, acknowledgements);
 
@@ -87,6 +88,7 @@ export function openSessions(deps: SessionDeps): Sessions {
       if (message.$case !== "hello") throw new Error("a session begins with hello");
       admission.greet(gatewayId(message.value.gatewayId));
       clearTimeout(silence);
+      await tellAcknowledged(); // or what it acknowledged a moment ago would come again
       session = open(call, await hello(message.value));
       silence = hangUpAfter(call, SILENCE_TIMEOUT_MS);
       if (call.destroyed) leave();
@@ -201,7 +203,7 @@ export function openSessions(deps: SessionDeps): Sessions {
     },
     close: async () => {
       for (const timer of [checks, telling, noting]) clearInterval(timer);
-      await within(DATABASE_ANSWER_MS, tellAcknowledged());
+      await tellAcknowledged();
     },
   };
 }

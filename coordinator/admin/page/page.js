@@ -3,7 +3,7 @@ import { chart } from "./chart.js";
 import { el, empty } from "./dom.js";
 import { duration, tick, timeOfDay } from "./format.js";
 import { summary } from "./summary.js";
-import { episodesTable, gatewaysTable, modelsTable, roundsTable } from "./tables.js";
+import { driftTable, episodesTable, gatewaysTable, modelsTable, roundsTable } from "./tables.js";
 
 const NEWS = { promoted: "was promoted", rejected: "was rejected", candidate: "remains a candidate" };
 const POLL_MS = 1_500;
@@ -32,13 +32,15 @@ async function refresh() {
   const overview = health.cohorts.find(({ cohort }) => cohort === byId("cohort").value) ?? null;
   byId("version").textContent = health.version;
   if (overview === null) return showNothing();
-  const list = (name) => ask(`${name}?cohort=${encodeURIComponent(overview.cohort)}&limit=${limits[name]}`);
-  const pages = await Promise.all(Object.keys(limits).map(async (name) => [name, await list(name)]));
+  const cohort = encodeURIComponent(overview.cohort);
+  const list = (name) => ask(`${name}?cohort=${cohort}&limit=${limits[name]}`);
+  const asked = Object.keys(limits).map(async (name) => [name, await list(name)]);
+  const [drift, ...pages] = await Promise.all([ask(`drift?cohort=${cohort}`), ...asked]);
   if (overview.cohort !== byId("cohort").value) return; // another was chosen meanwhile
-  show(overview, Object.fromEntries(pages));
+  show(overview, Object.fromEntries(pages), drift.items);
 }
 
-function show(overview, pages) {
+function show(overview, pages, streams) {
   const { rounds, models, episodes, gateways } = pages;
   document.title = `FLEAD · ${overview.cohort} v${overview.championVersion}`;
   const { cohort, championVersion } = overview;
@@ -47,6 +49,8 @@ function show(overview, pages) {
   );
   drawIfChanged("rounds", [cohort, rounds.items], () => [roundsTable(rounds.items, newestRound)]);
   drawIfChanged("models", [cohort, championVersion, models.items], () => [modelsTable(models.items, championVersion)]);
+  byId("drift-panel").hidden = streams.length === 0;
+  drawIfChanged("drift", [cohort, streams], () => [driftTable(streams)]);
   drawIfChanged("episodes", [cohort, episodes.items], () => [episodesTable(episodes.items)]);
   drawIfChanged("gateways", [cohort, gateways.items], () => [gatewaysTable(gateways.items, cohort)]);
   drawIfChanged("charts", [cohort, rounds.items], () => {

@@ -1,4 +1,4 @@
-// The four tables: rounds, versions, episodes, gateways.
+// The tables: rounds, versions, live streams, episodes, gateways.
 import { el, empty, stacked, table } from "./dom.js";
 import {
   ago,
@@ -174,6 +174,37 @@ function contributors({ contributors: all }) {
   );
   return el("ul.plain", ...lines);
 }
+
+export const driftTable = (streams) =>
+  table("Live streams, and how the champion fares on them", DRIFT_COLUMNS, streams);
+
+const DRIFT_BADGES = { steady: ["good", "●"], drifted: ["bad", "▼"], "not evaluated": ["quiet", "○"] };
+
+const DRIFT_COLUMNS = [
+  { label: "Stream", kind: "title", cell: ({ device, windows }) => stacked(device, `${windows} windows`) },
+  {
+    label: "Champion",
+    kind: "wide",
+    cell: ({ state, why }) =>
+      el("div.stacked", badge(...DRIFT_BADGES[state], state), why === null ? null : el("span.muted.small", why)),
+  },
+  { label: "Quality", kind: "number", cell: ({ quality }) => score(quality) },
+  { label: "At first", kind: "number", cell: ({ reference }) => score(reference) },
+  {
+    label: "Labelled rows",
+    kind: "number",
+    cell: ({ labelledRows, rows }) => stacked(count(labelledRows), `of ${count(rows)}`),
+  },
+  {
+    label: "Came too late",
+    kind: "number",
+    cell: ({ lateRows, lateLabels }) => stacked(`${count(lateRows)} rows`, `${count(lateLabels)} labels`),
+  },
+  {
+    label: "Last window",
+    cell: ({ lastWindowEnd }) => (lastWindowEnd === null ? el("span.absent", "none yet") : ago(lastWindowEnd)),
+  },
+];
 
 export function gatewaysTable(gateways, cohort) {
   if (gateways.length === 0)
