@@ -11,6 +11,8 @@ const EPISODES_A_REPORT = 200;
 const SHOWN_FACTORS = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
+/** Counts of rows change all the time: where there is nothing else to report, they are said this often. */
+const HEALTH_MS = 30_000;
 /** About 2,100 windows of 8 channels; a gateway of 2,000 devices closes 670 in ten seconds. */
 const SUMMARY_BYTES_A_REPORT = 1024 * 1024;
 /** A backlog leaves no faster than this, however often there is something else to report. */
@@ -28,7 +30,8 @@ export interface SelfReportDeps {
 
 export class SelfReport {
   readonly #deps: SelfReportDeps;
-  #lastSaid = "";
+  #heldSaid = "";
+  #healthSaid = { said: "", atMs: Number.NEGATIVE_INFINITY };
   #summariesSaidAtMs = Number.NEGATIVE_INFINITY;
   readonly #statisticsSaid = new Map<CohortId, { readonly statistics: CohortStatistics; readonly atMs: number }>();
 
@@ -70,10 +73,13 @@ export class SelfReport {
     const health = this.#health();
     const held = Array.from(cohorts, (cohort) => cohort.held());
     const statistics = this.#statistics(asked);
-    const said = JSON.stringify([{ ...health, rssBytes: 0 }, held]);
-    const news = episodes.length + statistics.length + queued.length > 0 || said !== this.#lastSaid;
-    if (!asked && !news) return null;
-    this.#lastSaid = said;
+    const heldNow = JSON.stringify(held);
+    const healthNow = JSON.stringify({ ...health, rssBytes: 0 });
+    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs(), HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
+    if (!asked && !news && !healthDue) return null;
+    this.#heldSaid = heldNow;
+    this.#healthSaid = { said: healthNow, atMs: nowMs() };
     if (queued.length > 0) this.#summariesSaidAtMs = nowMs();
     for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs() });
     const told = episodes.map(({ episode }) => episode);

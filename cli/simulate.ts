@@ -47,7 +47,7 @@ export function simulateCommand(): Command {
     .option("--cohort <id>", "the cohort they are of", simulatedCohort, COHORT_PREFIX)
     .option("--in-flight <n>", "unanswered updates of a gateway", wholeNumber(1, MAX_IN_FLIGHT), 1)
     .option("--processes <n>", "worker processes (default: one a core)", wholeNumber(1, MAX_PROCESSES))
-    .option("--report-every <seconds>", "0: only when asked", wholeNumber(0, 3_600), 10)
+    .option("--report-every <seconds>", "0: only when asked", wholeNumber(0, 3_600), 30)
     .addOption(
       new Option("--coordinator <host:port>", "where it takes sessions; several addresses with commas")
         .argParser(coordinators)

@@ -27,7 +27,7 @@ const CLOSE_MS = 500;
 
 /** Without them a coordinator that froze is not noticed, messages above 4 MB fail and reconnection slows to two minutes. */
 const CHANNEL: ChannelOptions = {
-  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,

@@ -11,7 +11,10 @@ import type { BenchSizes } from "./sizes.ts";
 
 /** Of a round, by default. */
 const UPDATES_A_ROUND = 20;
-const REPORT_EVERY_MS = 10_000;
+/** As an agent does that has windows to tell. */
+const REPORT_EVERY_MS = 30_000;
+/** Between rounds, by default. */
+const ROUND_INTERVAL_MS = 10_000;
 const DELIVERY_MS = 30_000;
 const ASK_EVERY_MS = 50;
 
@@ -72,14 +75,17 @@ async function measureBursts(
   fleet: BenchFleet,
   { bursts: wanted, fleet: gateways }: BenchSizes,
 ): Promise<Pick<FleetFigures, "bursts" | "cpuMsADelivery">> {
-  const before = coordinator.cpu;
   const received = fleet.whole.counts.championsReceived;
   const bursts: FleetFigures["bursts"][number][] = [];
+  let cpuMs: number | null = 0;
   for (let burst = 0; burst < wanted; burst++) {
+    if (burst > 0) await pause(ROUND_INTERVAL_MS);
+    const before = coordinator.cpu;
     const delivered = await oneRound(coordinator, fleet, gateways);
+    const spentMs = cpuSince(before, coordinator.cpu).coordinator;
+    cpuMs = cpuMs === null || spentMs === null ? null : cpuMs + spentMs;
     if (delivered !== null) bursts.push(delivered);
   }
-  const cpuMs = cpuSince(before, coordinator.cpu).coordinator;
   return { bursts, cpuMsADelivery: per(cpuMs, fleet.whole.counts.championsReceived - received) };
 }
 

@@ -14,7 +14,7 @@ import type { HostAndPort } from "../../runtime/config.ts";
 const OPTIONS = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.keepalive_permit_without_calls": 1,
   // One session and a plan fetch a gateway; more on one connection is a fault.

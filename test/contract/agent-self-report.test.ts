@@ -12,17 +12,18 @@ function open() {
   const store = new SqliteStore(join(folder, `${++stores}.sqlite`), { nowMs: 0 });
   onTestFinished(() => store.close());
   const clock = { nowMs: 1_000_000 };
+  const rows = { judged: 0, refused: 0, queued: 0 };
   let reports = 0;
   const self = new SelfReport({
     origin: { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null },
     version: "1",
     cohorts: [],
     store,
-    rows: () => ({ judged: 0, refused: 0, queued: 0 }),
+    rows: () => rows,
     newId: () => `r${++reports}`,
     nowMs: () => clock.nowMs,
   });
-  return { store, clock, self };
+  return { store, clock, self, rows };
 }
 
 /** Windows of `devices` devices that begin then. */
@@ -59,6 +60,19 @@ test("windows are told again until they are answered", () => {
   again?.answered();
   clock.nowMs += 5_000;
   expect(startsIn(self.report(false))).toEqual([60_000]);
+});
+
+test("rows are counted all the time: they alone are told every thirty seconds, and with whatever else is told", () => {
+  const { store, clock, self, rows } = open();
+  self.report(true)?.answered();
+  rows.judged = 10;
+  clock.nowMs += 29_999;
+  expect(self.report(false)).toBeNull();
+  clock.nowMs += 1;
+  expect(self.report(false)?.report.health).toMatchObject({ rows: 10 });
+  rows.judged = 20;
+  store.summaries.add([summariesOf(0)]);
+  expect(self.report(false)?.report.health).toMatchObject({ rows: 20 });
 });
 
 test("windows are a reason to report, and without them or anything else new there is none", () => {
