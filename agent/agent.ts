@@ -17,19 +17,24 @@ import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
+import { IntakeWatch } from "./intake.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";
 import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
+import { Ledger } from "./ledger.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
+import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
+import type { Operation } from "./ports/operation.ts";
 import { Publisher } from "./publisher.ts";
 import { RowQueue } from "./row-queue.ts";
 import { SelfReport } from "./self-report.ts";
 import { Summaries } from "./summaries.ts";
 import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
+import { vitalsOf } from "./vitals.ts";
 
 const MAX_DEVICES = 2_000;
 /** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
@@ -42,7 +47,7 @@ const SENSORS_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
 const SUMMARY_LATENESS_MS = 60_000;
 const STATUS_MS = 60_000;
-/** Each of the five steps of closing; all of them together stay under five seconds. */
+/** Each of the six steps of closing; all of them together stay under five seconds. */
 const CLOSE_STEP_MS = 800;
 
 export interface AgentDeps {
@@ -53,7 +58,11 @@ export interface AgentDeps {
   readonly link: CoordinatorLink;
   readonly sensors: SensorReader;
   readonly openBroker: (handlers: BrokerHandlers) => Broker;
+  readonly meter: ByteMeter;
+  readonly openOperation: (onProblem: (what: string) => void) => Operation;
   readonly nowMs: () => number;
+  /** Of a clock that only goes forward. */
+  readonly monotonicMs: () => number;
   readonly random: () => number;
   /** A new ULID. */
   readonly newId: () => string;
@@ -78,12 +87,17 @@ export class Agent {
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
   readonly #publisher: Publisher;
+  readonly #ledger: Ledger;
+  readonly #intake: IntakeWatch;
+  readonly #operation: Operation;
   readonly #broker: Broker;
   readonly #stop = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #judging: Promise<void> | null = null;
   #sessions: Promise<void> = Promise.resolve();
   #rows = 0;
+  #episodeChanges = 0;
+  #inSession = false;
   #waitingWords = 0;
   #forests = 0;
 
@@ -97,6 +111,7 @@ export class Agent {
     every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.nowMs())));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
+    agent.#watch();
     return agent;
   }
 
@@ -116,6 +131,14 @@ export class Agent {
     this.#wordRefusals = new Problems(log, nowMs);
     this.#troubles = new Problems(log, nowMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
+    this.#operation = deps.openOperation((what) => trouble("operation", "agent", what));
+    this.#intake = new IntakeWatch(deps.monotonicMs);
+    this.#ledger = new Ledger({
+      store: store.ledger,
+      meter: deps.meter,
+      budgetBytes: config.FLEAD_DAILY_BYTES,
+      nowMs,
+    });
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
@@ -154,6 +177,7 @@ export class Agent {
       version: deps.version,
       cohorts: [...this.#cohorts.values()],
       store,
+      ledger: this.#ledger,
       rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
       newId,
       nowMs,
@@ -173,7 +197,11 @@ export class Agent {
           this.#follower.invitation(message);
           this.#trainWhereDue();
         },
-        sessionChanged: (connected, detail) => log.info({ connected, detail }, "coordinator session"),
+        updatesWait: () => this.#ledger.withheld().includes("updates"),
+        sessionChanged: (connected, detail) => {
+          this.#inSession = connected;
+          log.info({ connected, detail }, "coordinator session");
+        },
         problem: (kind, what) => trouble(kind, "coordinator", what),
         storeFailed: (error) => this.#storeFailed(error),
       },
@@ -193,6 +221,7 @@ export class Agent {
   /** Never throws, whatever the message is. */
   receive(message: SiteMessage): void {
     const { topic } = message;
+    this.#intake.arrived();
     const read = () => this.#heard(topic, this.#deps.sensors.read(message));
     if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
     else if (topic.endsWith("/label"))
@@ -203,8 +232,9 @@ export class Agent {
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
   async close(): Promise<void> {
-    const { store, link } = this.#deps;
+    const { store, link, meter } = this.#deps;
     for (const timer of this.#timers) clearInterval(timer);
+    const stopping = this.#operation.stopping();
     this.#broker.stopReceiving();
     this.#stop.abort();
     this.#follower.close();
@@ -215,13 +245,19 @@ export class Agent {
     this.#stored(() => {
       for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
       this.#summaries?.save();
+      this.#ledger.save(true);
     });
     if (this.#broker.connected) {
       const goodBye = this.#stored(() => this.#self.status("offline"));
       await within(CLOSE_STEP_MS, Promise.all([goodBye && this.#broker.publish(goodBye), this.#publisher.wake()]));
     }
     await within(CLOSE_STEP_MS, this.#broker.close());
+    await within(
+      CLOSE_STEP_MS,
+      stopping.then(() => this.#operation.close()),
+    );
     link.close();
+    meter.close();
     store.close();
   }
 
@@ -266,6 +302,7 @@ export class Agent {
       return;
     }
     const dropped = this.#queue.add({ cohort, reading });
+    this.#intake.waiting(this.#queue.length, { judged: false });
     if (dropped !== null) {
       this.#refusals.report(
         "queue_full",
@@ -291,6 +328,7 @@ export class Agent {
         this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
       );
     }
+    this.#intake.waiting(this.#queue.length, { judged: true });
   }
 
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
@@ -337,6 +375,8 @@ export class Agent {
   #keepHouse(): void {
     const { store, nowMs } = this.#deps;
     this.#stored(() => {
+      store.keepHouse();
+      this.#ledger.save();
       store.alerts.emptyDue(nowMs());
       this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
@@ -351,9 +391,11 @@ export class Agent {
     }
     void this.#publisher.wake();
     void this.#uplink.report();
+    void this.#uplink.wake(); // what waited for a new day
   }
 
   #tellEpisodes(): void {
+    this.#episodeChanges++;
     void this.#publisher.wake();
     void this.#uplink.report();
   }
@@ -399,6 +441,31 @@ export class Agent {
   /** Of interest only while it is fresh: not kept for a broker that is away. */
   #tell(message: OutgoingMessage): void {
     if (this.#broker.connected) this.#broker.publish(message).catch(() => undefined);
+  }
+
+  #watch(): void {
+    const { version, store, nowMs, monotonicMs } = this.#deps;
+    const view = vitalsOf({
+      version,
+      startedAtMs: nowMs(),
+      cohorts: [...this.#cohorts.values()],
+      store,
+      ledger: this.#ledger,
+      intake: this.#intake,
+      monotonicMs,
+      counted: () => ({
+        rowsJudged: this.#rows,
+        rowsWaiting: this.#queue.length,
+        refusals: this.#refusals.counts,
+        wordRefusals: this.#wordRefusals.counts,
+        troubles: this.#troubles.counts,
+        episodeChanges: this.#episodeChanges,
+        brokerConnected: this.#broker.connected,
+        coordinatorConnected: this.#inSession,
+        loopLagMs: this.#operation.loopLagMs,
+      }),
+    });
+    this.#operation.begin(view);
   }
 
   async #restoreAll(): Promise<void> {

@@ -3,6 +3,7 @@ import type { CohortId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
+import type { Ledger } from "./ledger.ts";
 import type { AgentStore, QueuedSummaries } from "./ports/agent-store.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
@@ -18,11 +19,15 @@ const SUMMARY_BYTES_A_REPORT = 1024 * 1024;
 /** A backlog leaves no faster than this, however often there is something else to report. */
 const SUMMARIES_MS = 5_000;
 
+/** What changes with every report is no reason for the next one. */
+const UNREMARKABLE = { rssBytes: 0, storeBytes: 0, flashWrittenToday: null, carriedToday: 0 };
+
 export interface SelfReportDeps {
   readonly origin: Origin;
   readonly version: string;
   readonly cohorts: Iterable<Cohort>;
   readonly store: AgentStore;
+  readonly ledger: Ledger;
   readonly rows: () => { readonly judged: number; readonly refused: number; readonly queued: number };
   readonly newId: () => string;
   readonly nowMs: () => number;
@@ -46,8 +51,10 @@ export class SelfReport {
   }
 
   status(state: "online" | "offline"): OutgoingMessage {
-    const { origin, version, cohorts, store, rows, newId, nowMs } = this.#deps;
+    const { origin, version, cohorts, store, ledger, rows, newId, nowMs } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
+    const { bytes, freeBytes, ballast, unwritable } = store.state();
+    const today = ledger.today();
     return statusMessage(
       origin,
       state,
@@ -60,6 +67,22 @@ export class SelfReport {
         }),
         moved_thresholds: this.#movedThresholds(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
+        store: {
+          bytes,
+          free_bytes: freeBytes,
+          ballast,
+          unwritable,
+          quarantined_files: store.counter("quarantined_file"),
+        },
+        today: {
+          day: today.day,
+          flash_written_bytes: today.flashWritten,
+          coordinator_sent_bytes: today.coordinatorSent,
+          coordinator_received_bytes: today.coordinatorReceived,
+          broker_sent_bytes: today.brokerSent,
+          broker_received_bytes: today.brokerReceived,
+          withheld: ledger.withheld(),
+        },
         clock: "unknown",
       },
     );
@@ -74,8 +97,9 @@ export class SelfReport {
     const held = Array.from(cohorts, (cohort) => cohort.held());
     const statistics = this.#statistics(asked);
     const heldNow = JSON.stringify(held);
-    const healthNow = JSON.stringify({ ...health, rssBytes: 0 });
-    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs(), HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const healthNow = JSON.stringify({ ...health, ...UNREMARKABLE });
+    const healthDue =
+      !this.#isSpent() && !isRecent(this.#healthSaid.atMs, nowMs(), HEALTH_MS) && healthNow !== this.#healthSaid.said;
     const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
     if (!asked && !news && !healthDue) return null;
     this.#heldSaid = heldNow;
@@ -94,10 +118,15 @@ export class SelfReport {
   }
 
   #queuedSummaries(): readonly QueuedSummaries[] {
-    const { store, nowMs } = this.#deps;
-    return isRecent(this.#summariesSaidAtMs, nowMs(), SUMMARIES_MS)
+    const { store, ledger, nowMs } = this.#deps;
+    return ledger.withheld().includes("summaries") || isRecent(this.#summariesSaidAtMs, nowMs(), SUMMARIES_MS)
       ? []
       : store.summaries.oldest(SUMMARY_BYTES_A_REPORT);
+  }
+
+  /** Then only what may not wait is a reason to report. */
+  #isSpent(): boolean {
+    return this.#deps.ledger.withheld().includes("updates");
   }
 
   /** A round that closes soon should know of another champion's statistics, or of more devices'. */
@@ -132,8 +161,9 @@ export class SelfReport {
   }
 
   #health(): GatewayHealth {
-    const { store, rows } = this.#deps;
+    const { store, ledger, rows } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
+    const { flashWritten, coordinatorSent, coordinatorReceived } = ledger.today();
     return {
       rows: rows().judged,
       rowsRefused: rows().refused,
@@ -143,6 +173,11 @@ export class SelfReport {
       outboxDropped: store.counter("dropped_update") + store.counter("dropped_alert"),
       rssBytes: process.memoryUsage.rss(),
       windowsDropped: store.counter("dropped_window"),
+      quarantinedFiles: store.counter("quarantined_file"),
+      storeBytes: store.state().bytes,
+      flashWrittenToday: flashWritten,
+      carriedToday: coordinatorSent + coordinatorReceived,
+      withheld: ledger.withheld(),
     };
   }
 }

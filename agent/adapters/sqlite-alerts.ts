@@ -5,6 +5,7 @@ import type { OutgoingMessage } from "../core/alert.ts";
 import type { Episode } from "../core/episode.ts";
 import type { AlertStore, QueuedMessage, UnreportedEpisode } from "../ports/agent-store.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
+import type { Room } from "./sqlite-room.ts";
 
 /** Cleared episodes beyond this many go, the oldest first. */
 const KEPT_EPISODES = 1000;
@@ -12,14 +13,16 @@ const KEPT_EPISODES = 1000;
 export class SqliteAlerts implements AlertStore {
   readonly #database: Database.Database;
   readonly #messages: Outbox<OutgoingMessage>;
+  readonly #room: Room;
 
-  constructor(database: Database.Database, messages: Outbox<OutgoingMessage>) {
+  constructor(database: Database.Database, messages: Outbox<OutgoingMessage>, room: Room) {
     this.#database = database;
+    this.#room = room;
     this.#messages = messages;
   }
 
   saveEpisode(episode: Episode): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       this.#run(
         `INSERT INTO episodes (alert_id, state, body) VALUES (?, ?, ?)
          ON CONFLICT (alert_id) DO UPDATE SET state = excluded.state, body = excluded.body, revision = revision + 1`,
@@ -30,7 +33,7 @@ export class SqliteAlerts implements AlertStore {
            (SELECT sequence FROM episodes WHERE state = 'cleared' ORDER BY sequence DESC LIMIT 1 OFFSET ?)`,
         [KEPT_EPISODES],
       );
-    })();
+    });
   }
 
   episodes(): Episode[] {
@@ -45,6 +48,11 @@ export class SqliteAlerts implements AlertStore {
     return row === undefined ? null : readEpisode(row.body);
   }
 
+  activeEpisodes(): number {
+    const sql = "SELECT count(*) AS count FROM episodes WHERE state = 'active'";
+    return this.#database.prepare<[], { count: number }>(sql).get()?.count ?? 0;
+  }
+
   unreported(limit: number): UnreportedEpisode[] {
     const rows = this.#database
       .prepare<[number], { body: Buffer; revision: number }>(
@@ -55,17 +63,17 @@ export class SqliteAlerts implements AlertStore {
   }
 
   markReported(episodes: readonly UnreportedEpisode[]): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       for (const { episode, revision } of episodes) {
         this.#run("UPDATE episodes SET reported_revision = ? WHERE alert_id = ?", [revision, episode.alertId]);
       }
-    })();
+    });
   }
 
   addMessages(messages: readonly OutgoingMessage[]): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       for (const message of messages) this.#messages.add(message, null);
-    })();
+    });
   }
 
   queuedMessages(limit: number): QueuedMessage[] {
@@ -73,21 +81,23 @@ export class SqliteAlerts implements AlertStore {
   }
 
   removeMessage(sequence: number): void {
-    this.#messages.remove(sequence);
+    this.#room.write("alerts", () => this.#messages.remove(sequence));
   }
 
   emptyAt(topic: string, atMs: number | null): void {
-    if (atMs === null) this.#run("DELETE FROM retained WHERE topic = ?", [topic]);
-    else this.#run("INSERT OR REPLACE INTO retained VALUES (?, ?)", [topic, atMs]);
+    this.#room.write("alerts", () => {
+      if (atMs === null) this.#run("DELETE FROM retained WHERE topic = ?", [topic]);
+      else this.#run("INSERT OR REPLACE INTO retained VALUES (?, ?)", [topic, atMs]);
+    });
   }
 
   emptyDue(nowMs: number): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       const due = this.#database
         .prepare<[number], { topic: string }>("DELETE FROM retained WHERE empty_at <= ? RETURNING topic")
         .all(nowMs);
       this.addMessages(due.map(({ topic }) => ({ topic, payload: "", retain: true })));
-    })();
+    });
   }
 
   #run(sql: string, values: readonly (string | number | Buffer)[]): void {

@@ -296,8 +296,17 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
     outboxDropped: number(said.outboxDropped),
     rssBytes: number(said.rssBytes),
     windowsDropped: number(said.windowsDropped),
+    quarantinedFiles: number(said.quarantinedFiles),
+    storeBytes: number(said.storeBytes),
+    flashWrittenToday: number(said.flashWrittenToday),
+    carriedToday: number(said.carriedToday),
+    summariesWithheld: flag(said.summariesWithheld),
+    updatesWithheld: flag(said.updatesWithheld),
   };
 }
+
+/** Kept as 0 or 1. */
+const flag = (said: unknown): boolean | null => (number(said) === null ? null : said === 1);
 
 export function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
   return {

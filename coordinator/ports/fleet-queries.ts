@@ -80,6 +80,13 @@ export interface GatewayHealth {
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
   readonly windowsDropped: number | null;
+  readonly quarantinedFiles: number | null;
+  readonly storeBytes: number | null;
+  /** Bytes since midnight UTC, as are those carried; null also: its machine does not say. */
+  readonly flashWrittenToday: number | null;
+  readonly carriedToday: number | null;
+  readonly summariesWithheld: boolean | null;
+  readonly updatesWithheld: boolean | null;
 }
 
 /** What a gateway holds of a cohort, and what its voice counts for in it. */
