@@ -58,7 +58,7 @@ export const agentConfigSchema = z.object({
   /** An event loop that stands still, or rows of which none is judged, for so long end the process. */
   FLEAD_STUCK_SECONDS: z
     .string()
-    .regex(/^(off|[1-9]\d{0,3})$/, "must be a whole number of seconds from 1 to 9999, or off")
+    .regex(/^(off|[5-9]|[1-9]\d{1,3})$/, "must be a whole number of seconds from 5 to 9999, or off")
     .default("60")
     .transform((seconds) => (seconds === "off" ? null : 1000 * Number(seconds))),
   /** Of the agent's file without its journal. */
