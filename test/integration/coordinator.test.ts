@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { status } from "@grpc/grpc-js";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
@@ -163,6 +164,17 @@ test("a session that does not begin with hello, or names no valid gateway, is en
   expect(forger.ended).toMatchObject({ details: expect.stringContaining("gateway id") });
   silent.close();
   forger.close();
+});
+
+test("a hello that the database can't take is refused as such, not as an outage", async () => {
+  const client = new GatewayClient(address, "gw");
+  client.say({ $case: "hello", value: { gatewayId: "gw", agentVersion: "test", site: "north\0", cohorts: [] } });
+  await eventually("the session ends", () => client.ended ?? undefined);
+  expect(client.ended).toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringMatching(/^the database can't take what the hello says: invalid byte sequence/),
+  });
+  client.close();
 });
 
 test("a gateway that connects again ends its own older session", async () => {
