@@ -5,6 +5,7 @@ import { createLogger } from "../runtime/log.ts";
 import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
 import { agentCheckCommand } from "./agent-check.ts";
 import { agentDiscoverCommand } from "./agent-discover.ts";
+import { agentDoctorCommand } from "./agent-doctor.ts";
 import { agentSchemaCommand } from "./agent-schema.ts";
 import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
 
@@ -79,7 +80,7 @@ export function agentCommand(): Command {
     await agent.close();
   });
   command.enablePositionalOptions();
-  for (const subcommand of [agentCheckCommand(), agentDiscoverCommand(), agentSchemaCommand()])
-    command.addCommand(subcommand);
+  const subcommands = [agentCheckCommand(), agentDiscoverCommand(), agentSchemaCommand(), agentDoctorCommand(OPTIONS)];
+  for (const subcommand of subcommands) command.addCommand(subcommand);
   return addVariableOptions(command, OPTIONS);
 }
