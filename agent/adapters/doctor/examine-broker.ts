@@ -56,7 +56,7 @@ async function subscribed(client: MqttClient, where: string, topics: readonly To
 
 function ownCertificate(name: string, pem: string, nowMs: number): Finding {
   try {
-    return expiry(`the agent's own for broker ${name}, its`, Date.parse(new X509Certificate(pem).validTo), nowMs);
+    return expiry(`the agent's (for broker ${name})`, Date.parse(new X509Certificate(pem).validTo), nowMs);
   } catch (error) {
     return fail("certificates", `the agent's own for broker ${name}: ${(error as Error).message}`, "it must be PEM");
   }
