@@ -154,6 +154,7 @@ export class Agent {
       version: deps.version,
       cohorts: [...this.#cohorts.values()],
       store,
+      snoozed: () => this.#episodes.snoozed(),
       rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
       newId,
       nowMs,
@@ -337,7 +338,7 @@ export class Agent {
   #keepHouse(): void {
     const { store, nowMs } = this.#deps;
     this.#stored(() => {
-      store.alerts.emptyDue(nowMs());
+      this.#episodes.keepHouse();
       this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
         const due = cohort.dueRecords(nowMs());

@@ -16,12 +16,14 @@ import {
   stepEpisode,
 } from "./core/episode.ts";
 import type { AlertWord } from "./core/labels.ts";
-import type { AgentStore } from "./ports/agent-store.ts";
+import type { AgentStore, Snooze } from "./ports/agent-store.ts";
+import { Snoozes } from "./snoozes.ts";
 
 export interface EpisodesDeps {
   readonly store: AgentStore;
   readonly origin: Origin;
   readonly newId: () => string;
+  /** Monotonic: epoch milliseconds when the process began, and counted on since. */
   readonly nowMs: () => number;
   readonly onTransition: (episode: Episode) => void;
 }
@@ -38,10 +40,12 @@ export class Episodes {
   readonly #states = new Map<string, EpisodeState>();
   /** The alert id of the last episode of each device and model. */
   readonly #last = new Map<string, string>();
+  readonly #snoozes: Snoozes;
 
   /** Takes up the episodes that were active when the process ended. */
   constructor(deps: EpisodesDeps) {
     this.#deps = deps;
+    this.#snoozes = new Snoozes(deps.store, deps.nowMs);
     for (const episode of deps.store.alerts.episodes()) {
       const { updatedAtMs } = episode;
       const state =
@@ -61,7 +65,8 @@ export class Episodes {
     for (const kind of MODEL_KINDS) if (kind !== subject.kind) this.#end(subject.deviceId, kind, row);
     if (seen === null) return;
     const key = keyOf(subject.deviceId, subject.kind);
-    const step = stepEpisode(this.#states.get(key) ?? quiet, seen, { ...subject, newAlertId: this.#deps.newId });
+    const about = { ...subject, newAlertId: this.#deps.newId };
+    const step = stepEpisode(this.#states.get(key) ?? quiet, seen, about, { snoozed: this.#snoozes.has(subject) });
     this.#take(key, step, row);
   }
 
@@ -81,6 +86,28 @@ export class Episodes {
     if (id === undefined || active?.alertId === id) return active;
     const episode = this.#deps.store.alerts.episode(id);
     return episode?.deviceId === deviceId && episode.kind === kind ? episode : null;
+  }
+
+  /** Of alerts now and to come, the next to end first. */
+  snoozed(): Snooze[] {
+    return this.#snoozes.inForce();
+  }
+
+  /** What is due by the gateway's time. */
+  keepHouse(): void {
+    this.#deps.store.alerts.emptyDue(this.#deps.nowMs());
+    this.#snoozes.endDue();
+  }
+
+  /**
+   * Of all alerts of a device under a model, until the end that is said, or from now on no more; `episode`, if there is one,
+   * is said again with the word. Throws, and nothing has changed, when that can't be kept.
+   */
+  snooze(alert: Pick<Snooze, "deviceId" | "kind">, ack: Ack, episode: Episode | null): void {
+    const { untilMs = null, atMs } = ack;
+    this.#snoozes.set(alert, untilMs, atMs, () => {
+      if (episode !== null) this.acknowledge(episode, ack, []);
+    });
   }
 
   /** `records`: devices to be saved with it. Throws, and nothing has changed, when that can't be done. */

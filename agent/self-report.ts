@@ -3,12 +3,14 @@ import type { CohortId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
-import type { AgentStore, QueuedSummaries } from "./ports/agent-store.ts";
+import type { AgentStore, QueuedSummaries, Snooze } from "./ports/agent-store.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
 /** Of the devices whose thresholds operators moved, the status names as many, the largest factors first. */
 const SHOWN_FACTORS = 100;
+/** Of the alerts that are snoozed, the status names as many, the next to end first. */
+const SHOWN_SNOOZES = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
 /** Counts of rows change all the time: where there is nothing else to report, they are said this often. */
@@ -23,6 +25,8 @@ export interface SelfReportDeps {
   readonly version: string;
   readonly cohorts: Iterable<Cohort>;
   readonly store: AgentStore;
+  /** The next to end first. */
+  readonly snoozed: () => readonly Snooze[];
   readonly rows: () => { readonly judged: number; readonly refused: number; readonly queued: number };
   readonly newId: () => string;
   readonly nowMs: () => number;
@@ -59,6 +63,7 @@ export class SelfReport {
           return { cohort: cohort.cohort, plan_id: planId, global_version: globalVersion, devices: devices.length };
         }),
         moved_thresholds: this.#movedThresholds(),
+        snoozed: this.#snoozed(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
         clock: "unknown",
       },
@@ -113,6 +118,14 @@ export class SelfReport {
       .sort((a, b) => b.operatorFactor - a.operatorFactor);
     const shown = moved.slice(0, SHOWN_FACTORS).map(({ deviceId, operatorFactor }) => [deviceId, operatorFactor]);
     return { devices: moved.length, factors: Object.fromEntries(shown) };
+  }
+
+  #snoozed(): { readonly alerts: number; readonly until: Readonly<Record<string, string>> } {
+    const snoozes = this.#deps.snoozed();
+    const shown = snoozes.slice(0, SHOWN_SNOOZES).map(({ deviceId, kind, untilMs }) => {
+      return [`${deviceId}/${kind}`, new Date(untilMs).toISOString()];
+    });
+    return { alerts: snoozes.length, until: Object.fromEntries(shown) };
   }
 
   #statistics(asked: boolean): CohortStatistics[] {

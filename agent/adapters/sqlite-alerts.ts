@@ -1,9 +1,10 @@
 // Episodes, messages that wait for the broker, and retained topics to be emptied, in SQLite.
 import { deserialize, serialize } from "node:v8";
 import type Database from "better-sqlite3";
+import { deviceId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
-import type { Episode } from "../core/episode.ts";
-import type { AlertStore, QueuedMessage, UnreportedEpisode } from "../ports/agent-store.ts";
+import { type Episode, isModelKind } from "../core/episode.ts";
+import type { AlertStore, QueuedMessage, Snooze, UnreportedEpisode } from "../ports/agent-store.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
 
 /** Cleared episodes beyond this many go, the oldest first. */
@@ -60,6 +61,22 @@ export class SqliteAlerts implements AlertStore {
         this.#run("UPDATE episodes SET reported_revision = ? WHERE alert_id = ?", [revision, episode.alertId]);
       }
     })();
+  }
+
+  snoozes(): Snooze[] {
+    const sql = "SELECT device_id, kind, until_at FROM snoozes ORDER BY until_at";
+    const rows = this.#database.prepare<[], { device_id: string; kind: string; until_at: number }>(sql).all();
+    return rows.flatMap(({ device_id, kind, until_at: untilMs }) =>
+      isModelKind(kind) ? [{ deviceId: deviceId(device_id), kind, untilMs }] : [],
+    );
+  }
+
+  saveSnooze({ deviceId: device, kind, untilMs }: Snooze): void {
+    this.#run("INSERT OR REPLACE INTO snoozes VALUES (?, ?, ?)", [device, kind, untilMs]);
+  }
+
+  endSnooze({ deviceId: device, kind }: Pick<Snooze, "deviceId" | "kind">): void {
+    this.#run("DELETE FROM snoozes WHERE device_id = ? AND kind = ?", [device, kind]);
   }
 
   addMessages(messages: readonly OutgoingMessage[]): void {

@@ -1,6 +1,6 @@
 // What the agent says over MQTT: topics, and CloudEvents 1.0 in structured JSON.
 import type { CohortId, DeviceId, GatewayId } from "../../learning/ids.ts";
-import type { Episode, EpisodeEvent, ModelKind } from "./episode.ts";
+import type { Ack, Episode, EpisodeEvent, ModelKind } from "./episode.ts";
 
 export interface Origin {
   readonly site: string;
@@ -93,9 +93,15 @@ function alertData(episode: Episode, late: boolean) {
     contributors: episode.contributors,
     quality: { clock: "unknown", late, missing: [] },
     model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
-    ack: episode.ack && { action: episode.ack.action, at: new Date(episode.ack.atMs).toISOString() },
+    ack: episode.ack && ackData(episode.ack),
   };
 }
+
+const ackData = ({ action, atMs, untilMs }: Ack) => ({
+  action,
+  at: new Date(atMs).toISOString(),
+  ...(untilMs === undefined ? {} : { until: new Date(untilMs).toISOString() }),
+});
 
 /** A training step or an activated model. */
 export function modelMessage(

@@ -5,13 +5,15 @@ import { isRecent } from "./recent.ts";
 export type ModelKind = "federated" | "isolation_forest" | "z_score";
 export type Severity = "minor" | "major" | "critical";
 export type EpisodeEvent = "raised" | "updated" | "cleared" | "acked";
-export const ACK_ACTIONS = ["confirm", "false_alarm", "reset_threshold"] as const;
+export const ACK_ACTIONS = ["acknowledge", "confirm", "false_alarm", "snooze", "unsnooze", "reset_threshold"] as const;
 export type AckAction = (typeof ACK_ACTIONS)[number];
 
 /** What an operator said of an episode, last. */
 export interface Ack {
   readonly action: AckAction;
   readonly atMs: number;
+  /** Of a snooze. */
+  readonly untilMs?: number;
   /** The episode has moved its device's threshold, which it does once, unless the threshold was put back since. */
   readonly movedThreshold: boolean;
 }
@@ -97,18 +99,24 @@ export interface EpisodeStep {
 }
 
 /**
- * An alarm raises an episode, at a row that is over; unless one was cleared less than the cooldown ago: then with the first
- * such row after that.
+ * An alarm raises an episode, at a row that is over; unless one was cleared less than the cooldown ago, or alerts are
+ * snoozed: then with the first such row after that. A snoozed episode is not updated, but cleared.
  */
-export function stepEpisode(before: EpisodeState, seen: Observation, subject: EpisodeSubject): EpisodeStep {
+export function stepEpisode(
+  before: EpisodeState,
+  seen: Observation,
+  subject: EpisodeSubject,
+  { snoozed = false } = {},
+): EpisodeStep {
   const recentOver = [...before.recentOver, seen.over].slice(-RECENT_ROWS);
   const state = { ...before, recentOver };
   if (state.episode !== null) {
     const episode = extend(state.episode, seen);
-    return seen.active ? updated(state, episode, seen.atMs) : clearEpisode({ ...state, episode }, seen.atMs);
+    if (!seen.active) return clearEpisode({ ...state, episode }, seen.atMs);
+    return snoozed ? { state: { ...state, episode }, event: null } : updated(state, episode, seen.atMs);
   }
   const coolingDown = state.clearedAtMs !== null && isRecent(state.clearedAtMs, seen.atMs, COOLDOWN_MS);
-  return seen.active && seen.over && !coolingDown ? raised(state, seen, subject) : { state, event: null };
+  return seen.active && seen.over && !coolingDown && !snoozed ? raised(state, seen, subject) : { state, event: null };
 }
 
 /** Ends an active episode, whatever its scores: the alarm cleared, or its detector no longer serves. */

@@ -5,7 +5,7 @@ import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, DeviceId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { DeviceRecord } from "../core/device.ts";
-import type { Episode } from "../core/episode.ts";
+import type { Episode, ModelKind } from "../core/episode.ts";
 import type { WindowsSnapshot } from "../core/windows.ts";
 import type { Update, WindowSummaries } from "./coordinator-link.ts";
 import type { Plan } from "./plan.ts";
@@ -73,6 +73,13 @@ export interface UnreportedEpisode {
   readonly revision: number;
 }
 
+/** Alerts of a device under a model are not raised until then. */
+export interface Snooze {
+  readonly deviceId: DeviceId;
+  readonly kind: ModelKind;
+  readonly untilMs: number;
+}
+
 export interface AlertStore {
   saveEpisode(episode: Episode): void;
   /** Active ones and the most recent cleared ones, oldest first. */
@@ -82,6 +89,9 @@ export interface AlertStore {
   unreported(limit: number): UnreportedEpisode[];
   /** An episode saved again since then stays unreported. */
   markReported(episodes: readonly UnreportedEpisode[]): void;
+  snoozes(): Snooze[];
+  saveSnooze(snooze: Snooze): void;
+  endSnooze(snooze: Pick<Snooze, "deviceId" | "kind">): void;
   addMessages(messages: readonly OutgoingMessage[]): void;
   queuedMessages(limit: number): QueuedMessage[];
   removeMessage(sequence: number): void;

@@ -19,6 +19,7 @@ function open() {
     version: "1",
     cohorts: [],
     store,
+    snoozed: () => [],
     rows: () => rows,
     newId: () => `r${++reports}`,
     nowMs: () => clock.nowMs,

@@ -262,6 +262,19 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(again.alerts.episode("a3")).toBeNull();
   });
 
+  test("a snooze is one a device and model, and lasts until it is ended", () => {
+    const { store, reopen } = open();
+    const about = { deviceId: deviceId("pump-1"), kind: "z_score" } as const;
+    const other = { ...about, kind: "federated", untilMs: 7000 } as const;
+    store.alerts.saveSnooze({ ...about, untilMs: 5000 });
+    store.alerts.saveSnooze({ ...about, untilMs: 9000 });
+    store.alerts.saveSnooze(other);
+    const again = reopen();
+    expect(again.alerts.snoozes()).toEqual([other, { ...about, untilMs: 9000 }]);
+    again.alerts.endSnooze(about);
+    expect(reopen().alerts.snoozes()).toEqual([other]);
+  });
+
   test("cleared episodes are bounded, active ones are kept", () => {
     const { store } = open();
     store.alerts.saveEpisode(episodeOf("active"));
@@ -347,7 +360,9 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.learning.saveSlot(PUMPS, slot);
   before.close();
   const database = new Database(path);
-  database.exec("ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key");
+  database.exec(
+    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes",
+  );
   database.pragma("user_version = 1");
   database.close();
   const store = new SqliteStore(path, { nowMs: 0 });

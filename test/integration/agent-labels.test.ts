@@ -241,6 +241,7 @@ const word = (action: AlertWord["action"], change: Partial<AlertWord> = {}): Ale
   kind: "federated",
   action,
   alertId: "a1",
+  untilMs: null,
   receivedAtMs: 99_000,
   ...change,
 });

@@ -64,7 +64,7 @@ test("retained words are refused, and those on ids that would break a topic", ()
 });
 
 test("an operator confirms an alert or calls it false, by its id or the device's last one", () => {
-  const word = { deviceId: "pump-1", kind: "federated", receivedAtMs: RECEIVED_MS };
+  const word = { deviceId: "pump-1", kind: "federated", untilMs: null, receivedAtMs: RECEIVED_MS };
   expect(readAlertWord(message(ACK_TOPIC, { action: "confirm", alert_id: "01A" }))).toEqual({
     ...word,
     action: "confirm",
@@ -74,6 +74,16 @@ test("an operator confirms an alert or calls it false, by its id or the device's
     ...word,
     action: "false_alarm",
     alertId: null,
+  });
+});
+
+test("a snooze has an end within a week, and an end of its own", () => {
+  const until = (body: unknown) => readAlertWord(message(ACK_TOPIC, body));
+  const untilMs = RECEIVED_MS + 7 * 86_400_000;
+  expect(until({ action: "snooze", until: "2026-11-28T10:00:00Z" })).toMatchObject({ action: "snooze", untilMs });
+  expect(until({ action: "unsnooze", until: "nonsense" })).toMatchObject({ action: "unsnooze", untilMs: null });
+  expect(until({ action: "snooze", until: "2027-01-01" })).toMatchObject({
+    detail: expect.stringMatching(/until "2027-01-01".* 7 days from now, 2026-11-21T10/),
   });
 });
 
@@ -87,8 +97,11 @@ test("a reset is about the champion's threshold, the only one that is ever moved
 });
 
 test.each([
-  ["unknown_action", { action: "snooze", until: NOW }],
-  ["unknown_action", { action: "acknowledge" }],
+  ["wrong_shape", { action: "snooze" }],
+  ["wrong_shape", { action: "snooze", until: "tomorrow" }],
+  ["wrong_shape", { action: "snooze", until: NOW }],
+  ["wrong_shape", { action: "snooze", until: "2026-11-28T10:00:01Z" }],
+  ["unknown_action", { action: "ignore" }],
   ["unknown_action", {}],
   ["wrong_shape", { action: "confirm", alert_id: 7 }],
   ["wrong_shape", { action: "confirm", alert_id: "" }],
