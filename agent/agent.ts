@@ -119,6 +119,7 @@ export class Agent {
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
+      devices: () => this.#deviceCount(),
       newId,
       nowMs,
       onTransition: () => this.#tellEpisodes(),

@@ -4,6 +4,7 @@ import type Database from "better-sqlite3";
 import { deviceId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import { type Episode, isModelKind } from "../core/episode.ts";
+import type { Storm } from "../core/storm.ts";
 import type { AlertStore, QueuedMessage, Snooze, UnreportedEpisode } from "../ports/agent-store.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
 
@@ -63,6 +64,16 @@ export class SqliteAlerts implements AlertStore {
     })();
   }
 
+  storm(): Storm | null {
+    const row = this.#database.prepare<[], { body: Buffer }>("SELECT body FROM storm").get();
+    return row === undefined ? null : (deserialize(row.body) as Storm);
+  }
+
+  saveStorm(storm: Storm | null): void {
+    if (storm === null) this.#run("DELETE FROM storm", []);
+    else this.#run("INSERT OR REPLACE INTO storm VALUES (1, ?)", [serialize(storm)]);
+  }
+
   snoozes(): Snooze[] {
     const sql = "SELECT device_id, kind, until_at FROM snoozes ORDER BY until_at";
     const rows = this.#database.prepare<[], { device_id: string; kind: string; until_at: number }>(sql).all();
@@ -112,8 +123,9 @@ export class SqliteAlerts implements AlertStore {
   }
 }
 
-/** An episode that was kept before operators could say something of it lacks what they need. */
+/** An episode of an earlier version lacks what operators need to say something of it, and storms. */
 function readEpisode(body: Buffer): Episode {
   const episode = deserialize(body) as Episode;
-  return { ...{ ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, ack: null }, ...episode };
+  const lacking = { ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, ack: null, storm: null, announced: true };
+  return { ...lacking, ...episode };
 }

@@ -1,6 +1,7 @@
 // What the agent says over MQTT: topics, and CloudEvents 1.0 in structured JSON.
 import type { CohortId, DeviceId, GatewayId } from "../../learning/ids.ts";
 import type { Ack, Episode, EpisodeEvent, ModelKind } from "./episode.ts";
+import { STORM_SHARE, type StormEvent } from "./storm.ts";
 
 export interface Origin {
   readonly site: string;
@@ -23,9 +24,14 @@ const LATE_MS = 60_000;
 export const baseTopic = ({ site, gatewayId }: Origin) => `flead/v1/${site}/${gatewayId}`;
 export const stateTopic = (origin: Origin, device: DeviceId, kind: ModelKind) =>
   `${baseTopic(origin)}/alert/${device}/${kind}`;
+/** The gateway stands where the device does, so that who listens to all alerts hears of storms. */
+export const stormTopic = (origin: Origin) => `${baseTopic(origin)}/alert/${origin.gatewayId}/storm`;
 export const statusTopic = (origin: Origin) => `${baseTopic(origin)}/status`;
 
 const SEVERITY_TEXT = { minor: "WARN", major: "WARN", critical: "ERROR" } as const;
+
+const severityText = ({ state, severity }: Pick<Episode, "state" | "severity">) =>
+  state === "cleared" ? "INFO" : SEVERITY_TEXT[severity];
 
 interface CloudEvent {
   readonly id: string;
@@ -69,7 +75,7 @@ export function alertMessages(
     type: `flead.anomaly.${kind}.v1`,
     source: `/${origin.site}/${origin.gatewayId}/${episode.deviceId}`,
     atMs: acked?.atMs ?? episode.updatedAtMs,
-    severityText: episode.state === "cleared" ? "INFO" : SEVERITY_TEXT[episode.severity],
+    severityText: severityText(episode),
     data: alertData(episode, acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS),
   });
   const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
@@ -77,6 +83,43 @@ export function alertMessages(
     ...(isLast ? [message(stateTopic(origin, episode.deviceId, episode.kind), true)] : []),
     message(`${baseTopic(origin)}/event/${episode.deviceId}/${episode.kind}`, false),
     ...(origin.alertPrefix === null ? [] : [message(`${origin.alertPrefix}/${episode.deviceId}`, false)]),
+  ];
+}
+
+/** The messages of a transition of the gateway's storm, as those of an episode. */
+export function stormMessages(
+  origin: Origin,
+  { kind, storm }: StormEvent,
+  { id, active }: { readonly id: string; readonly active: number },
+): OutgoingMessage[] {
+  const payload = cloudEvent({
+    id,
+    type: `flead.anomaly.${kind}.v1`,
+    source: `/${origin.site}/${origin.gatewayId}`,
+    atMs: storm.updatedAtMs,
+    severityText: severityText(storm),
+    data: {
+      alert_id: storm.alertId,
+      state: storm.state,
+      severity: storm.severity,
+      score: storm.share,
+      threshold: STORM_SHARE,
+      confidence: storm.confidence,
+      started_at: new Date(storm.startedAtMs).toISOString(),
+      count: storm.count,
+      active,
+      devices: storm.devices,
+      contributors: [],
+      quality: { clock: "unknown", late: false, missing: [] },
+      model: { kind: "storm", global_version: 0, local_steps: 0 },
+      ack: null,
+    },
+  });
+  const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
+  return [
+    message(stormTopic(origin), true),
+    message(`${baseTopic(origin)}/event/${origin.gatewayId}/storm`, false),
+    ...(origin.alertPrefix === null ? [] : [message(`${origin.alertPrefix}/${origin.gatewayId}`, false)]),
   ];
 }
 

@@ -53,6 +53,10 @@ export interface Episode {
   /** Rows over the threshold so far. */
   readonly count: number;
   readonly ack: Ack | null;
+  /** The alert id of the storm that it is part of; null: it is told by itself. */
+  readonly storm: string | null;
+  /** Something was said of it by itself. */
+  readonly announced: boolean;
 }
 
 /** What was seen of one row. */
@@ -151,6 +155,8 @@ function raised(state: EpisodeState, seen: Observation, subject: EpisodeSubject)
     lastOverAtMs: seen.atMs,
     count: state.recentOver.filter(Boolean).length,
     ack: null,
+    storm: null,
+    announced: true,
   };
   return { state: { ...state, episode, publishedAtMs: seen.atMs }, event: { kind: "raised", episode } };
 }

@@ -6,6 +6,7 @@ import type { CohortId, DeviceId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { DeviceRecord } from "../core/device.ts";
 import type { Episode, ModelKind } from "../core/episode.ts";
+import type { Storm } from "../core/storm.ts";
 import type { WindowsSnapshot } from "../core/windows.ts";
 import type { Update, WindowSummaries } from "./coordinator-link.ts";
 import type { Plan } from "./plan.ts";
@@ -89,6 +90,9 @@ export interface AlertStore {
   unreported(limit: number): UnreportedEpisode[];
   /** An episode saved again since then stays unreported. */
   markReported(episodes: readonly UnreportedEpisode[]): void;
+  /** The active one. */
+  storm(): Storm | null;
+  saveStorm(storm: Storm | null): void;
   snoozes(): Snooze[];
   saveSnooze(snooze: Snooze): void;
   endSnooze(snooze: Pick<Snooze, "deviceId" | "kind">): void;

@@ -33,6 +33,7 @@ function open({ devices = 1 } = {}) {
     const episodes = new Episodes({
       store,
       origin: { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null },
+      devices: () => devices,
       newId: () => `id-${++ids}`,
       nowMs: () => time.nowMs,
       onTransition: () => undefined,
@@ -158,4 +159,74 @@ test("a clock that was set back years holds no snooze for longer than a week", (
   time.nowMs += 7 * DAY_MS;
   row(1, 10, true);
   expect(told()).toEqual(["event/pump-1/z_score raised"]);
+});
+
+test("of a storm's episodes those are told that came before it, and cleared; the others are in the storm alone", () => {
+  const { row, said, told, current } = open({ devices: 10 });
+  for (let device = 1; device <= 5; device++) row(device, device, true);
+  const raised = said();
+  expect(raised.flatMap(({ topic, what }) => (topic.startsWith("event/") ? [`${topic} ${what}`] : []))).toEqual([
+    "event/pump-1/z_score raised",
+    "event/pump-2/z_score raised",
+    "event/gw-1/storm raised",
+  ]);
+  expect(raised.at(-2)).toMatchObject({ topic: "alert/gw-1/storm", what: "raised" });
+  expect(raised.at(-2)?.event?.data).toMatchObject({ count: 3, devices: ["pump-1", "pump-2", "pump-3"] });
+  for (let device = 1; device <= 5; device++) row(device, 100, true); // due for an update, were they told by themselves
+  expect(told()).toEqual([]);
+  for (let device = 1; device <= 4; device++) row(device, 170, false);
+  expect(told()).toEqual(["event/pump-1/z_score cleared", "event/pump-2/z_score cleared"]);
+  row(5, 171, false);
+  expect(told()).toEqual(["event/gw-1/storm cleared"]);
+  const reported = current().store.alerts.unreported(99);
+  expect(reported.map(({ episode: { deviceId: id, state } }) => `${id} ${state}`)).toEqual(
+    [1, 2, 3, 4, 5].map((device) => `pump-${device} cleared`),
+  );
+});
+
+test("a storm goes on after a restart and is over with its last episode; its topic is emptied an hour later", () => {
+  const { time, restart, row, said, told, current } = open({ devices: 10 });
+  for (let device = 1; device <= 4; device++) row(device, device, true);
+  told();
+  restart();
+  row(5, 6, true);
+  expect(told()).toEqual([]);
+  restart();
+  for (let device = 1; device <= 4; device++) row(device, 70, false);
+  told();
+  restart();
+  row(5, 71, false);
+  expect(told()).toEqual(["event/gw-1/storm cleared"]);
+  expect(current().store.alerts.storm()).toBeNull();
+  time.nowMs += 3_600_000;
+  current().episodes.keepHouse();
+  expect(said().map(({ topic, what }) => `${topic} ${what}`)).toEqual([
+    "alert/pump-1/z_score emptied",
+    "alert/pump-2/z_score emptied",
+    "alert/gw-1/storm emptied",
+  ]);
+});
+
+test("a word on an episode that only the storm told of is said, and so is its end", () => {
+  const { row, say, told } = open({ devices: 10 });
+  for (let device = 1; device <= 4; device++) row(device, device, true);
+  told();
+  say("acknowledge", { deviceId: deviceId("pump-4") });
+  row(4, 70, false);
+  expect(told()).toEqual(["event/pump-4/z_score acked", "event/pump-4/z_score cleared"]);
+});
+
+test("2,000 devices that raise at once are one storm, of which 100 are named", () => {
+  const { row, said, current } = open({ devices: 2000 });
+  for (let device = 1; device <= 2000; device++) row(device, device / 1000, true);
+  const events = said().filter(({ topic }) => topic.startsWith("event/"));
+  expect(events).toHaveLength(401);
+  expect(events.at(-1)?.event?.data).toMatchObject({ count: 401, active: 401 });
+  for (let device = 1; device <= 2000; device++) row(device, 80, false);
+  const ends = said().filter(({ topic }) => topic.startsWith("event/"));
+  expect(ends).toHaveLength(401);
+  expect(ends.at(-1)).toMatchObject({ topic: "event/gw-1/storm", what: "cleared" });
+  expect(ends.at(-1)?.event?.data).toMatchObject({ count: 2000, active: 0 });
+  expect(ends.at(-1)?.event?.data.devices).toHaveLength(100);
+  expect(current().store.alerts.storm()).toBeNull();
 });

@@ -59,6 +59,8 @@ const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode
   lastOverAtMs: 1900,
   count: 3,
   ack: null,
+  storm: null,
+  announced: true,
 });
 
 const slot: Slot = {
@@ -361,7 +363,7 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.close();
   const database = new Database(path);
   database.exec(
-    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes",
+    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes; DROP TABLE storm",
   );
   database.pragma("user_version = 1");
   database.close();

@@ -28,6 +28,7 @@ async function openCohort(settings: PlanSettings = labelledSettings()) {
   const episodes = new Episodes({
     store,
     origin,
+    devices: () => 1,
     newId: () => `id-${++ids}`,
     nowMs: () => 0,
     onTransition: () => undefined,
@@ -233,6 +234,8 @@ const episodeOf = (change: Partial<Episode> = {}): Episode => ({
   lastOverAtMs: 65_000,
   count: 6,
   ack: null,
+  storm: null,
+  announced: true,
   ...change,
 });
 

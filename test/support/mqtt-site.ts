@@ -24,6 +24,7 @@ export interface CloudEvent {
     readonly threshold: number;
     readonly confidence: number;
     readonly count: number;
+    readonly devices?: readonly string[];
     readonly contributors: readonly { channel: string; share: number; value: number; unit: string }[];
     readonly model: { kind: string; global_version: number };
     readonly global_version: number;

@@ -194,6 +194,7 @@ test("when the forest takes over, the z-score's episode is cleared", () => {
   const episodes = new Episodes({
     store,
     origin: { site: "north", gatewayId: "gw-1" as GatewayId, alertPrefix: null },
+    devices: () => 1,
     newId: () => "id",
     nowMs: () => 0,
     onTransition: ({ kind, state }) => told.push(`${kind} ${state}`),
