@@ -23,6 +23,7 @@ import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import { Publisher } from "./publisher.ts";
 import { RowQueue } from "./row-queue.ts";
@@ -53,7 +54,7 @@ export interface AgentDeps {
   readonly link: CoordinatorLink;
   readonly sensors: SensorReader;
   readonly openBroker: (handlers: BrokerHandlers) => Broker;
-  readonly nowMs: () => number;
+  readonly clock: GatewayClock;
   readonly random: () => number;
   /** A new ULID. */
   readonly newId: () => string;
@@ -94,14 +95,15 @@ export class Agent {
     agent.#sessions = agent.#uplink.run(agent.#stop.signal);
     const every = (ms: number, work: () => void) => agent.#timers.push(setInterval(work, ms));
     every(TRAINING_CHECK_MS, () => agent.#trainWhereDue());
-    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.nowMs())));
+    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.clock.wallMs())));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
     return agent;
   }
 
   private constructor(deps: AgentDeps) {
-    const { config, log, store, link, nowMs, random, newId } = deps;
+    const { config, log, store, link, clock, random, newId } = deps;
+    const steadyMs = () => clock.steadyMs();
     this.#deps = deps;
     this.#origin = {
       site: config.FLEAD_SITE,
@@ -110,18 +112,18 @@ export class Agent {
     };
     const mayGrowForest = (device: DeviceId) => this.#mayGrowForest(device);
     this.#cohorts = new Map(
-      config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs(), mayGrowForest)]),
+      config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, steadyMs(), mayGrowForest)]),
     );
-    this.#refusals = new Problems(log, nowMs);
-    this.#wordRefusals = new Problems(log, nowMs);
-    this.#troubles = new Problems(log, nowMs);
+    this.#refusals = new Problems(log, steadyMs);
+    this.#wordRefusals = new Problems(log, steadyMs);
+    this.#troubles = new Problems(log, steadyMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
       devices: () => this.#deviceCount(),
       newId,
-      nowMs,
+      clock,
       onTransition: () => this.#tellEpisodes(),
     });
     this.#labels = new Labels({
@@ -137,7 +139,7 @@ export class Agent {
         : new Summaries({
             settings: { windowMs, latenessMs: SUMMARY_LATENESS_MS },
             store: store.summaries,
-            nowMs,
+            nowMs: steadyMs,
           });
     this.#follower = new CoordinatorFollower({
       cohorts: this.#cohorts,
@@ -158,12 +160,12 @@ export class Agent {
       snoozed: () => this.#episodes.snoozed(),
       rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
       newId,
-      nowMs,
+      clock,
     });
     this.#uplink = new Uplink({
       link,
       store,
-      nowMs,
+      nowMs: steadyMs,
       random,
       handlers: {
         hello: () => this.#self.hello(),
@@ -337,12 +339,12 @@ export class Agent {
   }
 
   #keepHouse(): void {
-    const { store, nowMs } = this.#deps;
+    const { store, clock } = this.#deps;
     this.#stored(() => {
       this.#episodes.keepHouse();
       this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
-        const due = cohort.dueRecords(nowMs());
+        const due = cohort.dueRecords(clock.steadyMs());
         if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
       }
     });
@@ -434,17 +436,18 @@ export class Agent {
   }
 
   #learner(cohort: Cohort, model: PlanModel, record: CohortRecord): Learner {
-    const { store, nowMs, newId } = this.#deps;
+    const { store, clock, newId } = this.#deps;
+    const steadyMs = () => clock.steadyMs();
     return new Learner(
       {
         cohort: cohort.cohort,
         store,
         lane: this.#lane,
-        nowMs,
+        nowMs: steadyMs,
         newUpdateId: () => newId() as UpdateId,
         devices: () => cohort.devices.values(),
         seed: hash(this.#origin.gatewayId),
-        dueRecords: () => cohort.dueRecords(nowMs()),
+        dueRecords: () => cohort.dueRecords(steadyMs()),
         onTrained: (update) => this.#trained(update),
         onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
       },
@@ -507,7 +510,7 @@ export class Agent {
   }
 
   #stamp() {
-    return { id: this.#deps.newId(), atMs: this.#deps.nowMs() };
+    return { id: this.#deps.newId(), atMs: this.#deps.clock.wallMs() };
   }
 }
 

@@ -18,6 +18,7 @@ import {
 import type { AlertWord } from "./core/labels.ts";
 import { calm, type StormState, type StormStep, stormAfterClear, stormAfterRaise, stormOf } from "./core/storm.ts";
 import type { AgentStore, Snooze } from "./ports/agent-store.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 import { Snoozes } from "./snoozes.ts";
 
 export interface EpisodesDeps {
@@ -26,8 +27,7 @@ export interface EpisodesDeps {
   /** How many the gateway serves. */
   readonly devices: () => number;
   readonly newId: () => string;
-  /** Monotonic: epoch milliseconds when the process began, and counted on since. */
-  readonly nowMs: () => number;
+  readonly clock: Pick<GatewayClock, "steadyMs" | "quality">;
   readonly onTransition: (episode: Episode) => void;
 }
 
@@ -49,7 +49,7 @@ export class Episodes {
   /** Takes up the episodes and the storm that were active when the process ended. */
   constructor(deps: EpisodesDeps) {
     this.#deps = deps;
-    this.#snoozes = new Snoozes(deps.store, deps.nowMs);
+    this.#snoozes = new Snoozes(deps.store, () => deps.clock.steadyMs());
     const episodes = deps.store.alerts.episodes();
     const storm = deps.store.alerts.storm();
     const isMember = (episode: Episode) => episode.state === "active" && episode.storm === storm?.alertId;
@@ -103,7 +103,7 @@ export class Episodes {
 
   /** What is due by the gateway's time. */
   keepHouse(): void {
-    this.#deps.store.alerts.emptyDue(this.#deps.nowMs());
+    this.#deps.store.alerts.emptyDue(this.#deps.clock.steadyMs());
     this.#snoozes.endDue();
   }
 
@@ -120,11 +120,11 @@ export class Episodes {
 
   /** `records`: devices to be saved with it. Throws, and nothing has changed, when that can't be done. */
   acknowledge(found: Episode, ack: Ack, records: readonly DeviceRecord[]): Episode {
-    const { store, origin, newId, onTransition } = this.#deps;
+    const { store, origin, newId, clock, onTransition } = this.#deps;
     const episode: Episode = { ...found, ack, announced: true };
     const key = keyOf(episode.deviceId, episode.kind);
     const isLast = this.#last.get(key) === episode.alertId;
-    const stamp = { id: newId(), receivedAtMs: ack.atMs, isLast };
+    const stamp = { id: newId(), receivedAtMs: ack.atMs, clock: clock.quality(), isLast };
     store.transaction(() => {
       store.alerts.saveEpisode(episode);
       store.alerts.addMessages(alertMessages(origin, { kind: "acked", episode }, stamp));
@@ -183,16 +183,17 @@ export class Episodes {
   ): void {
     const { store, origin, newId } = this.#deps;
     const { episode, kind } = transition;
+    const clock = this.#deps.clock.quality();
     store.transaction(() => {
       for (const each of [...storm.joined, episode]) store.alerts.saveEpisode(each);
       if (isTold(transition)) {
-        store.alerts.addMessages(alertMessages(origin, transition, { id: newId(), receivedAtMs }));
+        store.alerts.addMessages(alertMessages(origin, transition, { id: newId(), receivedAtMs, clock }));
         this.#emptyLater(stateTopic(origin, episode.deviceId, episode.kind), kind === "cleared");
       }
       if (storm.state.storm !== this.#storm.storm) store.alerts.saveStorm(storm.state.storm);
       if (storm.event !== null) {
         const active = storm.state.members.size;
-        store.alerts.addMessages(stormMessages(origin, storm.event, { id: newId(), active }));
+        store.alerts.addMessages(stormMessages(origin, storm.event, { id: newId(), active, clock }));
         this.#emptyLater(stormTopic(origin), storm.event.kind === "cleared");
       }
       if (kind !== "updated") store.learning.saveDevices(episode.cohort, [record()]);
@@ -200,7 +201,7 @@ export class Episodes {
   }
 
   #emptyLater(topic: string, cleared: boolean): void {
-    this.#deps.store.alerts.emptyAt(topic, cleared ? this.#deps.nowMs() + CLEARED_STATE_MS : null);
+    this.#deps.store.alerts.emptyAt(topic, cleared ? this.#deps.clock.steadyMs() + CLEARED_STATE_MS : null);
   }
 
   /** In memory, if it is its device's active one. */

@@ -7,6 +7,7 @@ import { GrpcLink } from "./adapters/grpc-link.ts";
 import { openBrokers, siteBrokers } from "./adapters/open-brokers.ts";
 import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
+import { SystemClock } from "./adapters/system-clock.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
@@ -52,7 +53,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         },
         handlers,
       ),
-    nowMs,
+    clock: new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") }),
     random: Math.random,
     newId,
   });

@@ -4,6 +4,7 @@ import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
 import type { AgentStore, QueuedSummaries, Snooze } from "./ports/agent-store.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
@@ -29,7 +30,7 @@ export interface SelfReportDeps {
   readonly snoozed: () => readonly Snooze[];
   readonly rows: () => { readonly judged: number; readonly refused: number; readonly queued: number };
   readonly newId: () => string;
-  readonly nowMs: () => number;
+  readonly clock: GatewayClock;
 }
 
 export class SelfReport {
@@ -50,12 +51,12 @@ export class SelfReport {
   }
 
   status(state: "online" | "offline"): OutgoingMessage {
-    const { origin, version, cohorts, store, rows, newId, nowMs } = this.#deps;
+    const { origin, version, cohorts, store, rows, newId, clock } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
     return statusMessage(
       origin,
       state,
-      { id: newId(), atMs: nowMs() },
+      { id: newId(), atMs: clock.wallMs() },
       {
         agent_version: version,
         cohorts: Array.from(cohorts, (cohort) => {
@@ -65,31 +66,33 @@ export class SelfReport {
         moved_thresholds: this.#movedThresholds(),
         snoozed: this.#snoozed(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
-        clock: "unknown",
+        clock: clock.quality(),
       },
     );
   }
 
   /** Null when nothing changed since the last one, unless it was `asked` for. */
   report(asked: boolean): { readonly report: Report; readonly answered: () => void } | null {
-    const { store, newId, nowMs, cohorts } = this.#deps;
+    const { store, newId, clock, cohorts } = this.#deps;
     const queued = this.#queuedSummaries();
     const episodes = store.alerts.unreported(EPISODES_A_REPORT);
     const health = this.#health();
     const held = Array.from(cohorts, (cohort) => cohort.held());
     const statistics = this.#statistics(asked);
-    const heldNow = JSON.stringify(held);
+    const quality = clock.quality();
+    const nowMs = clock.steadyMs();
+    const heldNow = JSON.stringify([held, quality]);
     const healthNow = JSON.stringify({ ...health, rssBytes: 0 });
-    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs(), HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
     const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
     if (!asked && !news && !healthDue) return null;
     this.#heldSaid = heldNow;
-    this.#healthSaid = { said: healthNow, atMs: nowMs() };
-    if (queued.length > 0) this.#summariesSaidAtMs = nowMs();
-    for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs() });
+    this.#healthSaid = { said: healthNow, atMs: nowMs };
+    if (queued.length > 0) this.#summariesSaidAtMs = nowMs;
+    for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs });
     const told = episodes.map(({ episode }) => episode);
     const summaries = queued.map((each) => each.summaries);
-    const report = { reportId: newId(), episodes: told, health, cohorts: held, statistics, summaries };
+    const report = { reportId: newId(), episodes: told, health, clock: quality, cohorts: held, statistics, summaries };
     const answered = () =>
       store.transaction(() => {
         store.alerts.markReported(episodes);
@@ -99,8 +102,8 @@ export class SelfReport {
   }
 
   #queuedSummaries(): readonly QueuedSummaries[] {
-    const { store, nowMs } = this.#deps;
-    return isRecent(this.#summariesSaidAtMs, nowMs(), SUMMARIES_MS)
+    const { store, clock } = this.#deps;
+    return isRecent(this.#summariesSaidAtMs, clock.steadyMs(), SUMMARIES_MS)
       ? []
       : store.summaries.oldest(SUMMARY_BYTES_A_REPORT);
   }
@@ -138,7 +141,7 @@ export class SelfReport {
 
   #isDue({ cohort, learner, calibratedDevices }: Cohort): boolean {
     const last = this.#statisticsSaid.get(cohort);
-    if (last === undefined || !isRecent(last.atMs, this.#deps.nowMs(), STATISTICS_MS)) return true;
+    if (last === undefined || !isRecent(last.atMs, this.#deps.clock.steadyMs(), STATISTICS_MS)) return true;
     const { planId, globalVersion, devices } = last.statistics;
     const alike = learner?.plan.planId === planId && learner.slot?.globalVersion === globalVersion;
     return !alike || calibratedDevices !== devices;

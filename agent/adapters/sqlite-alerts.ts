@@ -2,7 +2,7 @@
 import { deserialize, serialize } from "node:v8";
 import type Database from "better-sqlite3";
 import { deviceId } from "../../learning/ids.ts";
-import type { OutgoingMessage } from "../core/alert.ts";
+import { CLEARED_STATE_MS, type OutgoingMessage } from "../core/alert.ts";
 import { type Episode, isModelKind } from "../core/episode.ts";
 import type { Storm } from "../core/storm.ts";
 import type { AlertStore, QueuedMessage, Snooze, UnreportedEpisode } from "../ports/agent-store.ts";
@@ -112,8 +112,10 @@ export class SqliteAlerts implements AlertStore {
   emptyDue(nowMs: number): void {
     this.#database.transaction(() => {
       const due = this.#database
-        .prepare<[number], { topic: string }>("DELETE FROM retained WHERE empty_at <= ? RETURNING topic")
-        .all(nowMs);
+        .prepare<[number, number], { topic: string }>(
+          "DELETE FROM retained WHERE empty_at <= ? OR empty_at > ? RETURNING topic",
+        )
+        .all(nowMs, nowMs + CLEARED_STATE_MS);
       this.addMessages(due.map(({ topic }) => ({ topic, payload: "", retain: true })));
     })();
   }

@@ -1,5 +1,6 @@
 // What the agent says over MQTT: topics, and CloudEvents 1.0 in structured JSON.
 import type { CohortId, DeviceId, GatewayId } from "../../learning/ids.ts";
+import type { ClockQuality } from "./clock.ts";
 import type { Ack, Episode, EpisodeEvent, ModelKind } from "./episode.ts";
 import { STORM_SHARE, type StormEvent } from "./storm.ts";
 
@@ -65,8 +66,9 @@ export function alertMessages(
   {
     id,
     receivedAtMs,
+    clock,
     isLast = true,
-  }: { readonly id: string; readonly receivedAtMs: number; readonly isLast?: boolean },
+  }: { readonly id: string; readonly receivedAtMs: number; readonly clock: ClockQuality; readonly isLast?: boolean },
 ): OutgoingMessage[] {
   const { kind, episode } = event;
   const acked = kind === "acked" ? episode.ack : null;
@@ -76,7 +78,7 @@ export function alertMessages(
     source: `/${origin.site}/${origin.gatewayId}/${episode.deviceId}`,
     atMs: acked?.atMs ?? episode.updatedAtMs,
     severityText: severityText(episode),
-    data: alertData(episode, acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS),
+    data: alertData(episode, { clock, late: acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS }),
   });
   const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
   return [
@@ -90,7 +92,7 @@ export function alertMessages(
 export function stormMessages(
   origin: Origin,
   { kind, storm }: StormEvent,
-  { id, active }: { readonly id: string; readonly active: number },
+  { id, active, clock }: { readonly id: string; readonly active: number; readonly clock: ClockQuality },
 ): OutgoingMessage[] {
   const payload = cloudEvent({
     id,
@@ -110,7 +112,7 @@ export function stormMessages(
       active,
       devices: storm.devices,
       contributors: [],
-      quality: { clock: "unknown", late: false, missing: [] },
+      quality: { clock, late: false, missing: [] },
       model: { kind: "storm", global_version: 0, local_steps: 0 },
       ack: null,
     },
@@ -123,7 +125,7 @@ export function stormMessages(
   ];
 }
 
-function alertData(episode: Episode, late: boolean) {
+function alertData(episode: Episode, quality: { readonly clock: ClockQuality; readonly late: boolean }) {
   return {
     alert_id: episode.alertId,
     state: episode.state,
@@ -134,7 +136,7 @@ function alertData(episode: Episode, late: boolean) {
     started_at: new Date(episode.startedAtMs).toISOString(),
     count: episode.count,
     contributors: episode.contributors,
-    quality: { clock: "unknown", late, missing: [] },
+    quality: { ...quality, missing: [] },
     model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
     ack: episode.ack && ackData(episode.ack),
   };

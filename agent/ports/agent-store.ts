@@ -101,7 +101,7 @@ export interface AlertStore {
   removeMessage(sequence: number): void;
   /** When the retained state of `topic` is to be emptied; null: it stays. */
   emptyAt(topic: string, atMs: number | null): void;
-  /** Queues an empty retained message for every topic that is due. */
+  /** Queues an empty retained message for every topic that is due, or was to be by a clock that has been set back since. */
   emptyDue(nowMs: number): void;
 }
 

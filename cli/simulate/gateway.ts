@@ -189,7 +189,15 @@ export class SimulatedGateway {
       rssBytes: 0,
       windowsDropped: 0,
     };
-    return { reportId: ulid(), episodes: [], health, cohorts: this.#held(), statistics: [], summaries: [] };
+    return {
+      reportId: ulid(),
+      episodes: [],
+      health,
+      clock: "unsynchronised",
+      cohorts: this.#held(),
+      statistics: [],
+      summaries: [],
+    };
   }
 
   async #follow(planId: PlanId): Promise<void> {

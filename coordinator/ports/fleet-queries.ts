@@ -80,6 +80,8 @@ export interface GatewayHealth {
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
   readonly windowsDropped: number | null;
+  /** Of the gateway's wall clock; null: it does not say. */
+  readonly clock: string | null;
 }
 
 /** What a gateway holds of a cohort, and what its voice counts for in it. */

@@ -9,6 +9,7 @@ import { Episodes } from "../../agent/episodes.ts";
 import { Labels } from "../../agent/labels.ts";
 import { cohortId, type DeviceId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { CloudEvent } from "../support/mqtt-site.ts";
+import { StillClock } from "../support/still-clock.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-episodes");
@@ -22,7 +23,7 @@ const recordOf = (device: DeviceId) => new Device(device, [{ name: "flow", unit:
 /** A gateway's episodes over a real file; `restart` ends the process without a good-bye. */
 function open({ devices = 1 } = {}) {
   const path = join(folder, `${++files}.sqlite`);
-  const time = { nowMs: START_MS };
+  const time = new StillClock(START_MS);
   const cohort = new Cohort(PUMPS, START_MS, () => false);
   const names = Array.from({ length: devices }, (_, index) => deviceId(`pump-${index + 1}`));
   for (const name of names) cohort.keep(new Device(name, [{ name: "flow", unit: "" }]));
@@ -35,7 +36,7 @@ function open({ devices = 1 } = {}) {
       origin: { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null },
       devices: () => devices,
       newId: () => `id-${++ids}`,
-      nowMs: () => time.nowMs,
+      clock: time,
       onTransition: () => undefined,
     });
     const refuse = (_: string, { detail }: { readonly detail: string }) => refused.push(detail);

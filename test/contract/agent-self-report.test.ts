@@ -3,6 +3,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { SelfReport } from "../../agent/self-report.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
+import { StillClock } from "../support/still-clock.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("self-report");
@@ -11,7 +12,7 @@ let stores = 0;
 function open() {
   const store = new SqliteStore(join(folder, `${++stores}.sqlite`), { nowMs: 0 });
   onTestFinished(() => store.close());
-  const clock = { nowMs: 1_000_000 };
+  const clock = new StillClock(1_000_000);
   const rows = { judged: 0, refused: 0, queued: 0 };
   let reports = 0;
   const self = new SelfReport({
@@ -22,7 +23,7 @@ function open() {
     snoozed: () => [],
     rows: () => rows,
     newId: () => `r${++reports}`,
-    nowMs: () => clock.nowMs,
+    clock,
   });
   return { store, clock, self, rows };
 }

@@ -15,6 +15,7 @@ import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
+import { StillClock } from "../support/still-clock.ts";
 
 const PUMPS = cohortId("pumps");
 const PUMP = deviceId("pump-1");
@@ -30,7 +31,7 @@ async function openCohort(settings: PlanSettings = labelledSettings()) {
     origin,
     devices: () => 1,
     newId: () => `id-${++ids}`,
-    nowMs: () => 0,
+    clock: new StillClock(),
     onTransition: () => undefined,
   });
   const refused: string[] = [];

@@ -391,7 +391,15 @@ test("an episode is kept once however often it is reported, and a malformed one 
   };
   const bad = { ...episode, alertId: "01JD0000000000000000000001", severity: "apocalyptic" };
   for (const reportId of ["r1", "r2"]) {
-    const value = { reportId, episodes: [episode, bad], health: undefined, cohorts: [], statistics: [], summaries: [] };
+    const value = {
+      reportId,
+      clock: "synced",
+      episodes: [episode, bad],
+      health: undefined,
+      cohorts: [],
+      statistics: [],
+      summaries: [],
+    };
     gateway.say({ $case: "report", value });
     await gateway.hears("reportResult", (result) => result.reportId === reportId);
   }

@@ -233,7 +233,7 @@ test("an acknowledged alert is said again with the word, without touching a late
   const ack = { action: "false_alarm", atMs: RECEIVED_MS, movedThreshold: true } as const;
   const origin = { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null };
   const event = { kind: "acked", episode: { ...anEpisode(), ack } } as const;
-  const messages = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS });
+  const messages = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, clock: "synced" });
   expect(messages.map(({ topic, retain }) => [topic, retain])).toEqual([
     ["flead/v1/north/gw-1/alert/pump-1/federated", true],
     ["flead/v1/north/gw-1/event/pump-1/federated", false],
@@ -244,7 +244,7 @@ test("an acknowledged alert is said again with the word, without touching a late
     data: { alert_id: "a1", state: "active", ack: { action: "false_alarm", at: NOW.replace("Z", ".000Z") } },
   });
   expect(Object.keys(JSON.parse(messages[0]?.payload ?? "").data.ack)).toEqual(["action", "at"]);
-  const older = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, isLast: false });
+  const older = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, clock: "synced", isLast: false });
   expect(older.map(({ topic }) => topic)).toEqual(["flead/v1/north/gw-1/event/pump-1/federated"]);
 });
 

@@ -102,7 +102,8 @@ test("a storm is told in the form of an alert, in the gateway's name, with its d
     );
   const { event, state } = raise(raise(raise(calm, 1).state, 2).state, 3);
   const origin = { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: "alerts" };
-  const messages = event === null ? [] : stormMessages(origin, event, { id: "e1", active: state.members.size });
+  const messages =
+    event === null ? [] : stormMessages(origin, event, { id: "e1", active: state.members.size, clock: "synced" });
   expect(messages.map(({ topic, retain }) => [topic, retain])).toEqual([
     ["flead/v1/north/gw-1/alert/gw-1/storm", true],
     ["flead/v1/north/gw-1/event/gw-1/storm", false],
@@ -128,7 +129,7 @@ test("a storm is told in the form of an alert, in the gateway's name, with its d
       active: 3,
       devices: ["pump-1", "pump-2", "pump-3"],
       contributors: [],
-      quality: { clock: "unknown", late: false, missing: [] },
+      quality: { clock: "synced", late: false, missing: [] },
       model: { kind: "storm", global_version: 0, local_steps: 0 },
       ack: null,
     },

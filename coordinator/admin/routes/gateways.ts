@@ -38,6 +38,10 @@ const gatewaySchema = z
         outboxDropped: count,
         rssBytes: count,
         windowsDropped: count,
+        clock: z
+          .string()
+          .nullable()
+          .describe("unsynchronised, stepped (within the last hour) or synced; null: the agent does not say"),
       })
       .nullable()
       .describe("As last reported; null: nothing was reported yet"),
