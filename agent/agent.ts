@@ -13,8 +13,10 @@ import type { AgentConfig } from "./config.ts";
 import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
 import { cohortOf } from "./core/cohorts.ts";
 import { hash } from "./core/hash.ts";
+import { birthTopic, saysOnline } from "./core/home-assistant.ts";
 import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";
@@ -79,7 +81,10 @@ export class Agent {
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
   readonly #publisher: Publisher;
+  readonly #discovery: Discovery;
   readonly #broker: Broker;
+  /** Null: Home Assistant is told of nothing. */
+  readonly #birthTopic: string | null;
   readonly #stop = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #judging: Promise<void> | null = null;
@@ -183,12 +188,21 @@ export class Agent {
       },
     });
     this.#publisher = new Publisher(store.alerts, () => this.#broker);
+    const prefix = config.FLEAD_HOME_ASSISTANT;
+    this.#birthTopic = prefix === null ? null : birthTopic(prefix);
+    this.#discovery = new Discovery({
+      subject: prefix === null ? null : { prefix, origin: this.#origin, version: deps.version },
+      devices: () => [...this.#cohorts.values()].flatMap(({ devices }) => [...devices.keys()]),
+      store: store.alerts,
+      broker: () => this.#broker,
+    });
     this.#broker = deps.openBroker({
       onMessage: (message) => this.receive(message),
       onConnect: () => {
         log.info("MQTT broker connected");
         this.#tellStatus();
         void this.#publisher.wake();
+        this.#tellHomeAssistant();
       },
       onProblem: (broker, what) => trouble("broker", `MQTT ${broker}`, what),
     });
@@ -198,7 +212,9 @@ export class Agent {
   receive(message: SiteMessage): void {
     const { topic } = message;
     const read = () => this.#heard(topic, this.#deps.sensors.read(message));
-    if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
+    if (topic === this.#birthTopic) {
+      if (saysOnline(message.payload)) this.#tellHomeAssistant();
+    } else if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
     else if (topic.endsWith("/label"))
       this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
     else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
@@ -354,6 +370,7 @@ export class Agent {
         .catch((error: Error) => this.#troubles.report("bad_model", cohort.cohort, error.message));
     }
     void this.#publisher.wake();
+    void this.#discovery.tellNew();
     void this.#uplink.report();
   }
 
@@ -398,6 +415,11 @@ export class Agent {
   #tellStatus(): void {
     const status = this.#stored(() => this.#self.status("online"));
     if (status !== null) this.#tell(status);
+  }
+
+  /** After what the store kept was taken up: until then no device would seem to be there. */
+  #tellHomeAssistant(): void {
+    void this.#lane.run(async () => void this.#discovery.tellAll());
   }
 
   /** Of interest only while it is fresh: not kept for a broker that is away. */

@@ -11,6 +11,7 @@ import { SystemClock } from "./adapters/system-clock.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
+import { birthTopic } from "./core/home-assistant.ts";
 import { labelTopics } from "./core/labels.ts";
 import { MappedSensors } from "./core/mapping/mapped-sensors.ts";
 import { Mapping } from "./core/mapping/mapping.ts";
@@ -20,7 +21,7 @@ import { defaultReader } from "./core/mapping/sensor-reader.ts";
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
   const nowMs = Date.now;
   const newId = () => ulid();
-  const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
+  const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId, FLEAD_HOME_ASSISTANT: homeAssistant } = config;
   const version = packageVersion;
   const file = config.FLEAD_MAPPING;
   // Loaded where there is one: reading YAML takes memory that a gateway without a mapping keeps.
@@ -47,7 +48,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         brokers,
         {
           topics: (broker) => sensors.topics(broker),
-          ownTopics: labelTopics(origin),
+          ownTopics: [...labelTopics(origin), ...(homeAssistant === null ? [] : [birthTopic(homeAssistant)])],
           will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },

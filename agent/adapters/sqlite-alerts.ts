@@ -120,6 +120,19 @@ export class SqliteAlerts implements AlertStore {
     })();
   }
 
+  discovered(): string[] {
+    const rows = this.#database.prepare<[], { topic: string }>("SELECT topic FROM discovered ORDER BY topic").all();
+    return rows.map(({ topic }) => topic);
+  }
+
+  addDiscovered(topic: string): void {
+    this.#run("INSERT OR IGNORE INTO discovered VALUES (?)", [topic]);
+  }
+
+  removeDiscovered(topic: string): void {
+    this.#run("DELETE FROM discovered WHERE topic = ?", [topic]);
+  }
+
   #run(sql: string, values: readonly (string | number | Buffer)[]): void {
     this.#database.prepare(sql).run(...values);
   }

@@ -99,6 +99,10 @@ export interface AlertStore {
   addMessages(messages: readonly OutgoingMessage[]): void;
   queuedMessages(limit: number): QueuedMessage[];
   removeMessage(sequence: number): void;
+  /** Topics by which Home Assistant was told of something. */
+  discovered(): string[];
+  addDiscovered(topic: string): void;
+  removeDiscovered(topic: string): void;
   /** When the retained state of `topic` is to be emptied; null: it stays. */
   emptyAt(topic: string, atMs: number | null): void;
   /** Queues an empty retained message for every topic that is due, or was to be by a clock that has been set back since. */

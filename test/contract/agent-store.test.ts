@@ -363,7 +363,7 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.close();
   const database = new Database(path);
   database.exec(
-    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes; DROP TABLE storm",
+    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered",
   );
   database.pragma("user_version = 1");
   database.close();

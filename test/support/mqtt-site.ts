@@ -31,6 +31,7 @@ export interface CloudEvent {
     readonly samples: number;
     readonly connected_at: string;
     readonly ack: { readonly action: string; readonly at: string } | null;
+    readonly snoozed?: { readonly alerts: number; readonly until: Readonly<Record<string, string>> };
     readonly moved_thresholds?: { readonly devices: number; readonly factors: Readonly<Record<string, number>> };
   };
 }
