@@ -138,9 +138,9 @@ export class SqliteAlerts implements AlertStore {
   }
 }
 
-/** An episode of an earlier version lacks what operators need to say something of it, and storms. */
+/** An episode of an earlier version lacks what operators need to say something of it, what its row lacked, and storms. */
 function readEpisode(body: Buffer): Episode {
   const episode = deserialize(body) as Episode;
-  const lacking = { ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, ack: null, storm: null, announced: true };
-  return { ...lacking, ...episode };
+  const lacking = { ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, missing: [], ack: null };
+  return { ...lacking, ...{ storm: null, announced: true }, ...episode };
 }

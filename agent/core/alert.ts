@@ -136,7 +136,7 @@ function alertData(episode: Episode, quality: { readonly clock: ClockQuality; re
     started_at: new Date(episode.startedAtMs).toISOString(),
     count: episode.count,
     contributors: episode.contributors,
-    quality: { ...quality, missing: [] },
+    quality: { ...quality, missing: episode.missing },
     model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
     ack: episode.ack && ackData(episode.ack),
   };

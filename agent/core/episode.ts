@@ -50,6 +50,8 @@ export interface Episode {
   readonly updatedAtMs: number;
   /** Time of the last row over the threshold. */
   readonly lastOverAtMs: number;
+  /** Channels that its last row lacked. */
+  readonly missing: readonly string[];
   /** Rows over the threshold so far. */
   readonly count: number;
   readonly ack: Ack | null;
@@ -71,6 +73,8 @@ export interface Observation {
   readonly ruleThreshold: number | null;
   readonly confidence: number;
   readonly contributors: readonly Contributor[];
+  /** Channels that the row lacks. */
+  readonly missing: readonly string[];
 }
 
 export interface EpisodeState {
@@ -153,6 +157,7 @@ function raised(state: EpisodeState, seen: Observation, subject: EpisodeSubject)
     startedAtMs: seen.atMs,
     updatedAtMs: seen.atMs,
     lastOverAtMs: seen.atMs,
+    missing: seen.missing,
     count: state.recentOver.filter(Boolean).length,
     ack: null,
     storm: null,
@@ -169,7 +174,7 @@ function updated(state: EpisodeState, episode: Episode, atMs: number): EpisodeSt
 function extend(episode: Episode, seen: Observation): Episode {
   const peak = seen.score > episode.score ? { ...peakOf(seen), severity: severityOf(seen.confidence) } : {};
   const over = seen.over ? { lastOverAtMs: seen.atMs, count: episode.count + 1 } : {};
-  return { ...episode, ...peak, updatedAtMs: seen.atMs, ...over };
+  return { ...episode, ...peak, updatedAtMs: seen.atMs, missing: seen.missing, ...over };
 }
 
 const peakOf = ({ score, threshold, ruleThreshold, confidence, contributors }: Observation) => ({

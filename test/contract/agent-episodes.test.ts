@@ -52,7 +52,14 @@ function open({ devices = 1 } = {}) {
   const row = (device: number, second: number, active: boolean, kind: ModelKind = "z_score") => {
     const name = names[device - 1] ?? deviceId("none");
     const atMs = START_MS + 1000 * second;
-    const scored = { score: active ? 9 : 1, threshold: 5, ruleThreshold: null, confidence: 0.8, contributors: [] };
+    const scored = {
+      score: active ? 9 : 1,
+      threshold: 5,
+      ruleThreshold: null,
+      confidence: 0.8,
+      contributors: [],
+      missing: [],
+    };
     current.episodes.observe(
       { deviceId: name, cohort: PUMPS, kind, globalVersion: 0, localSteps: 0 },
       { atMs, active, over: active, ...scored },

@@ -59,6 +59,7 @@ const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode
   lastOverAtMs: 1900,
   count: 3,
   ack: null,
+  missing: [],
   storm: null,
   announced: true,
 });

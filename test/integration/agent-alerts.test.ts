@@ -269,7 +269,17 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
       const atMs = START_MS + 1000 * device;
       episodes.observe(
         { deviceId: name, cohort: cohortId("pumps"), kind: "z_score", globalVersion: 0, localSteps: 0 },
-        { atMs, active: true, over: true, score: 9, threshold: 5, ruleThreshold: null, confidence: 0.8, contributors },
+        {
+          atMs,
+          active: true,
+          over: true,
+          score: 9,
+          threshold: 5,
+          ruleThreshold: null,
+          confidence: 0.8,
+          contributors,
+          missing: [],
+        },
         { atMs, receivedAtMs: atMs, record: () => new Device(name, [{ name: "flow", unit: "" }]).record() },
       );
     }

@@ -235,6 +235,7 @@ const episodeOf = (change: Partial<Episode> = {}): Episode => ({
   lastOverAtMs: 65_000,
   count: 6,
   ack: null,
+  missing: [],
   storm: null,
   announced: true,
   ...change,

@@ -28,6 +28,7 @@ function transcript(script: string): string[] {
       ruleThreshold: null,
       confidence: Number(confidence),
       contributors: [],
+      missing: [],
     };
     const step = stepEpisode(
       state,
@@ -115,6 +116,7 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
     ruleThreshold: 2,
     confidence: 0.8,
     contributors,
+    missing: ["speed"],
   };
   const { state, event } = stepEpisode(
     quiet,
@@ -147,7 +149,7 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
       started_at: "1970-01-01T00:00:05.000Z",
       count: 1,
       contributors,
-      quality: { clock: "stepped", late: true, missing: [] },
+      quality: { clock: "stepped", late: true, missing: ["speed"] },
       model: { kind: "federated", global_version: 7, local_steps: 40 },
       ack: null,
     },

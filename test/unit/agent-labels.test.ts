@@ -215,6 +215,7 @@ function anEpisode(): Episode {
     ruleThreshold: 2,
     confidence: 0.8,
     contributors: [],
+    missing: [],
   };
   const subject = { newAlertId: () => "a1", deviceId: deviceId("pump-1"), cohort: cohortId("pumps") };
   const about = { ...subject, kind: "federated" as const, globalVersion: 7, localSteps: 40 };

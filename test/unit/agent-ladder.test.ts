@@ -209,6 +209,7 @@ test("when the forest takes over, the z-score's episode is cleared", () => {
     ruleThreshold: null,
     confidence: 1,
     contributors: [],
+    missing: [],
   });
   const row = { atMs: 0, receivedAtMs: 0, record: () => new Device(deviceId("pump-1"), CHANNELS).record() };
   const subject = { deviceId: deviceId("pump-1"), cohort: "pumps" as CohortId, globalVersion: 0, localSteps: 0 };
