@@ -19,20 +19,25 @@ import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-rea
 import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
+import { IntakeWatch } from "./intake.ts";
 import { type JudgedRow, judgeRows } from "./judge-rows.ts";
 import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
+import { Ledger } from "./ledger.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
+import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { GatewayClock } from "./ports/clock.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
+import type { Operation } from "./ports/operation.ts";
 import { Publisher } from "./publisher.ts";
 import { RowQueue } from "./row-queue.ts";
 import { SelfReport } from "./self-report.ts";
 import { Summaries } from "./summaries.ts";
 import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
+import { vitalsOf } from "./vitals.ts";
 
 const MAX_DEVICES = 2_000;
 /** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
@@ -45,7 +50,7 @@ const SENSORS_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
 const SUMMARY_LATENESS_MS = 60_000;
 const STATUS_MS = 60_000;
-/** Each of the five steps of closing; all of them together stay under five seconds. */
+/** Each of the six steps of closing; all of them together stay under five seconds. */
 const CLOSE_STEP_MS = 800;
 
 export interface AgentDeps {
@@ -57,6 +62,8 @@ export interface AgentDeps {
   readonly sensors: SensorReader;
   readonly openBroker: (handlers: BrokerHandlers) => Broker;
   readonly clock: GatewayClock;
+  readonly meter: ByteMeter;
+  readonly openOperation: (onProblem: (what: string) => void) => Operation;
   readonly random: () => number;
   /** A new ULID. */
   readonly newId: () => string;
@@ -82,6 +89,9 @@ export class Agent {
   readonly #self: SelfReport;
   readonly #publisher: Publisher;
   readonly #discovery: Discovery;
+  readonly #ledger: Ledger;
+  readonly #intake: IntakeWatch;
+  readonly #operation: Operation;
   readonly #broker: Broker;
   /** Null: Home Assistant is told of nothing. */
   readonly #birthTopic: string | null;
@@ -90,6 +100,8 @@ export class Agent {
   #judging: Promise<void> | null = null;
   #sessions: Promise<void> = Promise.resolve();
   #rows = 0;
+  #episodeChanges = 0;
+  #inSession = false;
   #waitingWords = 0;
   #forests = 0;
 
@@ -103,6 +115,7 @@ export class Agent {
     every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.clock.wallMs())));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
+    agent.#watch();
     return agent;
   }
 
@@ -123,6 +136,14 @@ export class Agent {
     this.#wordRefusals = new Problems(log, steadyMs);
     this.#troubles = new Problems(log, steadyMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
+    this.#operation = deps.openOperation((what) => trouble("operation", "agent", what));
+    this.#intake = new IntakeWatch(steadyMs);
+    this.#ledger = new Ledger({
+      store: store.ledger,
+      meter: deps.meter,
+      budgetBytes: config.FLEAD_DAILY_BYTES,
+      nowMs: () => clock.wallMs(),
+    });
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
@@ -163,6 +184,7 @@ export class Agent {
       cohorts: [...this.#cohorts.values()],
       store,
       snoozed: () => this.#episodes.snoozed(),
+      ledger: this.#ledger,
       rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
       newId,
       clock,
@@ -182,7 +204,11 @@ export class Agent {
           this.#follower.invitation(message);
           this.#trainWhereDue();
         },
-        sessionChanged: (connected, detail) => log.info({ connected, detail }, "coordinator session"),
+        updatesWait: () => this.#ledger.withheld().includes("updates"),
+        sessionChanged: (connected, detail) => {
+          this.#inSession = connected;
+          log.info({ connected, detail }, "coordinator session");
+        },
         problem: (kind, what) => trouble(kind, "coordinator", what),
         storeFailed: (error) => this.#storeFailed(error),
       },
@@ -211,6 +237,7 @@ export class Agent {
   /** Never throws, whatever the message is. */
   receive(message: SiteMessage): void {
     const { topic } = message;
+    this.#intake.arrived();
     const read = () => this.#heard(topic, this.#deps.sensors.read(message));
     if (topic === this.#birthTopic) {
       if (saysOnline(message.payload)) this.#tellHomeAssistant();
@@ -223,8 +250,9 @@ export class Agent {
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
   async close(): Promise<void> {
-    const { store, link } = this.#deps;
+    const { store, link, meter } = this.#deps;
     for (const timer of this.#timers) clearInterval(timer);
+    const stopping = this.#operation.stopping();
     this.#broker.stopReceiving();
     this.#stop.abort();
     this.#follower.close();
@@ -235,13 +263,19 @@ export class Agent {
     this.#stored(() => {
       for (const cohort of this.#cohorts.values()) store.learning.saveDevices(cohort.cohort, cohort.records());
       this.#summaries?.save();
+      this.#ledger.save(true);
     });
     if (this.#broker.connected) {
       const goodBye = this.#stored(() => this.#self.status("offline"));
       await within(CLOSE_STEP_MS, Promise.all([goodBye && this.#broker.publish(goodBye), this.#publisher.wake()]));
     }
     await within(CLOSE_STEP_MS, this.#broker.close());
+    await within(
+      CLOSE_STEP_MS,
+      stopping.then(() => this.#operation.close()),
+    );
     link.close();
+    meter.close();
     store.close();
   }
 
@@ -286,6 +320,7 @@ export class Agent {
       return;
     }
     const dropped = this.#queue.add({ cohort, reading });
+    this.#intake.waiting(this.#queue.length, { judged: false });
     if (dropped !== null) {
       this.#refusals.report(
         "queue_full",
@@ -311,6 +346,7 @@ export class Agent {
         this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
       );
     }
+    this.#intake.waiting(this.#queue.length, { judged: true });
   }
 
   async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
@@ -358,6 +394,8 @@ export class Agent {
     const { store, clock } = this.#deps;
     this.#stored(() => {
       this.#episodes.keepHouse();
+      store.keepHouse();
+      this.#ledger.save();
       this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
         const due = cohort.dueRecords(clock.steadyMs());
@@ -372,9 +410,11 @@ export class Agent {
     void this.#publisher.wake();
     void this.#discovery.tellNew();
     void this.#uplink.report();
+    void this.#uplink.wake(); // what waited for a new day
   }
 
   #tellEpisodes(): void {
+    this.#episodeChanges++;
     void this.#publisher.wake();
     void this.#uplink.report();
   }
@@ -425,6 +465,31 @@ export class Agent {
   /** Of interest only while it is fresh: not kept for a broker that is away. */
   #tell(message: OutgoingMessage): void {
     if (this.#broker.connected) this.#broker.publish(message).catch(() => undefined);
+  }
+
+  #watch(): void {
+    const { version, store, clock } = this.#deps;
+    const view = vitalsOf({
+      version,
+      startedAtMs: clock.wallMs(),
+      cohorts: [...this.#cohorts.values()],
+      store,
+      ledger: this.#ledger,
+      intake: this.#intake,
+      monotonicMs: () => clock.steadyMs(),
+      counted: () => ({
+        rowsJudged: this.#rows,
+        rowsWaiting: this.#queue.length,
+        refusals: this.#refusals.counts,
+        wordRefusals: this.#wordRefusals.counts,
+        troubles: this.#troubles.counts,
+        episodeChanges: this.#episodeChanges,
+        brokerConnected: this.#broker.connected,
+        coordinatorConnected: this.#inSession,
+        loopLagMs: this.#operation.loopLagMs,
+      }),
+    });
+    this.#operation.begin(view);
   }
 
   async #restoreAll(): Promise<void> {

@@ -1,7 +1,7 @@
 // The agent's settings, from environment variables.
 import { z } from "zod";
 import { gatewayId, PLAN_KEY } from "../learning/ids.ts";
-import { hostsAndPorts, readConfig } from "../runtime/config.ts";
+import { bytesOrOff, hostAndPort, hostsAndPorts, readConfig } from "../runtime/config.ts";
 import { LOG_LEVELS } from "../runtime/log.ts";
 import { parseCohortRules } from "./core/cohorts.ts";
 
@@ -55,6 +55,23 @@ export const agentConfigSchema = z.object({
     .enum(["30s", "5m", "off"])
     .default("30s")
     .transform((windows) => SUMMARY_WINDOWS_MS[windows]),
+  /** Where health and metrics are served. */
+  FLEAD_AGENT_HTTP: z.union([z.literal("off").transform(() => null), hostAndPort]).prefault("127.0.0.1:9464"),
+  /** An event loop that stands still, or rows of which none is judged, for so long end the process. */
+  FLEAD_STUCK_SECONDS: z
+    .string()
+    .regex(/^(off|[5-9]|[1-9]\d{1,3})$/, "must be a whole number of seconds from 5 to 9999, or off")
+    .default("60")
+    .transform((seconds) => (seconds === "off" ? null : 1000 * Number(seconds))),
+  /** Of the agent's file without its journal. */
+  FLEAD_STORE_BYTES: bytesOrOff(8 * 1024 ** 2).prefault("512M"),
+  /** Kept free for alerts when the disk is full. */
+  FLEAD_BALLAST_BYTES: bytesOrOff(64 * 1024).prefault("4M"),
+  /** Both ways between gateway and coordinator; spent, summaries and updates wait till the next day. */
+  FLEAD_DAILY_BYTES: bytesOrOff(64 * 1024).prefault("off"),
+  /** Set by systemd, for a service of type notify and one with a watchdog. */
+  NOTIFY_SOCKET: z.string().optional(),
+  WATCHDOG_USEC: z.coerce.number().int().positive().optional(),
   FLEAD_LOG_LEVEL: z.enum(LOG_LEVELS).default("info"),
 });
 

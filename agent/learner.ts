@@ -299,7 +299,8 @@ export class Learner {
     await this.#bringUpToDate();
     store.transaction(() => {
       store.learning.saveSlot(cohort, next);
-      store.learning.addUpdate(update);
+      // A forest's update is the whole forest, whatever the ones before it were.
+      store.learning.addUpdate(update, forestShape(this.plan.manifest) !== null);
       store.learning.saveDevices(cohort, this.#deps.dueRecords());
     });
     this.#slot = next;

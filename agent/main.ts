@@ -3,8 +3,10 @@ import { join } from "node:path";
 import { ulid } from "ulid";
 import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
+import { openByteMeter } from "./adapters/byte-meter.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
 import { openBrokers, siteBrokers } from "./adapters/open-brokers.ts";
+import { AgentOperation } from "./adapters/operation.ts";
 import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { SystemClock } from "./adapters/system-clock.ts";
@@ -16,6 +18,9 @@ import { labelTopics } from "./core/labels.ts";
 import { MappedSensors } from "./core/mapping/mapped-sensors.ts";
 import { Mapping } from "./core/mapping/mapping.ts";
 import { defaultReader } from "./core/mapping/sensor-reader.ts";
+
+/** For a service manager to start it again; a loop that hangs ends by SIGKILL instead. */
+const STUCK_EXIT_CODE = 70;
 
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when folder or mapping can't be used. */
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
@@ -32,7 +37,11 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     url: config.FLEAD_MQTT_URL,
     clientId: `flead-${site}-${gatewayId}`,
   });
-  const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), { nowMs: nowMs() });
+  const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), {
+    nowMs: nowMs(),
+    ballastBytes: config.FLEAD_BALLAST_BYTES ?? 0,
+    ...(config.FLEAD_STORE_BYTES === null ? {} : { maxBytes: config.FLEAD_STORE_BYTES }),
+  });
   if (store.quarantined !== null)
     log.warn({ quarantined: store.quarantined }, "the agent's file was damaged; a new one was begun");
   const origin = { site, gatewayId, alertPrefix: config.FLEAD_ALERT_PREFIX };
@@ -55,7 +64,34 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         handlers,
       ),
     clock: new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") }),
+    meter: openByteMeter({
+      coordinator: config.FLEAD_COORDINATOR.map(({ port }) => port),
+      broker: brokers.addresses.map(({ url }) => portOf(new URL(url))),
+    }),
+    openOperation: (onProblem) =>
+      new AgentOperation({
+        http: config.FLEAD_AGENT_HTTP,
+        stuckMs: config.FLEAD_STUCK_SECONDS,
+        systemd: config.NOTIFY_SOCKET !== undefined,
+        watchdogMs: config.WATCHDOG_USEC === undefined ? null : config.WATCHDOG_USEC / 1000,
+        onProblem,
+        onStuck: (what) => {
+          log.fatal(what);
+          process.exit(STUCK_EXIT_CODE);
+        },
+      }),
     random: Math.random,
     newId,
   });
 }
+
+const MQTT_PORTS: Readonly<Record<string, number>> = {
+  "mqtts:": 8883,
+  "ssl:": 8883,
+  "tls:": 8883,
+  "ws:": 80,
+  "wss:": 443,
+};
+
+/** The URL's, or the one that mqtt.js takes for its protocol. */
+const portOf = ({ port, protocol }: URL): number => (port === "" ? (MQTT_PORTS[protocol] ?? 1883) : Number(port));

@@ -3,6 +3,7 @@ import type { CohortId } from "../learning/ids.ts";
 import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
+import type { Ledger } from "./ledger.ts";
 import type { AgentStore, QueuedSummaries, Snooze } from "./ports/agent-store.ts";
 import type { GatewayClock } from "./ports/clock.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
@@ -21,6 +22,9 @@ const SUMMARY_BYTES_A_REPORT = 1024 * 1024;
 /** A backlog leaves no faster than this, however often there is something else to report. */
 const SUMMARIES_MS = 5_000;
 
+/** What changes with every report is no reason for the next one. */
+const UNREMARKABLE = { rssBytes: 0, storeBytes: 0, flashWrittenToday: null, carriedToday: 0 };
+
 export interface SelfReportDeps {
   readonly origin: Origin;
   readonly version: string;
@@ -28,6 +32,7 @@ export interface SelfReportDeps {
   readonly store: AgentStore;
   /** The next to end first. */
   readonly snoozed: () => readonly Snooze[];
+  readonly ledger: Ledger;
   readonly rows: () => { readonly judged: number; readonly refused: number; readonly queued: number };
   readonly newId: () => string;
   readonly clock: GatewayClock;
@@ -51,8 +56,10 @@ export class SelfReport {
   }
 
   status(state: "online" | "offline"): OutgoingMessage {
-    const { origin, version, cohorts, store, rows, newId, clock } = this.#deps;
+    const { origin, version, cohorts, store, ledger, rows, newId, clock } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
+    const { bytes, freeBytes, ballast, unwritable } = store.state();
+    const today = ledger.today();
     return statusMessage(
       origin,
       state,
@@ -67,6 +74,22 @@ export class SelfReport {
         snoozed: this.#snoozed(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
         clock: clock.quality(),
+        store: {
+          bytes,
+          free_bytes: freeBytes,
+          ballast,
+          unwritable,
+          quarantined_files: store.counter("quarantined_file"),
+        },
+        today: {
+          day: today.day,
+          flash_written_bytes: today.flashWritten,
+          coordinator_sent_bytes: today.coordinatorSent,
+          coordinator_received_bytes: today.coordinatorReceived,
+          broker_sent_bytes: today.brokerSent,
+          broker_received_bytes: today.brokerReceived,
+          withheld: ledger.withheld(),
+        },
       },
     );
   }
@@ -81,9 +104,10 @@ export class SelfReport {
     const statistics = this.#statistics(asked);
     const quality = clock.quality();
     const nowMs = clock.steadyMs();
-    const heldNow = JSON.stringify([held, quality]);
-    const healthNow = JSON.stringify({ ...health, rssBytes: 0 });
-    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const heldNow = JSON.stringify(held);
+    const healthNow = JSON.stringify({ ...health, ...UNREMARKABLE, quality });
+    const healthDue =
+      !this.#isSpent() && !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
     const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
     if (!asked && !news && !healthDue) return null;
     this.#heldSaid = heldNow;
@@ -102,10 +126,15 @@ export class SelfReport {
   }
 
   #queuedSummaries(): readonly QueuedSummaries[] {
-    const { store, clock } = this.#deps;
-    return isRecent(this.#summariesSaidAtMs, clock.steadyMs(), SUMMARIES_MS)
+    const { store, ledger, clock } = this.#deps;
+    return ledger.withheld().includes("summaries") || isRecent(this.#summariesSaidAtMs, clock.steadyMs(), SUMMARIES_MS)
       ? []
       : store.summaries.oldest(SUMMARY_BYTES_A_REPORT);
+  }
+
+  /** Then only what may not wait is a reason to report. */
+  #isSpent(): boolean {
+    return this.#deps.ledger.withheld().includes("updates");
   }
 
   /** A round that closes soon should know of another champion's statistics, or of more devices'. */
@@ -148,8 +177,9 @@ export class SelfReport {
   }
 
   #health(): GatewayHealth {
-    const { store, rows } = this.#deps;
+    const { store, ledger, rows } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
+    const { flashWritten, coordinatorSent, coordinatorReceived } = ledger.today();
     return {
       rows: rows().judged,
       rowsRefused: rows().refused,
@@ -159,6 +189,11 @@ export class SelfReport {
       outboxDropped: store.counter("dropped_update") + store.counter("dropped_alert"),
       rssBytes: process.memoryUsage.rss(),
       windowsDropped: store.counter("dropped_window"),
+      quarantinedFiles: store.counter("quarantined_file"),
+      storeBytes: store.state().bytes,
+      flashWrittenToday: flashWritten,
+      carriedToday: coordinatorSent + coordinatorReceived,
+      withheld: ledger.withheld(),
     };
   }
 }

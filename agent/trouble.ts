@@ -17,7 +17,8 @@ export type TroubleKind =
   | "training_failed"
   | "training_diverged"
   | "store_failed"
-  | "bad_record";
+  | "bad_record"
+  | "operation";
 
 /** `where`: device, cohort or topic; `what`: what was wrong and what is allowed. */
 export type ReportTrouble = (kind: TroubleKind, where: string, what: string) => void;

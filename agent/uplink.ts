@@ -31,6 +31,8 @@ export interface UplinkHandlers {
   readonly globalModel: (message: GlobalModel) => Promise<void>;
   readonly feedback: (message: Feedback) => Promise<FeedbackAcknowledgement>;
   readonly invitation: (message: Invitation) => void;
+  /** The day's budget is spent; asked before each one. */
+  readonly updatesWait: () => boolean;
   readonly sessionChanged: (connected: boolean, detail: string) => void;
   readonly problem: (kind: UplinkProblem, what: string) => void;
   readonly storeFailed: (error: Error) => void;
@@ -215,6 +217,7 @@ export class Uplink {
     if (session === null || this.#retryTimer !== null || this.#inFlight.size >= MAX_IN_FLIGHT) return null;
     const { learning } = this.#deps.store;
     const update = this.#stored(() => {
+      if (this.#deps.handlers.updatesWait()) return null;
       const next = learning.queuedUpdates(MAX_IN_FLIGHT).find((id) => !this.#inFlight.has(id));
       return next === undefined ? null : learning.update(next);
     });

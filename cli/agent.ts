@@ -48,6 +48,27 @@ const OPTIONS: readonly VariableOption[] = [
     variable: "FLEAD_SUMMARIES",
     description: "summaries of 30s or 5m windows for the coordinator, or off",
   },
+  { flags: "--http <host:port>", variable: "FLEAD_AGENT_HTTP", description: "/healthz and /metrics, or off" },
+  {
+    flags: "--stuck-seconds <seconds>",
+    variable: "FLEAD_STUCK_SECONDS",
+    description: "end the process when it makes no progress for so long, or off",
+  },
+  {
+    flags: "--store-bytes <bytes>",
+    variable: "FLEAD_STORE_BYTES",
+    description: "most that agent.sqlite may take, or off",
+  },
+  {
+    flags: "--ballast-bytes <bytes>",
+    variable: "FLEAD_BALLAST_BYTES",
+    description: "kept on the disk for alerts when it is full, or off",
+  },
+  {
+    flags: "--daily-bytes <bytes>",
+    variable: "FLEAD_DAILY_BYTES",
+    description: "most that a day may carry to and from the coordinator, alerts excepted, or off",
+  },
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 

@@ -40,6 +40,8 @@ export class RoundLoop {
   #timer: NodeJS.Timeout | null = null;
   #resting: NodeJS.Timeout | null = null;
   #failures = 0;
+  /** How far the store's clock is ahead of this process's; deadlines are by the store's. */
+  #aheadMs = 0;
   readonly #stop = new AbortController();
 
   constructor(deps: RoundLoopDeps, cohort: Pick<CohortState, "cohort" | "planId">, log: Logger) {
@@ -98,12 +100,12 @@ export class RoundLoop {
     if (this.#stop.signal.aborted) return;
     const early = this.#early;
     this.#early = false;
-    const open = await this.#deps.store.openRound(this.#cohort);
-    const [, known] = begin(this.#deps.known(), open, early);
+    const open = await this.#openRound();
+    const [, known] = begin(this.#deps.known(), open, early, this.#nowMs());
     if (known.do === "wait") return this.#wait(known.untilMs);
     let cohort = await this.#deps.store.loadCohort(this.#cohort.cohort, this.#cohort.planId);
     if (cohort === null) return;
-    let [machine, effect] = begin(cohort, open, early);
+    let [machine, effect] = begin(cohort, open, early, this.#nowMs());
     while (effect.do !== "wait") {
       if (this.#stop.signal.aborted) return;
       const done: Done = await this.#carryOut(effect, cohort);
@@ -115,33 +117,43 @@ export class RoundLoop {
   }
 
   async #carryOut(effect: Exclude<RoundEffect, { do: "wait" }>, cohort: CohortState): Promise<Done> {
-    const { invitations, store } = this.#deps;
+    const { invitations } = this.#deps;
     switch (effect.do) {
       case "look": {
         const gateways = await invitations.ready(cohort);
-        return { cohort, event: { kind: "ready", nowMs: Date.now(), gateways, seed: cohort.lastVersion } };
+        return { cohort, event: { kind: "ready", nowMs: this.#nowMs(), gateways, seed: cohort.lastVersion } };
       }
       case "invite": {
         const after = await invitations.invite(cohort, effect.gateways, effect.wanted);
-        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: after.invitation } };
+        return { cohort: after, event: { kind: "invited", nowMs: this.#nowMs(), invitation: after.invitation } };
       }
       case "giveUp": {
         const after = await invitations.end(cohort);
-        return { cohort: after, event: { kind: "invited", nowMs: Date.now(), invitation: null } };
+        return { cohort: after, event: { kind: "invited", nowMs: this.#nowMs(), invitation: null } };
       }
       case "close": {
         const evaluator = await this.#deps.evaluators.now();
         const outcome = await runRound({ ...this.#deps, evaluator }, cohort, this.#stop.signal);
         this.#logRound(outcome);
         const championVersion = outcome.cohort.champion.version;
-        const open = await store.openRound(this.#cohort);
-        return { cohort: outcome.cohort, event: { kind: "recorded", nowMs: Date.now(), championVersion, open } };
+        const open = await this.#openRound();
+        return { cohort: outcome.cohort, event: { kind: "recorded", nowMs: this.#nowMs(), championVersion, open } };
       }
     }
   }
 
+  async #openRound(): Promise<OpenRound> {
+    const { nowMs, ...open } = await this.#deps.store.openRound(this.#cohort);
+    this.#aheadMs = nowMs - Date.now();
+    return open;
+  }
+
+  #nowMs(): number {
+    return Date.now() + this.#aheadMs;
+  }
+
   #wait(untilMs: number | null): void {
-    if (untilMs !== null) this.#checkAfter(untilMs - Date.now());
+    if (untilMs !== null) this.#checkAfter(untilMs - this.#nowMs());
   }
 
   #checkAfter(ms: number): void {
@@ -177,7 +189,7 @@ interface Done {
   readonly event: RoundEvent;
 }
 
-function begin({ federation, champion, invitation }: CohortState, open: OpenRound, early: boolean) {
+function begin({ federation, champion, invitation }: CohortState, open: OpenRound, early: boolean, nowMs: number) {
   const facts = { settings: federation.round, championVersion: champion.version, invitation, open };
-  return beginRounds(early ? dueNow(facts) : facts, Date.now());
+  return beginRounds(early ? dueNow(facts) : facts, nowMs);
 }

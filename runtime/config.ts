@@ -44,6 +44,19 @@ export const hostAndPort = z
 
 export type HostAndPort = z.output<typeof hostAndPort>;
 
+const BYTE_UNITS: Readonly<Record<string, number>> = { "": 1, k: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** `1048576`, `1024k`, `1M`; `off` is null. */
+export const bytesOrOff = (leastBytes: number) =>
+  z
+    .string()
+    .regex(/^(\d{1,12}[kMG]?|off)$/, "must be a number of bytes, k, M or G after it, or off")
+    .transform((text) => {
+      if (text === "off") return null;
+      return Number.parseInt(text, 10) * (BYTE_UNITS[text.replace(/\d+/, "")] ?? 1);
+    })
+    .refine((bytes) => bytes === null || bytes >= leastBytes, `must be at least ${leastBytes} bytes, or off`);
+
 /** One address or several, comma-separated. */
 export const hostsAndPorts = z
   .string()

@@ -33,6 +33,11 @@ export class Problems<Kind extends string> {
     );
   }
 
+  /** How many of each kind that came up. */
+  get counts(): ReadonlyMap<Kind, number> {
+    return this.#counts;
+  }
+
   get total(): number {
     let sum = 0;
     for (const count of this.#counts.values()) sum += count;

@@ -7,6 +7,7 @@ import { type Episode, isModelKind } from "../core/episode.ts";
 import type { Storm } from "../core/storm.ts";
 import type { AlertStore, QueuedMessage, Snooze, UnreportedEpisode } from "../ports/agent-store.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
+import type { Room } from "./sqlite-room.ts";
 
 /** Cleared episodes beyond this many go, the oldest first. */
 const KEPT_EPISODES = 1000;
@@ -14,14 +15,16 @@ const KEPT_EPISODES = 1000;
 export class SqliteAlerts implements AlertStore {
   readonly #database: Database.Database;
   readonly #messages: Outbox<OutgoingMessage>;
+  readonly #room: Room;
 
-  constructor(database: Database.Database, messages: Outbox<OutgoingMessage>) {
+  constructor(database: Database.Database, messages: Outbox<OutgoingMessage>, room: Room) {
     this.#database = database;
+    this.#room = room;
     this.#messages = messages;
   }
 
   saveEpisode(episode: Episode): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       this.#run(
         `INSERT INTO episodes (alert_id, state, body) VALUES (?, ?, ?)
          ON CONFLICT (alert_id) DO UPDATE SET state = excluded.state, body = excluded.body, revision = revision + 1`,
@@ -32,7 +35,7 @@ export class SqliteAlerts implements AlertStore {
            (SELECT sequence FROM episodes WHERE state = 'cleared' ORDER BY sequence DESC LIMIT 1 OFFSET ?)`,
         [KEPT_EPISODES],
       );
-    })();
+    });
   }
 
   episodes(): Episode[] {
@@ -47,6 +50,11 @@ export class SqliteAlerts implements AlertStore {
     return row === undefined ? null : readEpisode(row.body);
   }
 
+  activeEpisodes(): number {
+    const sql = "SELECT count(*) AS count FROM episodes WHERE state = 'active'";
+    return this.#database.prepare<[], { count: number }>(sql).get()?.count ?? 0;
+  }
+
   unreported(limit: number): UnreportedEpisode[] {
     const rows = this.#database
       .prepare<[number], { body: Buffer; revision: number }>(
@@ -57,11 +65,11 @@ export class SqliteAlerts implements AlertStore {
   }
 
   markReported(episodes: readonly UnreportedEpisode[]): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       for (const { episode, revision } of episodes) {
         this.#run("UPDATE episodes SET reported_revision = ? WHERE alert_id = ?", [revision, episode.alertId]);
       }
-    })();
+    });
   }
 
   storm(): Storm | null {
@@ -70,8 +78,10 @@ export class SqliteAlerts implements AlertStore {
   }
 
   saveStorm(storm: Storm | null): void {
-    if (storm === null) this.#run("DELETE FROM storm", []);
-    else this.#run("INSERT OR REPLACE INTO storm VALUES (1, ?)", [serialize(storm)]);
+    this.#room.write("alerts", () => {
+      if (storm === null) this.#run("DELETE FROM storm", []);
+      else this.#run("INSERT OR REPLACE INTO storm VALUES (1, ?)", [serialize(storm)]);
+    });
   }
 
   snoozes(): Snooze[] {
@@ -83,17 +93,19 @@ export class SqliteAlerts implements AlertStore {
   }
 
   saveSnooze({ deviceId: device, kind, untilMs }: Snooze): void {
-    this.#run("INSERT OR REPLACE INTO snoozes VALUES (?, ?, ?)", [device, kind, untilMs]);
+    const values = [device, kind, untilMs];
+    this.#room.write("alerts", () => this.#run("INSERT OR REPLACE INTO snoozes VALUES (?, ?, ?)", values));
   }
 
   endSnooze({ deviceId: device, kind }: Pick<Snooze, "deviceId" | "kind">): void {
-    this.#run("DELETE FROM snoozes WHERE device_id = ? AND kind = ?", [device, kind]);
+    const sql = "DELETE FROM snoozes WHERE device_id = ? AND kind = ?";
+    this.#room.write("alerts", () => this.#run(sql, [device, kind]));
   }
 
   addMessages(messages: readonly OutgoingMessage[]): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       for (const message of messages) this.#messages.add(message, null);
-    })();
+    });
   }
 
   queuedMessages(limit: number): QueuedMessage[] {
@@ -101,23 +113,25 @@ export class SqliteAlerts implements AlertStore {
   }
 
   removeMessage(sequence: number): void {
-    this.#messages.remove(sequence);
+    this.#room.write("alerts", () => this.#messages.remove(sequence));
   }
 
   emptyAt(topic: string, atMs: number | null): void {
-    if (atMs === null) this.#run("DELETE FROM retained WHERE topic = ?", [topic]);
-    else this.#run("INSERT OR REPLACE INTO retained VALUES (?, ?)", [topic, atMs]);
+    this.#room.write("alerts", () => {
+      if (atMs === null) this.#run("DELETE FROM retained WHERE topic = ?", [topic]);
+      else this.#run("INSERT OR REPLACE INTO retained VALUES (?, ?)", [topic, atMs]);
+    });
   }
 
   emptyDue(nowMs: number): void {
-    this.#database.transaction(() => {
+    this.#room.write("alerts", () => {
       const due = this.#database
         .prepare<[number, number], { topic: string }>(
           "DELETE FROM retained WHERE empty_at <= ? OR empty_at > ? RETURNING topic",
         )
         .all(nowMs, nowMs + CLEARED_STATE_MS);
       this.addMessages(due.map(({ topic }) => ({ topic, payload: "", retain: true })));
-    })();
+    });
   }
 
   discovered(): string[] {
@@ -126,11 +140,11 @@ export class SqliteAlerts implements AlertStore {
   }
 
   addDiscovered(topic: string): void {
-    this.#run("INSERT OR IGNORE INTO discovered VALUES (?)", [topic]);
+    this.#room.write("alerts", () => this.#run("INSERT OR IGNORE INTO discovered VALUES (?)", [topic]));
   }
 
   removeDiscovered(topic: string): void {
-    this.#run("DELETE FROM discovered WHERE topic = ?", [topic]);
+    this.#room.write("alerts", () => this.#run("DELETE FROM discovered WHERE topic = ?", [topic]));
   }
 
   #run(sql: string, values: readonly (string | number | Buffer)[]): void {

@@ -1,6 +1,6 @@
 // The gateway's database file: opened, brought to the current schema, and set aside when it is damaged.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { packageRoot } from "../../runtime/package-root.ts";
 
@@ -10,32 +10,62 @@ export interface OpenedFile {
   readonly database: Database.Database;
   /** Where a damaged file was put; null: it was whole, or there was none. */
   readonly quarantined: string | null;
+  /** That lie beside it. */
+  readonly quarantinedFiles: number;
 }
 
-/** Throws when the folder can't be written or the file is of a later version; a damaged file is never a reason not to start. */
-export function openFile(path: string, nowMs: number): OpenedFile {
+/** The newest damaged files that are kept: they are evidence, and no reason to fill the disk. */
+const KEPT_QUARANTINED = 2;
+/** What the journal may hold on to between two checkpoints, as much as it has at SQLite's default of 1,000 pages. */
+const JOURNAL_BYTES = 4 * 1024 * 1024;
+
+/**
+ * `maxBytes`: of the file without its journal. Throws when the folder can't be written or the file is of a later version;
+ * a damaged file is never a reason not to start.
+ */
+export function openFile(path: string, nowMs: number, maxBytes?: number): OpenedFile {
   mkdirSync(dirname(path), { recursive: true });
+  let quarantined: string | null = null;
+  let database: Database.Database;
   try {
-    return { database: open(path), quarantined: null };
+    database = open(path, maxBytes);
   } catch (error) {
     if (!isDamage(error)) throw error;
-    const quarantined = `${path}.damaged-${nowMs}`;
+    quarantined = `${path}.damaged-${nowMs}`;
     for (const suffix of ["", "-wal", "-shm"]) {
       if (existsSync(path + suffix)) renameSync(path + suffix, quarantined + suffix);
     }
-    return { database: open(path), quarantined };
+    database = open(path, maxBytes);
   }
+  return { database, quarantined, quarantinedFiles: keepNewest(path) };
 }
 
-function open(path: string): Database.Database {
+/** How many there were. */
+function keepNewest(path: string): number {
+  const folder = dirname(path);
+  const damaged = readdirSync(folder)
+    .filter((name) => name.startsWith(`${basename(path)}.damaged-`) && !/-(wal|shm)$/.test(name))
+    .sort((a, b) => a.length - b.length || a.localeCompare(b));
+  for (const name of damaged.slice(0, -KEPT_QUARANTINED)) {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(join(folder, name + suffix), { force: true });
+  }
+  return damaged.length;
+}
+
+function open(path: string, maxBytes: number | undefined): Database.Database {
   const database = new Database(path);
   try {
     database.pragma("journal_mode = WAL");
     database.pragma("synchronous = NORMAL");
     database.pragma("foreign_keys = ON");
+    database.pragma(`journal_size_limit = ${JOURNAL_BYTES}`);
     const found = database.pragma("quick_check(1)", { simple: true });
     if (found !== "ok") throw new DamagedFileError(`${path}: ${String(found)}`);
     migrate(database, path);
+    if (maxBytes !== undefined) {
+      const pageBytes = Number(database.pragma("page_size", { simple: true }));
+      database.pragma(`max_page_count = ${Math.ceil(maxBytes / pageBytes)}`); // never below what it has
+    }
     return database;
   } catch (error) {
     database.close();

@@ -10,6 +10,7 @@ import type { Update } from "../ports/coordinator-link.ts";
 import type { Plan } from "../ports/plan.ts";
 import type { Counters } from "./sqlite-counters.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
+import type { Room } from "./sqlite-room.ts";
 
 interface CohortRow {
   readonly plan_id: string;
@@ -19,15 +20,24 @@ interface CohortRow {
   readonly fleet: Buffer | null;
 }
 
+export interface SqliteLearningDeps {
+  readonly database: Database.Database;
+  readonly updates: Outbox<Update>;
+  readonly counters: Counters;
+  readonly room: Room;
+}
+
 export class SqliteLearning implements LearningStore {
   readonly #database: Database.Database;
   readonly #updates: Outbox<Update>;
   readonly #counters: Counters;
+  readonly #room: Room;
 
-  constructor(database: Database.Database, updates: Outbox<Update>, counters: Counters) {
+  constructor({ database, updates, counters, room }: SqliteLearningDeps) {
     this.#database = database;
     this.#updates = updates;
     this.#counters = counters;
+    this.#room = room;
   }
 
   cohort(cohort: CohortId): CohortRecord | null {
@@ -40,7 +50,7 @@ export class SqliteLearning implements LearningStore {
   }
 
   startPlan(cohort: CohortId, plan: Plan): void {
-    this.#database.transaction(() => {
+    this.#room.write("learning", () => {
       this.#run("INSERT INTO plans VALUES (?, ?) ON CONFLICT (plan_id) DO UPDATE SET bundle = excluded.bundle", [
         plan.planId,
         Buffer.from(plan.bytes),
@@ -49,7 +59,7 @@ export class SqliteLearning implements LearningStore {
       this.#run("DELETE FROM devices WHERE cohort = ?", [cohort]);
       this.forgetFeedback(cohort);
       this.#run("DELETE FROM plans WHERE plan_id NOT IN (SELECT plan_id FROM cohorts)", []);
-    })();
+    });
   }
 
   planKey(): string | null {
@@ -57,12 +67,12 @@ export class SqliteLearning implements LearningStore {
   }
 
   keepPlanKey(key: string): void {
-    this.#run("INSERT OR REPLACE INTO plan_key VALUES (1, ?)", [key]);
+    this.#write("INSERT OR REPLACE INTO plan_key VALUES (1, ?)", [key]);
   }
 
   saveSlot(cohort: CohortId, slot: Slot): void {
     const { fleet, ...weights } = slot;
-    this.#run("UPDATE cohorts SET slot = ?, fleet = ? WHERE cohort = ?", [
+    this.#write("UPDATE cohorts SET slot = ?, fleet = ? WHERE cohort = ?", [
       serialize(weights),
       serialize(fleet),
       cohort,
@@ -70,11 +80,11 @@ export class SqliteLearning implements LearningStore {
   }
 
   saveFactor(cohort: CohortId, factor: number): void {
-    this.#run("UPDATE cohorts SET learning_rate_factor = ? WHERE cohort = ?", [factor, cohort]);
+    this.#write("UPDATE cohorts SET learning_rate_factor = ? WHERE cohort = ?", [factor, cohort]);
   }
 
   recordFeedback(cohort: CohortId, globalVersion: number, factor: number): boolean {
-    return this.#database.transaction(() => {
+    return this.#room.write("learning", () => {
       const added = this.#run(
         `INSERT INTO feedback SELECT :cohort, :version, :factor
          WHERE NOT EXISTS (SELECT 1 FROM feedback WHERE cohort = :cohort AND global_version >= :version)`,
@@ -84,11 +94,11 @@ export class SqliteLearning implements LearningStore {
       this.#run("DELETE FROM feedback WHERE cohort = ? AND global_version < ?", [cohort, globalVersion]);
       this.saveFactor(cohort, factor);
       return true;
-    })();
+    });
   }
 
   forgetFeedback(cohort: CohortId): void {
-    this.#run("DELETE FROM feedback WHERE cohort = ?", [cohort]);
+    this.#write("DELETE FROM feedback WHERE cohort = ?", [cohort]);
   }
 
   devices(cohort: CohortId): DeviceRecord[] {
@@ -105,19 +115,21 @@ export class SqliteLearning implements LearningStore {
   }
 
   saveDevices(cohort: CohortId, devices: readonly DeviceRecord[]): void {
-    this.#database.transaction(() => {
+    this.#room.write("learning", () => {
       for (const record of devices) {
         this.#run("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", [record.deviceId, cohort, serialize(record)]);
       }
-    })();
+    });
   }
 
-  addUpdate(update: Update): void {
-    this.#database.transaction(() => {
+  addUpdate(update: Update, supersedes: boolean): void {
+    this.#room.write("updates", () => {
+      const superseded = supersedes ? this.#updates.removeWhere(({ cohort }) => cohort === update.cohort) : 0;
+      if (superseded > 0) this.#counters.add("superseded_update", superseded);
       this.#updates.add(update, update.updateId);
       this.#counters.add("updates_trained", 1);
       this.#counters.add("samples_trained", update.samples);
-    })();
+    });
   }
 
   queuedUpdates(limit: number): UpdateId[] {
@@ -129,7 +141,11 @@ export class SqliteLearning implements LearningStore {
   }
 
   removeUpdate(updateId: string): void {
-    this.#updates.removeKey(updateId);
+    this.#room.write("updates", () => this.#updates.removeKey(updateId));
+  }
+
+  #write(sql: string, values: readonly (string | number | Buffer)[]): void {
+    this.#room.write("learning", () => this.#run(sql, values));
   }
 
   #run(sql: string, values: readonly (string | number | Buffer | Record<string, string | number>)[]): number {

@@ -3,6 +3,7 @@ import { deserialize, serialize } from "node:v8";
 import type Database from "better-sqlite3";
 import type { Counter } from "../ports/agent-store.ts";
 import type { Counters } from "./sqlite-counters.ts";
+import type { Droppable } from "./sqlite-room.ts";
 
 interface Row {
   readonly sequence: number;
@@ -16,7 +17,7 @@ export interface OutboxSettings<Item> {
   readonly partsOf?: (item: Item) => number;
 }
 
-export class Outbox<Item> {
+export class Outbox<Item> implements Droppable {
   readonly #counters: Counters;
   readonly #dropped: Counter;
   readonly #maxBytes: number;
@@ -24,6 +25,7 @@ export class Outbox<Item> {
   readonly #add: Database.Statement<[string | null, number, Buffer]>;
   readonly #bytes: Database.Statement<[], { bytes: number }>;
   readonly #oldest: Database.Statement<[number], Row>;
+  readonly #all: Database.Statement<[], Row>;
   readonly #sizes: Database.Statement<[], { sequence: number; bytes: number }>;
   readonly #keys: Database.Statement<[number], { key: string }>;
   readonly #byKey: Database.Statement<[string], Row>;
@@ -45,6 +47,7 @@ export class Outbox<Item> {
     this.#add = database.prepare(`INSERT INTO outbox (kind, key, bytes, body) VALUES ('${kind}', ?, ?, ?)`);
     this.#bytes = database.prepare(`SELECT coalesce(sum(bytes), 0) AS bytes FROM outbox WHERE ${mine}`);
     this.#oldest = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
+    this.#all = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine}`);
     this.#sizes = database.prepare(`SELECT sequence, bytes FROM outbox WHERE ${mine} ORDER BY sequence`);
     this.#keys = database.prepare(`SELECT key FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
     this.#byKey = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} AND key = ?`);
@@ -56,12 +59,26 @@ export class Outbox<Item> {
   add(item: Item, key: string | null): void {
     const body = serialize(item);
     this.#add.run(key, body.byteLength, body);
-    while (this.bytes() > this.#maxBytes) {
-      const [oldest] = this.oldest(1);
-      if (oldest === undefined) return;
+    while (this.bytes() > this.#maxBytes && this.dropOldest(1));
+  }
+
+  dropOldest(bytes: number): boolean {
+    let dropped = 0;
+    while (dropped < bytes) {
+      const [oldest] = this.#oldest.all(1);
+      if (oldest === undefined) break;
       this.#remove.run(oldest.sequence);
-      this.#counters.add(this.#dropped, this.#partsOf(oldest.item));
+      this.#counters.add(this.#dropped, this.#partsOf(deserialize(oldest.body) as Item));
+      dropped += oldest.body.byteLength;
     }
+    return dropped > 0;
+  }
+
+  /** How many left. */
+  removeWhere(leaves: (item: Item) => boolean): number {
+    const leaving = this.#all.all().filter(({ body }) => leaves(deserialize(body) as Item));
+    for (const { sequence } of leaving) this.#remove.run(sequence);
+    return leaving.length;
   }
 
   bytes(): number {

@@ -81,6 +81,12 @@ function wireReport({ reportId, episodes, health, clock, cohorts, statistics, su
       outboxDropped: BigInt(health.outboxDropped),
       rssBytes: BigInt(health.rssBytes),
       windowsDropped: BigInt(health.windowsDropped),
+      quarantinedFiles: BigInt(health.quarantinedFiles),
+      storeBytes: BigInt(health.storeBytes),
+      flashWrittenToday: health.flashWrittenToday === null ? undefined : BigInt(health.flashWrittenToday),
+      carriedToday: BigInt(health.carriedToday),
+      summariesWithheld: health.withheld.includes("summaries"),
+      updatesWithheld: health.withheld.includes("updates"),
     },
   };
 }

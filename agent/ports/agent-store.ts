@@ -1,11 +1,14 @@
 // What a gateway keeps across restarts. Every call is synchronous and durable when it returns (the process may die, the
-// file stays whole); queues are bounded in bytes and drop their oldest entry, counted.
+// file stays whole); queues are bounded in bytes and drop their oldest entry, counted. Where there is no room, what
+// waits to be sent and is kept less long (KEEPING_ORDER) is dropped for it, counted; what then still finds none throws.
 
 import type { FleetStatistics } from "../../learning/fleet.ts";
 import type { CohortId, DeviceId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
+import type { DayBytes } from "../core/day-bytes.ts";
 import type { DeviceRecord } from "../core/device.ts";
 import type { Episode, ModelKind } from "../core/episode.ts";
+import type { Kept } from "../core/keeping.ts";
 import type { Storm } from "../core/storm.ts";
 import type { WindowsSnapshot } from "../core/windows.ts";
 import type { Update, WindowSummaries } from "./coordinator-link.ts";
@@ -55,8 +58,11 @@ export interface LearningStore {
   /** A record that can't be read any more is left out. */
   devices(cohort: CohortId): DeviceRecord[];
   saveDevices(cohort: CohortId, devices: readonly DeviceRecord[]): void;
-  /** Appends to the outbox and adds to the counters `updates_trained` and `samples_trained`. */
-  addUpdate(update: Update): void;
+  /**
+   * Appends to the outbox and adds to the counters `updates_trained` and `samples_trained`. `supersedes`: it says all that
+   * its cohort's earlier ones say, and these leave the outbox (`superseded_update`).
+   */
+  addUpdate(update: Update, supersedes: boolean): void;
   /** The oldest unanswered updates. */
   queuedUpdates(limit: number): UpdateId[];
   update(updateId: UpdateId): Update | null;
@@ -137,15 +143,45 @@ export interface SummaryStore {
   takeOpen(): OpenWindows[];
 }
 
-export type Counter = "updates_trained" | "samples_trained" | "dropped_update" | "dropped_alert" | "dropped_window";
+export type Counter =
+  | "updates_trained"
+  | "samples_trained"
+  | "dropped_update"
+  | "superseded_update"
+  | "dropped_alert"
+  | "dropped_window"
+  | "quarantined_file";
+
+export interface LedgerStore {
+  /** Nothing was carried on a day that is not known. */
+  day(day: string): DayBytes;
+  /** In place of what was saved of that day; more than a year of days is not kept. */
+  save(day: string, bytes: DayBytes): void;
+}
+
+export interface StoreState {
+  /** On the disk, its journal included. */
+  readonly bytes: number;
+  /** Left on the disk. */
+  readonly freeBytes: number;
+  /** There is a ballast to be given up for alerts; null: none is wanted. */
+  readonly ballast: boolean | null;
+  /** What could not be written when it was last tried, in the last minute. */
+  readonly unwritable: readonly Kept[];
+  readonly activeEpisodes: number;
+}
 
 export interface AgentStore {
   readonly learning: LearningStore;
   readonly alerts: AlertStore;
   readonly summaries: SummaryStore;
-  /** All that `work` does to this store becomes durable together, or none of it if it throws. */
+  readonly ledger: LedgerStore;
+  /** All that `work` does to this store becomes durable together, or none of it if it throws; `work` may be done again. */
   transaction<Result>(work: () => Result): Result;
   counter(name: Counter): number;
   outboxBytes(): { readonly updates: number; readonly alerts: number; readonly summaries: number };
+  state(): StoreState;
+  /** To be called now and then: takes the ballast back once there is room. */
+  keepHouse(): void;
   close(): void;
 }

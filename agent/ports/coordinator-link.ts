@@ -4,6 +4,7 @@ import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
 import type { ClockQuality } from "../core/clock.ts";
+import type { Withheld } from "../core/day-bytes.ts";
 import type { Episode } from "../core/episode.ts";
 import type { WindowSummary } from "../core/windows.ts";
 import type { FetchedPlan } from "./plan.ts";
@@ -51,6 +52,13 @@ export interface GatewayHealth {
   readonly outboxDropped: number;
   readonly windowsDropped: number;
   readonly rssBytes: number;
+  readonly quarantinedFiles: number;
+  readonly storeBytes: number;
+  /** Null: not measured. */
+  readonly flashWrittenToday: number | null;
+  /** Between gateway and coordinator, both ways. */
+  readonly carriedToday: number;
+  readonly withheld: readonly Withheld[];
 }
 
 /** Of the calibrated devices together. */

@@ -67,6 +67,7 @@ function startAgents(folder: string, brokerUrl: string, grpc: string, stop?: Abo
       FLEAD_COORDINATOR: grpc.replace("127.0.0.1", "localhost"),
       FLEAD_DATA_DIR: join(folder, name),
       FLEAD_COHORTS: `${COHORT}=pump-*`,
+      FLEAD_AGENT_HTTP: "off", // all are on one machine
     };
     return startProgram(name, ["agent"], variables, join(folder, `${name}.log`), stop);
   });

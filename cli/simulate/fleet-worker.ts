@@ -5,12 +5,12 @@ import { cohortId, gatewayId } from "../../learning/ids.ts";
 import { seededRandom } from "../../learning/random.ts";
 import type { HostAndPort } from "../../runtime/config.ts";
 import type { Problems } from "../../runtime/problems.ts";
+import type { WireBytes } from "../../runtime/wire-bytes.ts";
 import { SimulatedGateway } from "./gateway.ts";
 import { Meter, type Reading } from "./meter.ts";
 import { meteredLink, Turnstile } from "./metered-link.ts";
 import { PlanCache } from "./plan-cache.ts";
 import type { Load, WorkerSettings } from "./settings.ts";
-import type { WireBytes } from "./wire-bytes.ts";
 
 /** More would time out waiting for this process, not for the coordinator. */
 const CONNECTING = 32;

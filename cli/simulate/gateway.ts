@@ -158,6 +158,7 @@ export class SimulatedGateway {
       globalModel: async (model) => this.#activate(model),
       feedback: async (feedback) => this.#apply(feedback),
       invitation: (invitation) => this.#answer(invitation),
+      updatesWait: () => false,
       sessionChanged: (connected) => this.#sessionChanged(connected),
       problem: (kind, what) => {
         if (kind === "no_session") this.#deps.meter.count("attemptsFailed");
@@ -188,6 +189,11 @@ export class SimulatedGateway {
       outboxDropped: 0,
       rssBytes: 0,
       windowsDropped: 0,
+      quarantinedFiles: 0,
+      storeBytes: 0,
+      flashWrittenToday: null,
+      carriedToday: 0,
+      withheld: [],
     };
     return {
       reportId: ulid(),

@@ -2,10 +2,10 @@
 import { createLogger } from "../../runtime/log.ts";
 import { Problems } from "../../runtime/problems.ts";
 import { shutdownSignal } from "../../runtime/shutdown.ts";
+import { countWireBytes } from "../../runtime/wire-bytes.ts";
 import { type FleetProblem, FleetWorker } from "./fleet-worker.ts";
 import type { Reading } from "./meter.ts";
 import type { Answer, Order, Request } from "./settings.ts";
-import { countWireBytes } from "./wire-bytes.ts";
 
 const wire = countWireBytes();
 const signal = shutdownSignal();

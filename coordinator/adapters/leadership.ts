@@ -2,7 +2,7 @@
 import { type Kysely, sql } from "kysely";
 import type pg from "pg";
 import type { Logger } from "../../runtime/log.ts";
-import { pause } from "../../runtime/retry.ts";
+import { pause, within } from "../../runtime/retry.ts";
 import type { Database } from "./database.ts";
 import type { Tables } from "./tables.ts";
 
@@ -14,7 +14,7 @@ const CAMPAIGN_MS = 1_000;
 const RENEW_MS = 2_000;
 /** The server ends a lock's session that showed nothing for so long: a leader that froze is one no more. */
 const LEASE_MS = 10_000;
-/** A leader whose server does not answer for so long steps down before its lease is over. */
+/** A leader whose server does not answer for so long steps down before its lease is over; one that waits connects anew. */
 const ANSWER_MS = 5_000;
 
 export interface Candidate {
@@ -52,7 +52,7 @@ async function oneTerm({ database, replicaId, lead, log }: Candidate, signal: Ab
   client.on("end", () => lose());
   const over = AbortSignal.any([signal, lost.signal]);
   try {
-    await client.query(`SET idle_session_timeout = ${LEASE_MS}`);
+    await within(ANSWER_MS, client.query(`SET idle_session_timeout = ${LEASE_MS}`));
     while (!over.aborted && !(await isTaken(client))) await pause(CAMPAIGN_MS * (0.5 + Math.random()), over);
     if (over.aborted) return;
     log.info("this coordinator leads: it runs the rounds");
@@ -76,15 +76,13 @@ export async function leadingReplica(db: Kysely<Tables>): Promise<string | null>
 }
 
 async function isTaken(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS taken", [LEADER_LOCK]);
+  const { rows } = await within(ANSWER_MS, client.query("SELECT pg_try_advisory_lock($1) AS taken", [LEADER_LOCK]));
   return rows[0].taken === true;
 }
 
 async function renew(client: pg.Client, over: AbortSignal, lose: (error: Error) => void): Promise<void> {
   while (!over.aborted) {
-    const late = setTimeout(() => lose(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
-    await client.query("SELECT 1").catch(lose);
-    clearTimeout(late);
+    await within(ANSWER_MS, client.query("SELECT 1")).catch(lose);
     await pause(RENEW_MS, over);
   }
 }

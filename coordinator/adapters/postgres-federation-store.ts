@@ -88,10 +88,11 @@ export function postgresFederationStore(
         .select(({ fn }) => [fn.countAll<number>().as("updates"), fn.min("created_at").as("opened")])
         .select(sql<number>`count(DISTINCT gateway_id)`.as("gateways"))
         .select(sql<Date | null>`(SELECT max(closed_at) FROM rounds WHERE cohort = ${cohort})`.as("lastRound"))
+        .select(sql<Date>`now()`.as("now"))
         .executeTakeFirstOrThrow();
       const timeOf = (given: Date | null) => (given === null ? null : new Date(given).getTime());
       const [openedAtMs, lastRoundAtMs] = [timeOf(row.opened), timeOf(row.lastRound)];
-      return { updates: row.updates, gateways: row.gateways, openedAtMs, lastRoundAtMs };
+      return { updates: row.updates, gateways: row.gateways, openedAtMs, lastRoundAtMs, nowMs: row.now.getTime() };
     },
 
     roundUpdates: async (state) => {

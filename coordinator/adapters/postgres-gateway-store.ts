@@ -68,7 +68,7 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
         agent_version: agentVersion,
         cohorts: JSON.stringify(cohorts),
         ...mine,
-        last_seen_at: new Date(),
+        last_seen_at: sql<Date>`now()`,
       };
       const { other } = await db
         .with("before", (cte) => cte.selectFrom("gateways").select("replica_id").where("gateway_id", "=", gatewayId))
@@ -83,7 +83,7 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
     seen: async (gateways) => {
       await db
         .updateTable("gateways")
-        .set({ last_seen_at: new Date(), ...mine })
+        .set({ last_seen_at: sql<Date>`now()`, ...mine })
         .where("gateway_id", "=", sql<string>`ANY(${gateways})`)
         .execute();
     },
@@ -101,8 +101,7 @@ export function postgresGatewayStore(db: Kysely<Tables>, { replicaId, version, a
       db.transaction().execute(async (trx) => {
         const said = reports.map(({ gatewayId, cohorts, health }) => ({ gateway_id: gatewayId, cohorts, health }));
         await sql`
-          UPDATE gateways g SET last_seen_at = now(), connected = true, replica_id = ${replicaId},
-                                cohorts = said.cohorts, health = coalesce(said.health, g.health)
+          UPDATE gateways g SET last_seen_at = now(), cohorts = said.cohorts, health = coalesce(said.health, g.health)
           FROM jsonb_to_recordset(${JSON.stringify(said)}::jsonb) AS said (gateway_id text, cohorts jsonb, health jsonb)
           WHERE g.gateway_id = said.gateway_id`.execute(trx);
         const statistics = reports.flatMap(({ gatewayId, statistics }) =>

@@ -1,8 +1,7 @@
 // Notices between coordinators by LISTEN and NOTIFY, on a connection of their own.
-import type pg from "pg";
 import { z } from "zod";
 import type { Logger } from "../../runtime/log.ts";
-import { backoffMs, pause } from "../../runtime/retry.ts";
+import { backoffMs, pause, within } from "../../runtime/retry.ts";
 import { GATEWAY_ACTIONS, type Notice, type Notices } from "../ports/notices.ts";
 import type { Database } from "./database.ts";
 
@@ -10,7 +9,7 @@ const CHANNEL = "flead";
 const RECONNECT = { firstMs: 200, maxMs: 5_000 };
 /** More than that unheard means that this replica is far behind: then it looks at everything once instead. */
 const MAX_UNHEARD = 10_000;
-/** A connection that broke without a word is noticed by asking. */
+/** A connection that broke without a word is noticed by asking: one without an answer hears nothing any more. */
 const ASK_EVERY_MS = 5_000;
 const ASK_TIMEOUT_MS = 5_000;
 
@@ -85,21 +84,12 @@ async function listenOnce(
     unheard.resync();
     while (!over.aborted) {
       await pause(ASK_EVERY_MS, over);
-      if (!over.aborted) await asked(client);
+      if (!over.aborted) await within(ASK_TIMEOUT_MS, client.query("SELECT 1"));
     }
     if (!signal.aborted) throw broken.signal.reason;
   } finally {
     await client.end().catch(() => undefined);
   }
-}
-
-/** Rejects when the server does not answer in time: such a connection hears nothing any more. */
-async function asked(client: pg.Client): Promise<void> {
-  const answered = new AbortController();
-  const late = pause(ASK_TIMEOUT_MS, answered.signal).then(() => {
-    if (!answered.signal.aborted) throw new Error(`no answer within ${ASK_TIMEOUT_MS} ms`);
-  });
-  await Promise.race([client.query("SELECT 1"), late]).finally(() => answered.abort());
 }
 
 /** Null for what a newer coordinator says. */

@@ -297,8 +297,17 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
     rssBytes: number(said.rssBytes),
     windowsDropped: number(said.windowsDropped),
     clock: typeof said.clock === "string" ? said.clock : null,
+    quarantinedFiles: number(said.quarantinedFiles),
+    storeBytes: number(said.storeBytes),
+    flashWrittenToday: number(said.flashWrittenToday),
+    carriedToday: number(said.carriedToday),
+    summariesWithheld: flag(said.summariesWithheld),
+    updatesWithheld: flag(said.updatesWithheld),
   };
 }
+
+/** Kept as 0 or 1. */
+const flag = (said: unknown): boolean | null => (number(said) === null ? null : said === 1);
 
 export function roundItem(row: Selectable<Tables["rounds"]> & FleetColumns): RoundItem {
   return {

@@ -154,7 +154,8 @@ export interface FederationStore {
    * is "known" and stays what it was: a resend does not get staler than its first sending. Rejects with NotStoredError.
    */
   addRefusal(update: NewUpdate, refusal: Refusal): Promise<"refused" | "known">;
-  openRound(cohort: Pick<CohortState, "cohort" | "planId">): Promise<OpenRound>;
+  /** With the time by the store's own clock, of which all its times are. */
+  openRound(cohort: Pick<CohortState, "cohort" | "planId">): Promise<OpenRound & { readonly nowMs: number }>;
   /** The updates the closing round counts, oldest first; bounded in total and for any one gateway. */
   roundUpdates(cohort: CohortState): Promise<RoundUpdate[]>;
   /** The last 7 days' latest word of each gateway under the cohort's plan; of at most 1,000, those that spoke last. */

@@ -82,6 +82,13 @@ export interface GatewayHealth {
   readonly windowsDropped: number | null;
   /** Of the gateway's wall clock; null: it does not say. */
   readonly clock: string | null;
+  readonly quarantinedFiles: number | null;
+  readonly storeBytes: number | null;
+  /** Bytes since midnight UTC, as are those carried; null also: its machine does not say. */
+  readonly flashWrittenToday: number | null;
+  readonly carriedToday: number | null;
+  readonly summariesWithheld: boolean | null;
+  readonly updatesWithheld: boolean | null;
 }
 
 /** What a gateway holds of a cohort, and what its voice counts for in it. */

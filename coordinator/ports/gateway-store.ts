@@ -71,7 +71,10 @@ export interface GatewayStore {
   seen(gateways: readonly GatewayId[]): Promise<void>;
   /** Changes nothing when it has a session with another replica by now. */
   disconnected(gateway: GatewayId): Promise<void>;
-  /** All of them or none; at most one of a gateway. Repeating a report changes nothing. */
+  /**
+   * All of them or none; at most one of a gateway. Repeating a report changes nothing. Who has a session they don't say: a
+   * gateway may have left before its report is stored.
+   */
   addReports(reports: readonly GatewayReport[]): Promise<void>;
   /** The newest feedback of each cohort that this gateway has not acknowledged. */
   openFeedback(gateway: GatewayId): Promise<GatewayFeedback[]>;

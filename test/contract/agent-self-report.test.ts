@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
+import { noBytes } from "../../agent/core/day-bytes.ts";
+import { Ledger } from "../../agent/ledger.ts";
 import { SelfReport } from "../../agent/self-report.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import { StillClock } from "../support/still-clock.ts";
@@ -14,6 +16,7 @@ function open() {
   onTestFinished(() => store.close());
   const clock = new StillClock(1_000_000);
   const rows = { judged: 0, refused: 0, queued: 0 };
+  const meter = { next: noBytes };
   let reports = 0;
   const self = new SelfReport({
     origin: { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null },
@@ -21,11 +24,17 @@ function open() {
     cohorts: [],
     store,
     snoozed: () => [],
+    ledger: new Ledger({
+      store: store.ledger,
+      meter: { take: () => meter.next },
+      budgetBytes: 1_000,
+      nowMs: () => clock.nowMs,
+    }),
     rows: () => rows,
     newId: () => `r${++reports}`,
     clock,
   });
-  return { store, clock, self, rows };
+  return { store, clock, meter, self, rows };
 }
 
 /** Windows of `devices` devices that begin then. */
@@ -101,4 +110,19 @@ test("a backlog leaves at most a mebibyte in five seconds, whatever else is repo
   expect(startsIn(self.report(true))).toEqual([]);
   clock.nowMs += 1;
   expect(startsIn(self.report(true))).toHaveLength(10 - told);
+});
+
+test("a spent budget holds windows back till the next day, and nothing but episodes is a reason to report", () => {
+  const { store, clock, meter, self } = open();
+  store.summaries.add([summariesOf(0)]);
+  meter.next = { ...noBytes, coordinatorSent: 1_000 };
+  expect(self.report(false)).toBeNull();
+  expect(self.report(true)?.report).toMatchObject({
+    summaries: [],
+    health: { carriedToday: expect.any(Number), withheld: ["summaries", "updates"] },
+  });
+  expect(JSON.parse(self.status("online").payload).data.today).toMatchObject({ withheld: ["summaries", "updates"] });
+  meter.next = noBytes;
+  clock.nowMs += 86_400_000;
+  expect(startsIn(self.report(false))).toEqual([0]);
 });

@@ -4,6 +4,7 @@ import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import type { OutgoingMessage } from "../../agent/core/alert.ts";
+import { noBytes } from "../../agent/core/day-bytes.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
 import type { Storm } from "../../agent/core/storm.ts";
@@ -148,7 +149,7 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
 
   test("updates leave in order and only when they are removed", () => {
     const { store, reopen } = open();
-    for (const number of [1, 2, 3]) store.learning.addUpdate(updateOf(number));
+    for (const number of [1, 2, 3]) store.learning.addUpdate(updateOf(number), false);
     const again = reopen();
     expect(again.learning.queuedUpdates(2)).toEqual([updateOf(1).updateId, updateOf(2).updateId]);
     expect(again.learning.update(updateOf(2).updateId)).toEqual(updateOf(2));
@@ -179,7 +180,7 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
 
   test("a full queue of windows drops its oldest, each window counted, and nothing else", () => {
     const { store } = open({ maxOutboxBytes: 2000 });
-    store.learning.addUpdate(updateOf(1));
+    store.learning.addUpdate(updateOf(1), false);
     for (let number = 1; number <= 9; number++) store.summaries.add([summariesOf(number, 2)]);
     const kept = store.summaries.oldest(1e6);
     expect(store.outboxBytes().summaries).toBeLessThanOrEqual(2000);
@@ -204,7 +205,7 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
   test("a full outbox drops its oldest, counted, and never the other kind's", () => {
     const { store, reopen } = open({ maxOutboxBytes: 2000 });
     store.alerts.addMessages([message("kept")]);
-    for (let number = 1; number <= 9; number++) store.learning.addUpdate(updateOf(number, 100));
+    for (let number = 1; number <= 9; number++) store.learning.addUpdate(updateOf(number, 100), false);
     const kept = store.learning.queuedUpdates(99);
     expect(kept.at(-1)).toBe(updateOf(9).updateId);
     expect(kept.length).toBeGreaterThan(1);
@@ -217,10 +218,38 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(store.learning.queuedUpdates(99)).toEqual(kept);
   });
 
+  test("an update that says all its cohort's earlier ones say takes their place, and no other cohort's", () => {
+    const { store, reopen } = open();
+    const other = { ...updateOf(2), cohort: cohortId("fans") };
+    for (const update of [updateOf(1), other, updateOf(3)]) store.learning.addUpdate(update, false);
+    store.learning.addUpdate(updateOf(4), true);
+    expect(reopen().learning.queuedUpdates(9)).toEqual([other.updateId, updateOf(4).updateId]);
+    expect(store.counter("superseded_update")).toBe(2);
+    expect(store.counter("dropped_update")).toBe(0);
+    expect(store.counter("updates_trained")).toBe(4);
+  });
+
+  test("a day's bytes come back as they were saved, and a day that is not known has none", () => {
+    const { store, reopen } = open();
+    const bytes = { ...noBytes, flashWritten: 4096, coordinatorSent: 10 };
+    store.ledger.save("2026-01-31", noBytes);
+    store.ledger.save("2026-01-31", bytes);
+    expect(reopen().ledger.day("2026-01-31")).toEqual(bytes);
+    expect(store.ledger.day("2026-02-01")).toEqual(noBytes);
+  });
+
+  test("the ledger forgets the oldest days", () => {
+    const { store } = open();
+    const day = (n: number) => new Date(n * 86_400_000).toISOString().slice(0, 10);
+    for (let n = 0; n < 410; n++) store.ledger.save(day(n), { ...noBytes, brokerSent: 1 });
+    expect(store.ledger.day(day(9)).brokerSent).toBe(0);
+    expect(store.ledger.day(day(10)).brokerSent).toBe(1);
+  });
+
   test("a transaction that throws leaves nothing behind", () => {
     const { store } = open();
     const work = () => {
-      store.learning.addUpdate(updateOf(1));
+      store.learning.addUpdate(updateOf(1), false);
       store.alerts.saveEpisode(episodeOf("a1"));
       throw new Error("power cut");
     };
@@ -360,7 +389,12 @@ agentStoreContract((limits = {}) => {
     get summaries() {
       return current.summaries;
     },
+    get ledger() {
+      return current.ledger;
+    },
     transaction: (work) => current.transaction(work),
+    state: () => current.state(),
+    keepHouse: () => current.keepHouse(),
     counter: (name) => current.counter(name),
     outboxBytes: () => current.outboxBytes(),
     close: () => current.close(),
@@ -392,7 +426,24 @@ test.each([
   expect(store.learning.cohort(PUMPS)).toBeNull();
   store.learning.startPlan(PUMPS, PLAN);
   store.close();
-  expect(new SqliteStore(path, { nowMs: 5678 }).quarantined).toBeNull();
+  const again = new SqliteStore(path, { nowMs: 5678 });
+  expect(again.quarantined).toBeNull();
+  expect(again.counter("quarantined_file")).toBe(1);
+  again.close();
+});
+
+test("of many damaged files the newest two are kept, and all that are met are counted", () => {
+  const place = join(folder, `damaged-${++files}`);
+  const path = join(place, "agent.sqlite");
+  for (const nowMs of [1, 2, 3]) {
+    new SqliteStore(path, { nowMs: 0 }).close();
+    writeFileSync(path, "noise".repeat(1000));
+    const store = new SqliteStore(path, { nowMs });
+    expect(store.counter("quarantined_file")).toBe(nowMs);
+    store.close();
+  }
+  const kept = readdirSync(place).filter((name) => /damaged-\d+$/.test(name));
+  expect(kept).toEqual(["agent.sqlite.damaged-2", "agent.sqlite.damaged-3"]);
 });
 
 test("a file from before fleet statistics keeps its slot and knows nothing of the fleet", () => {
@@ -403,7 +454,8 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.close();
   const database = new Database(path);
   database.exec(
-    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered",
+    `ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger;
+     DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered`,
   );
   database.pragma("user_version = 1");
   database.close();

@@ -86,6 +86,25 @@ onEveryHome((home) => {
     expect(await kept.execute()).toEqual([{ state: "cleared" }]);
   });
 
+  test("a report that is stored after its gateway left, or went to another coordinator, does not bring it back", async () => {
+    const intake = await open("left", "moved");
+    const storeOf = (replicaId: string) =>
+      postgresGatewayStore(home.database.kysely, { replicaId, version: "1", alone: false });
+    await storeOf("one").disconnected(gatewayId("left"));
+    await storeOf("two").connected({ gatewayId: gatewayId("moved"), site: "north", agentVersion: "1", cohorts: [] });
+    await Promise.all(["left", "moved"].map((id) => intake.add(aReport(id, { health: { judged: 1 } }))));
+    const sessions = await home.database.kysely
+      .selectFrom("gateways")
+      .select(["gateway_id", "connected", "replica_id", "health"])
+      .where("gateway_id", "in", ["left", "moved"])
+      .orderBy("gateway_id")
+      .execute();
+    expect(sessions).toEqual([
+      { gateway_id: "left", connected: false, replica_id: null, health: { judged: 1 } },
+      { gateway_id: "moved", connected: true, replica_id: "two", health: { judged: 1 } },
+    ]);
+  });
+
   test("an episode is its gateway's: another one changes nothing of it", async () => {
     const intake = await open("owner", "other");
     const episode = anEpisode();

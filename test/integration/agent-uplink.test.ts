@@ -18,6 +18,11 @@ const HEALTH = {
   outboxDropped: 0,
   rssBytes: 0,
   windowsDropped: 0,
+  quarantinedFiles: 0,
+  storeBytes: 0,
+  flashWrittenToday: null,
+  carriedToday: 0,
+  withheld: [],
 };
 const UPDATE = {
   updateId: updateId(`01${"0".repeat(24)}`),
@@ -39,6 +44,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
   const link = new GrpcLink([{ host: "127.0.0.1", port: coordinator.port }], Date.now, Math.random);
   const clock = { nowMs: 1_000_000 };
   const failures: string[] = [];
+  const budget = { spent: false };
   const stop = new AbortController();
   let reports = 0;
   const report = (asked: boolean) => {
@@ -70,6 +76,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       globalModel: async () => undefined,
       feedback: () => Promise.reject(new Error("disk full")),
       invitation: () => undefined,
+      updatesWait: () => budget.spent,
       sessionChanged: () => undefined,
       problem: () => undefined,
       storeFailed: ({ message }) => failures.push(message),
@@ -87,7 +94,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       const ids = coordinator.said("report").map(({ reportId }) => reportId);
       return ids.length >= count ? ids : undefined;
     });
-  return { uplink, store, path, clock, failures, reported };
+  return { uplink, store, path, clock, budget, failures, reported };
 }
 
 async function openCoordinator(): Promise<ScriptedCoordinator> {
@@ -120,7 +127,7 @@ test("a store that fails ends neither session nor process", async () => {
   const { uplink, store, path, failures, reported } = await openUplink(coordinator);
   await reported(1);
   spoil(path, "CREATE TRIGGER full BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'disk full'); END");
-  store.learning.addUpdate(UPDATE);
+  store.learning.addUpdate(UPDATE, false);
   await uplink.wake();
   await eventually("the answered update that can't be removed", () => (failures.length > 0 ? true : undefined));
   coordinator.send(feedback("pumps", 2, 1));
@@ -134,4 +141,19 @@ test("a store that fails ends neither session nor process", async () => {
   expect(coordinator.hellos).toHaveLength(1);
   expect(coordinator.updates).toHaveLength(1);
   expect(store.learning.queuedUpdates(9)).toEqual([UPDATE.updateId]);
+});
+
+test("updates wait while the day's budget is spent, and go when it is not", async () => {
+  const coordinator = await openCoordinator();
+  const { uplink, store, budget, reported } = await openUplink(coordinator);
+  budget.spent = true;
+  await reported(1);
+  store.learning.addUpdate(UPDATE, false);
+  await uplink.wake();
+  await uplink.report(true);
+  await reported(2); // in the same session, after where the update would have been
+  expect(coordinator.updates).toEqual([]);
+  budget.spent = false;
+  await uplink.wake();
+  await eventually("the update", () => coordinator.updates[0]);
 });

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { status } from "@grpc/grpc-js";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
@@ -165,6 +166,17 @@ test("a session that does not begin with hello, or names no valid gateway, is en
   forger.close();
 });
 
+test("a hello that the database can't take is refused as such, not as an outage", async () => {
+  const client = new GatewayClient(address, "gw");
+  client.say({ $case: "hello", value: { gatewayId: "gw", agentVersion: "test", site: "north\0", cohorts: [] } });
+  await eventually("the session ends", () => client.ended ?? undefined);
+  expect(client.ended).toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    details: expect.stringMatching(/^the database can't take what the hello says: invalid byte sequence/),
+  });
+  client.close();
+});
+
 test("a gateway that connects again ends its own older session", async () => {
   const older = await connect("twin", "open");
   const newer = await connect("twin", "open");
@@ -278,11 +290,28 @@ test("feedback that was not acknowledged comes again with the next hello, acknow
     value: { cohort: "judged", globalVersion: 2n, learningRateFactor: 1 },
   });
   again.say({ $case: "heartbeat", value: { sentAtMs: 1n } });
-  await again.hears("heartbeat"); // handled in order: the acknowledgement is stored
+  await again.hears("heartbeat"); // handled in order: the acknowledgement is heard, and is told before the next hello
   const third = await connect("b", "judged");
   third.say({ $case: "heartbeat", value: { sentAtMs: 2n } });
   await third.hears("heartbeat");
   expect(third.heard.filter(({ $case }) => $case === "feedback")).toEqual([]);
+});
+
+test("a gateway that acknowledges what can't be a version is refused, and the others' acknowledgements are stored", async () => {
+  const [a, liar] = [await connect("a", "judged"), await connect("liar", "judged")];
+  await a.hears("feedback", ({ globalVersion }) => globalVersion === 2n);
+  const acknowledge = (globalVersion: bigint) =>
+    ({ $case: "feedbackAcknowledgement", value: { cohort: "judged", globalVersion, learningRateFactor: 1 } }) as const;
+  a.say(acknowledge(2n));
+  a.say({ $case: "heartbeat", value: { sentAtMs: 1n } });
+  await a.hears("heartbeat");
+  liar.say(acknowledge(2n ** 64n - 1n));
+  await eventually("the liar is refused", () => liar.ended ?? undefined);
+  expect(liar.ended).toMatchObject({ details: "there is no version 18446744073709551615" });
+  const again = await connect("a", "judged");
+  again.say({ $case: "heartbeat", value: { sentAtMs: 2n } });
+  await again.hears("heartbeat");
+  expect(again.heard.filter(({ $case }) => $case === "feedback")).toEqual([]);
 });
 
 test("a candidate that is much worse is rejected: the champion stays, the number is used up", async () => {

@@ -82,6 +82,27 @@ test("name and password of the files log in, and topics that are followed later 
   expect(problems).toEqual([]);
 });
 
+test("a broker that freezes does not hold up a coordinator that leaves it", async () => {
+  const subscribes = Promise.withResolvers<void>();
+  const frozen = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on("error", () => undefined);
+    socket.once("data", () => {
+      socket.write(Uint8Array.of(0x20, 2, 0, 0)); // CONNACK: accepted
+      socket.once("data", () => {
+        socket.pause();
+        subscribes.resolve();
+      });
+    });
+  });
+  await new Promise<void>((resolve) => frozen.listen(0, "127.0.0.1", resolve));
+  url = `mqtt://127.0.0.1:${(frozen.address() as { port: number }).port}`;
+  const opened = await open("s3cret");
+  opened.follow(new Set(["a"]));
+  await subscribes.promise;
+  await opened.close();
+  frozen.close();
+});
+
 test("a broker that refuses the password is told of", async () => {
   (await open("wrong")).follow(new Set(["a"]));
   await eventually("a problem", () => problems[0]);

@@ -133,6 +133,7 @@ export class ProcessFleet {
       FLEAD_DATA_DIR: join(this.folder, gateway),
       FLEAD_COHORTS: `${this.#cohort}=pump-*`,
       FLEAD_ALERT_PREFIX: "off",
+      FLEAD_AGENT_HTTP: "off",
     });
   }
 

@@ -4,7 +4,7 @@ import { connect, createServer, type ListenOptions, type NetConnectOpts, type So
 
 export interface Relay {
   readonly port: number;
-  /** From now on the dialling end hears nothing more on the connections it has; with `both`, the other end neither. */
+  /** From now on the dialling end hears nothing more on the connections it has, not even their end; with `both`, the other end neither. */
   silence(both?: boolean): void;
   close(): Promise<void>;
 }
@@ -12,19 +12,20 @@ export interface Relay {
 interface Pair {
   readonly dialling: Socket;
   readonly serving: Socket;
+  silent: boolean;
 }
 
 export async function startRelay(at: ListenOptions, to: NetConnectOpts): Promise<Relay> {
   const pairs = new Set<Pair>();
   const server = createServer((dialling) => {
     const serving = connect(to);
-    const pair = { dialling, serving };
+    const pair: Pair = { dialling, serving, silent: false };
     pairs.add(pair);
     dialling.pipe(serving);
     serving.pipe(dialling);
     for (const socket of [dialling, serving]) socket.on("error", () => undefined);
-    dialling.once("close", () => serving.destroy());
-    serving.once("close", () => pairs.delete(pair) && dialling.destroy());
+    dialling.once("close", () => pairs.delete(pair) && serving.destroy());
+    serving.once("close", () => pair.silent || dialling.destroy());
   });
   server.listen(at);
   await once(server, "listening");
@@ -32,7 +33,9 @@ export async function startRelay(at: ListenOptions, to: NetConnectOpts): Promise
   return {
     port: address !== null && typeof address === "object" ? address.port : 0,
     silence: (both = false) => {
-      for (const { dialling, serving } of pairs) {
+      for (const pair of pairs) {
+        const { dialling, serving } = pair;
+        pair.silent = true;
         serving.unpipe(dialling);
         serving.resume();
         if (!both) continue;

@@ -14,10 +14,13 @@ const unasked = () => {
 
 function setUp() {
   const asked: ((answer: OpenRound | Error) => void)[] = [];
+  let aheadMs = 0;
   const store: FederationStore = {
     openRound: () =>
       new Promise((resolve, reject) => {
-        asked.push((answer) => (answer instanceof Error ? reject(answer) : resolve(answer)));
+        asked.push((answer) =>
+          answer instanceof Error ? reject(answer) : resolve({ ...answer, nowMs: Date.now() + aheadMs }),
+        );
       }),
     loadCohorts: unasked,
     loadCohort: unasked,
@@ -43,7 +46,10 @@ function setUp() {
     known: () => state,
     inTurn: <Result>(work: () => Promise<Result>) => work(),
   };
-  return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked };
+  const setClock = (ms: number) => {
+    aheadMs = ms;
+  };
+  return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked, setClock };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now(), lastRoundAtMs: null });
@@ -60,6 +66,21 @@ test("an open round is looked at again at its deadline", async () => {
   const { loop, asked } = setUp();
   loop.check();
   asked[0]?.(waiting());
+  await settle();
+  await vi.advanceTimersByTimeAsync(59_999);
+  expect(asked).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(asked).toHaveLength(2);
+});
+
+test.each([
+  ["ahead of", 3_600_000],
+  ["behind", -3_600_000],
+])("a database whose clock is %s the coordinator's says when a round is due", async (_, aheadMs) => {
+  const { loop, asked, setClock } = setUp();
+  setClock(aheadMs);
+  loop.check();
+  asked[0]?.({ ...waiting(), openedAtMs: Date.now() + aheadMs });
   await settle();
   await vi.advanceTimersByTimeAsync(59_999);
   expect(asked).toHaveLength(1);

@@ -6,6 +6,7 @@ import type { CohortState } from "../../core/cohort-state.ts";
 import type { Cohorts } from "../../ports/cohorts.ts";
 import type { GatewayFeedback } from "../../ports/federation-store.ts";
 import type { GatewayHello, HeldCohort } from "../../ports/gateway-store.ts";
+import { isOfTheData } from "../data-error.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { bounded, heldCohorts } from "./held-cohorts.ts";
 import { feedbackMessage, invitationMessage, planChanged, respond } from "./messages.ts";
@@ -54,6 +55,8 @@ export const greet =
       cohorts: held,
     };
     const feedback = await within(DATABASE_ANSWER_MS, register(deps, hello)).catch((cause) => {
+      if (isOfTheData(cause))
+        throw new Error(`the database can't take what the hello says: ${cause.message}`, { cause });
       throw new StandingUnknownError(RETRY_MS * (1 + Math.random()), cause);
     });
     const known = held.filter(({ cohort }) => deps.cohorts.get(cohort) !== undefined);

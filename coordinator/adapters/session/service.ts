@@ -244,9 +244,11 @@ function handlers(deps: SessionDeps, presence: Presence, acknowledgements: Ackno
       case "report":
         return report(gateway, message.value);
       case "feedbackAcknowledgement": {
-        const { cohort, globalVersion } = message.value;
+        const { cohort } = message.value;
+        const globalVersion = Number(message.value.globalVersion);
+        if (!Number.isSafeInteger(globalVersion)) throw new Error(`there is no version ${message.value.globalVersion}`);
         const { gatewayId } = gateway;
-        acknowledgements.add({ gatewayId, cohort: cohortId(cohort), globalVersion: Number(globalVersion) });
+        if (gateway.cohorts.has(cohort)) acknowledgements.add({ gatewayId, cohort: cohortId(cohort), globalVersion });
         return null;
       }
       case "heartbeat":

@@ -42,6 +42,12 @@ const gatewaySchema = z
           .string()
           .nullable()
           .describe("unsynchronised, stepped (within the last hour) or synced; null: the agent does not say"),
+        quarantinedFiles: count.describe("Damaged databases of the agent that were set aside"),
+        storeBytes: count,
+        flashWrittenToday: count.describe("Bytes since midnight UTC; null: its machine does not say"),
+        carriedToday: count.describe("Bytes to and from the coordinator since midnight UTC"),
+        summariesWithheld: z.boolean().nullable().describe("They wait for the next day's budget"),
+        updatesWithheld: z.boolean().nullable(),
       })
       .nullable()
       .describe("As last reported; null: nothing was reported yet"),

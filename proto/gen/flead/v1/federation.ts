@@ -319,6 +319,19 @@ export interface GatewayHealth {
   rssBytes: bigint;
   /** that left the outbox before they were answered */
   windowsDropped: bigint;
+  /** damaged databases that were set aside */
+  quarantinedFiles: bigint;
+  /** the database with its journal */
+  storeBytes: bigint;
+  /** bytes since midnight UTC; absent: not measured */
+  flashWrittenToday?:
+    | bigint
+    | undefined;
+  /** bytes between gateway and coordinator since midnight UTC, both ways */
+  carriedToday: bigint;
+  /** they wait for the next day's budget */
+  summariesWithheld: boolean;
+  updatesWithheld: boolean;
 }
 
 export interface ReportResult {
@@ -2839,6 +2852,12 @@ function createBaseGatewayHealth(): GatewayHealth {
     outboxDropped: 0n,
     rssBytes: 0n,
     windowsDropped: 0n,
+    quarantinedFiles: 0n,
+    storeBytes: 0n,
+    flashWrittenToday: undefined,
+    carriedToday: 0n,
+    summariesWithheld: false,
+    updatesWithheld: false,
   };
 }
 
@@ -2891,6 +2910,36 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
         throw new globalThis.Error("value provided for field message.windowsDropped of type uint64 too large");
       }
       writer.uint32(64).uint64(message.windowsDropped);
+    }
+    if (message.quarantinedFiles !== 0n) {
+      if (BigInt.asUintN(64, message.quarantinedFiles) !== message.quarantinedFiles) {
+        throw new globalThis.Error("value provided for field message.quarantinedFiles of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.quarantinedFiles);
+    }
+    if (message.storeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.storeBytes) !== message.storeBytes) {
+        throw new globalThis.Error("value provided for field message.storeBytes of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.storeBytes);
+    }
+    if (message.flashWrittenToday !== undefined) {
+      if (BigInt.asUintN(64, message.flashWrittenToday) !== message.flashWrittenToday) {
+        throw new globalThis.Error("value provided for field message.flashWrittenToday of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.flashWrittenToday);
+    }
+    if (message.carriedToday !== 0n) {
+      if (BigInt.asUintN(64, message.carriedToday) !== message.carriedToday) {
+        throw new globalThis.Error("value provided for field message.carriedToday of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.carriedToday);
+    }
+    if (message.summariesWithheld !== false) {
+      writer.uint32(104).bool(message.summariesWithheld);
+    }
+    if (message.updatesWithheld !== false) {
+      writer.uint32(112).bool(message.updatesWithheld);
     }
     return writer;
   },
@@ -2972,6 +3021,54 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
             message.windowsDropped = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.quarantinedFiles = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.storeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.flashWrittenToday = reader.uint64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.carriedToday = reader.uint64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.summariesWithheld = reader.bool();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.updatesWithheld = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3009,6 +3106,20 @@ export const GatewayHealth: MessageFns<GatewayHealth> = {
     message.windowsDropped = (object.windowsDropped !== undefined && object.windowsDropped !== null)
       ? BigInt(object.windowsDropped)
       : 0n;
+    message.quarantinedFiles = (object.quarantinedFiles !== undefined && object.quarantinedFiles !== null)
+      ? BigInt(object.quarantinedFiles)
+      : 0n;
+    message.storeBytes = (object.storeBytes !== undefined && object.storeBytes !== null)
+      ? BigInt(object.storeBytes)
+      : 0n;
+    message.flashWrittenToday = (object.flashWrittenToday !== undefined && object.flashWrittenToday !== null)
+      ? BigInt(object.flashWrittenToday)
+      : undefined;
+    message.carriedToday = (object.carriedToday !== undefined && object.carriedToday !== null)
+      ? BigInt(object.carriedToday)
+      : 0n;
+    message.summariesWithheld = object.summariesWithheld ?? false;
+    message.updatesWithheld = object.updatesWithheld ?? false;
     return message;
   },
 };
