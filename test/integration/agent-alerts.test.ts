@@ -233,7 +233,7 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     await openBroker(first.port);
     await said(other, told + 2);
     await agent.close();
-    const kept = await openAgent(first.url, folder, { ...settings, FLEAD_COHORTS: "pumps=pump-*" });
+    const kept = await openAgent(first.url, folder, { ...settings, FLEAD_COHORTS: "default=pump-*" });
     await eventually("the fan is gone", () => (site.on(other).at(-1)?.text === "" ? true : undefined));
     expect(site.on(config).at(-1)?.text).not.toBe("");
     await kept.close();
