@@ -16,12 +16,17 @@ if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE_MAJOR) {
   runUnderPinnedNode();
 }
 
-/** Native modules of FLEAD crash under older Nodes instead of saying so; npm put a right one beside them. */
+/**
+ * Native modules of FLEAD crash under older Nodes instead of saying so; npm put a right one beside them. It hears each
+ * signal once, from here: in the group of this process it would have a terminal's Ctrl-C a second time, which ends it at
+ * once. By the channel it sees this process die.
+ */
 function runUnderPinnedNode(): void {
   const node = join(packageRoot, "node_modules/.bin/node");
   const child = spawn(node, process.argv.slice(1), {
     env: { ...MALLOC_SETTINGS, ...process.env },
-    stdio: "inherit",
+    detached: true,
+    stdio: ["inherit", "inherit", "inherit", "ipc"],
   });
   child.on("error", () => {
     process.stderr.write(

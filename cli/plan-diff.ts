@@ -24,7 +24,7 @@ export function diffPlans(a: CohortPlan, b: CohortPlan): PlanDifference {
 
 function meaningOf(a: CohortPlan, b: CohortPlan, differ: boolean): string {
   if (a.planId !== b.planId)
-    return "another plan: the cohort begins from its initial weights, and its gateways fetch it";
+    return "another plan, which its gateways fetch: the cohort begins from its initial weights, unless it had that plan before";
   if (a.settings.cohort !== b.settings.cohort)
     return "the same plan for another cohort: agents that hold it have nothing to fetch";
   if (differ) return "federation only, the same plan: agents keep their weights and notice nothing";

@@ -140,8 +140,10 @@ async function serve(
     limits,
     manifestOf: (cohort) => directory.get(cohort)?.manifest,
   });
+  // A cohort that is leaving a plan is there under both.
+  const names = new Set(Array.from(directory.cohorts, ({ cohort }) => cohort));
   if (config.FLEAD_HELD_OUT !== undefined) {
-    for (const { cohort } of directory.cohorts) {
+    for (const cohort of names) {
       await importFolder({ streams: heldOut, limits, log }, config.FLEAD_HELD_OUT, cohort);
     }
   }
@@ -250,9 +252,8 @@ async function serve(
     tryAtStart(dryRuns, moved, log, stop.signal),
     campaign({ database, replicaId, lead: (signal) => leader.lead(signal), log }, stop.signal),
   ]);
-  const names = Array.from(directory.cohorts, ({ cohort }) => cohort);
   log.info(
-    { grpc: grpc.address, url: admin.url, replicaId, planKey: signer.planKey, cohorts: names },
+    { grpc: grpc.address, url: admin.url, replicaId, planKey: signer.planKey, cohorts: [...names] },
     "coordinator is ready",
   );
 

@@ -11,7 +11,7 @@ import {
   stepRound,
 } from "./core/round-machine.ts";
 import type { Evaluators } from "./ports/evaluator.ts";
-import type { FederationStore } from "./ports/federation-store.ts";
+import { type FederationStore, RoundConflictError } from "./ports/federation-store.ts";
 import type { Invitations } from "./ports/invitations.ts";
 import { type RoundDeps, type RoundOutcome, runRound } from "./run-round.ts";
 
@@ -90,7 +90,11 @@ export class RoundLoop {
       if (this.#stop.signal.aborted) return;
       const waitMs = backoffMs(this.#failures++, RETRY, Math.random);
       const { cohort, planId } = this.#cohort;
-      this.#log.error({ err: error, cohort, planId, waitMs }, "a round failed; it is tried again");
+      if (error instanceof RoundConflictError) {
+        this.#log.info({ cohort, planId, waitMs, why: error.message }, "a round is run again");
+      } else {
+        this.#log.error({ err: error, cohort, planId, waitMs }, "a round failed; it is tried again");
+      }
       this.#checkAfter(waitMs);
     }
   }

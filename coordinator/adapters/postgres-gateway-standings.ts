@@ -43,7 +43,7 @@ async function reset(
     .where("cohort", "=", cohort)
     .forUpdate()
     .executeTakeFirst();
-  if (row === undefined || row.standing === FULL_STANDING.value) return isKnown(trx, gatewayId);
+  if (row === undefined || row.standing === FULL_STANDING.value) return areKnown(trx, cohort, gatewayId);
   const { value, roundsApart, reason } = FULL_STANDING;
   await trx
     .updateTable("gateway_standings")
@@ -60,11 +60,12 @@ async function reset(
   return true;
 }
 
-async function isKnown(trx: Transaction<Tables>, gatewayId: GatewayId): Promise<boolean> {
+async function areKnown(trx: Transaction<Tables>, cohort: CohortId, gatewayId: GatewayId): Promise<boolean> {
   const row = await trx
-    .selectFrom("gateways")
+    .selectFrom(["gateways", "cohorts"])
     .select("gateway_id")
     .where("gateway_id", "=", gatewayId)
+    .where("cohorts.cohort", "=", cohort)
     .executeTakeFirst();
   return row !== undefined;
 }

@@ -53,7 +53,7 @@ export class RequestError extends Error {
 
 export function answerWithProblems(app: FastifyInstance, log: Logger, outages: Problems<"database">): void {
   app.setErrorHandler<FastifyError>((error, request, reply) => {
-    const found = describe(error);
+    const found = describe(error, request);
     if (found.status === 503) outages.report("database", request.url, describeCause(error));
     else if (found.status >= 500) log.error({ err: error, path: request.url }, "an admin request failed");
     return sendProblem(request, reply, found);
@@ -68,7 +68,7 @@ export function answerWithProblems(app: FastifyInstance, log: Logger, outages: P
 
 /** For what fails before a request is routed, such as a path that is not valid percent-encoding. */
 export function sendUnroutable(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  void sendProblem(request, reply, describe(error));
+  void sendProblem(request, reply, describe(error, request));
 }
 
 /** An error's message and that of what caused it, for the log. */
@@ -86,10 +86,11 @@ const HELD_OUT_STATUS: Readonly<Record<HeldOutFault, number>> = {
   unusable: 422,
 };
 
-function describe(error: FastifyError): Found {
+function describe(error: FastifyError, request: FastifyRequest): Found {
   if (hasZodFastifySchemaValidationErrors(error)) {
+    const whole = `the ${error.validationContext === "querystring" ? "query" : error.validationContext}`;
     const errors = error.validation.map(({ instancePath, message }) => ({
-      parameter: instancePath.replace(/^\//, ""),
+      parameter: instancePath.replace(/^\//, "") || whole,
       detail: message ?? "is not valid",
     }));
     const status = error.validationContext === "body" ? 422 : 400;
@@ -104,6 +105,10 @@ function describe(error: FastifyError): Found {
   if (error instanceof ModelActionRefusedError) return { status: 409, detail: error.message };
   if (error instanceof HeldOutError) return { status: HELD_OUT_STATUS[error.fault], detail: error.message };
   const status = error.statusCode ?? 500;
+  if (status === 415) {
+    const allowed = request.routeOptions.schema?.consumes ?? ["application/json"];
+    return { status, detail: `the content type must be ${allowed.join(" or ")}` };
+  }
   if (status >= 400 && status < 500) return { status, detail: error.message };
   return { status: 500, detail: "the coordinator failed at this request; its log says why" };
 }

@@ -70,7 +70,9 @@ export async function startAdmin(settings: AdminSettings): Promise<Admin> {
   await documentApi(app, settings.version);
   await app.register(api(settings, outages), { prefix: "/api/v1" });
   await app.register(fastifyStatic, { root: join(packageRoot, "coordinator/admin/page"), wildcard: false });
-  const url = await app.listen({ host, port });
+  const url = await app.listen({ host, port }).catch((cause: unknown) => {
+    throw new Error(`cannot listen on ${host}:${port} for people`, { cause });
+  });
   return { url, close: () => app.close() };
 }
 

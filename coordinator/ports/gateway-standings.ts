@@ -7,8 +7,8 @@ export interface GatewayStandings {
   /** Of those of `gateways` that ever had another than the full one; a round's record changes them. */
   of(cohort: CohortId, gateways: readonly string[]): Promise<ReadonlyMap<string, GatewayStanding>>;
   /**
-   * Back to the full one, in the audit log if it was another. False: there is no such gateway. Throws
-   * FleetUnavailableError.
+   * Back to the full one, in the audit log if it was another. False: there is no such gateway or cohort.
+   * Throws FleetUnavailableError.
    */
   reset(cohort: CohortId, gateway: GatewayId, actor: string): Promise<boolean>;
 }

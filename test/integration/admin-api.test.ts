@@ -304,7 +304,7 @@ describe("problem details", () => {
   test("an unknown parameter is refused rather than ignored", async () => {
     const { status, body } = await get("/api/v1/rounds?limt=5");
     expect(status).toBe(400);
-    expect(body.detail).toContain("limt");
+    expect(body.detail).toBe('the query: Unrecognized key: "limt"');
   });
 
   test.each(["/api/v1/nothing", "/nothing", "/../package.json", "/%2e%2e/server.ts", "/.."])(
@@ -394,6 +394,7 @@ describe("a gateway's standing", () => {
 
   test.each([
     ["a gateway that is not there", "gw-99", pumps, "application/json", 404],
+    ["a cohort that is not there", "gw-2", JSON.stringify({ cohort: "no" }), "application/json", 404],
     ["a gateway that is no name", "gw%20x", pumps, "application/json", 400],
     ["no cohort", "gw-2", "{}", "application/json", 422],
     ["a form of another site's page", "gw-2", pumps, "text/plain", 415],
@@ -403,6 +404,21 @@ describe("a gateway's standing", () => {
     expect(response.status).toBe(status);
     expect(response.headers.get("content-type")).toMatch(/^application\/problem\+json/);
     expect(await audited()).toEqual(before);
+  });
+
+  test("what of a request is wrong is named", async () => {
+    const detail = async (response: Response) => ((await response.json()) as Json).detail;
+    expect(await detail(await reset("gw-2", '{"cohort":"pumps","all":true}'))).toBe(
+      'the body: Unrecognized key: "all"',
+    );
+    expect(await detail(await reset("gw-2", pumps, "text/plain"))).toBe("the content type must be application/json");
+    const plans = `${admin.url}/api/v1/plans`;
+    const plan = await fetch(plans, {
+      method: "POST",
+      headers: { "content-type": "text/plain" },
+      body: "cohort: pumps",
+    });
+    expect(await detail(plan)).toBe("the content type must be application/yaml");
   });
 });
 
@@ -502,6 +518,12 @@ describe("who may ask", () => {
       await expect(starting).rejects.toThrow(/no log-in.*not a loopback address/);
     },
   );
+
+  test("a port that another program has is named, and for whom it was wanted", async () => {
+    const port = Number(new URL(admin.url).port);
+    const starting = adminOver(database, { address: { host: "127.0.0.1", port } });
+    await expect(starting).rejects.toThrow(`cannot listen on 127.0.0.1:${port} for people`);
+  });
 
   test.each([
     "attacker.example",

@@ -1,6 +1,6 @@
 // What docs/backup-and-restore.md says, done: the database is backed up, destroyed and restored, and the fleet goes on.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -12,6 +12,7 @@ import { weightCount } from "../../learning/plan.ts";
 import { type Update, UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { createLogger } from "../../runtime/log.ts";
+import { packageRoot } from "../../runtime/package-root.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
 import { pumpPlan } from "../support/plan-settings.ts";
 import { readTables } from "../support/read-tables.ts";
@@ -61,6 +62,21 @@ async function read(connection: pg.ClientConfig) {
   try {
     const tables = await readTables((text) => client.query(text));
     return { ...tables, ids: (await client.query("SELECT * FROM update_ids ORDER BY update_id")).rows };
+  } finally {
+    await client.end();
+  }
+}
+
+/** What the queries find that the document has an operator ask of a restored database. */
+async function asTheDocumentAsks(connectionString: string) {
+  const document = readFileSync(join(packageRoot, "docs/backup-and-restore.md"), "utf8");
+  const queries = [...document.matchAll(/-c "(SELECT .* FROM .*)"$/gm)].map(([, query]) => query as string);
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  try {
+    const found: unknown[][] = [];
+    for (const query of queries) found.push((await client.query(query)).rows);
+    return found;
   } finally {
     await client.end();
   }
@@ -125,6 +141,10 @@ describe.skipIf(!hasSystemPostgres())("PostgreSQL 15", () => {
     onTestFinished(second.stop);
     await runSystemPostgres("pg_restore", "--exit-on-error", "--no-owner", `--dbname=${second.url}`, backup);
     expect(await read({ connectionString: second.url })).toEqual(before);
+    expect(await asTheDocumentAsks(second.url)).toEqual([
+      [{ cohort: "pumps", champion_version: "3" }],
+      [{ cohort: "pumps", max: expect.any(Date) }],
+    ]);
     const restored = await start({ dataDir: join(folder, "none"), url: second.url });
     await goesOn(restored.clients, sent);
   });

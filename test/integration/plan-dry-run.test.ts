@@ -113,7 +113,7 @@ describe("flead plan", () => {
     expect(lines[1]).toMatch(/^plan\.commissioningRows +100 +120$/);
     expect(lines.slice(2)).toEqual([
       "",
-      "another plan: the cohort begins from its initial weights, and its gateways fetch it",
+      "another plan, which its gateways fetch: the cohort begins from its initial weights, unless it had that plan before",
       "",
     ]);
     expect((await flead("diff", first.path, "--cohort", "pumps")).stdout).toBe(

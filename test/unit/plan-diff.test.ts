@@ -13,7 +13,8 @@ const file = ({ cohort = "pumps", plan = {}, federation = {} } = {}) => {
 test("another plan is told key by key, and that the cohort begins anew", () => {
   expect(diffPlans(file(), file({ plan: { commissioningRows: 20 } }))).toEqual({
     changes: [{ key: "plan.commissioningRows", from: "10", to: "20" }],
-    meaning: "another plan: the cohort begins from its initial weights, and its gateways fetch it",
+    meaning:
+      "another plan, which its gateways fetch: the cohort begins from its initial weights, unless it had that plan before",
   });
 });
 

@@ -1,10 +1,10 @@
+import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Invitation } from "../../coordinator/core/invitation.ts";
 import { beginRounds, dueNow, type OpenRound } from "../../coordinator/core/round-machine.ts";
 import type { Evaluators } from "../../coordinator/ports/evaluator.ts";
-import type { FederationStore } from "../../coordinator/ports/federation-store.ts";
+import { type FederationStore, RoundConflictError } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
-import { createLogger } from "../../runtime/log.ts";
 import { cohortState } from "../support/cohort-state.ts";
 
 // The parts are stand-ins because the test decides when each answer of the store comes; no round is ever due.
@@ -13,6 +13,9 @@ const unasked = () => {
 };
 
 function setUp() {
+  const logged: { level: string; msg: string }[] = [];
+  const formatters = { level: (level: string) => ({ level }) };
+  const log = pino({ formatters }, { write: (line: string) => void logged.push(JSON.parse(line)) });
   const asked: ((answer: OpenRound | Error) => void)[] = [];
   let aheadMs = 0;
   const store: FederationStore = {
@@ -49,7 +52,7 @@ function setUp() {
   const setClock = (ms: number) => {
     aheadMs = ms;
   };
-  return { loop: new RoundLoop(deps, state, createLogger("test", "silent")), asked, setClock };
+  return { loop: new RoundLoop(deps, state, log), asked, logged, setClock };
 }
 
 const waiting = (): OpenRound => ({ updates: 3, gateways: 2, openedAtMs: Date.now(), lastRoundAtMs: null });
@@ -86,6 +89,19 @@ test.each([
   expect(asked).toHaveLength(1);
   await vi.advanceTimersByTimeAsync(1);
   expect(asked).toHaveLength(2);
+});
+
+test("a round whose cohort was moved meanwhile is run again, and that is no failure", async () => {
+  const { loop, asked, logged } = setUp();
+  loop.check();
+  asked[0]?.(new RoundConflictError("pumps", "the cohort is no longer at revision 3"));
+  await settle();
+  expect(logged).toMatchObject([{ level: "info", msg: "a round is run again" }]);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(asked).toHaveLength(2);
+  asked[1]?.(new Error("something else"));
+  await settle();
+  expect(logged).toMatchObject([{}, { level: "error", msg: "a round failed; it is tried again" }]);
 });
 
 test("however many updates come while it looks or has just looked, it looks once more, a moment later", async () => {

@@ -18,8 +18,9 @@ export const gatewayStandingRoute =
     };
     app.post("/gateways/:gatewayId/standing/reset", { schema }, async (request) => {
       const gateway = gatewayId(request.params.gatewayId);
-      const known = await standings.reset(cohortId(request.body.cohort), gateway, actorOf(request));
-      if (!known) throw new RequestError(404, `there is no gateway ${gateway}`);
+      const cohort = cohortId(request.body.cohort);
+      const known = await standings.reset(cohort, gateway, actorOf(request));
+      if (!known) throw new RequestError(404, `there is no gateway ${gateway}, or no cohort ${cohort}`);
       return { standing: 1 };
     });
   };
