@@ -106,10 +106,9 @@ export class SelfReport {
     const nowMs = clock.steadyMs();
     const heldNow = JSON.stringify(held);
     const healthNow = JSON.stringify({ ...health, ...UNREMARKABLE, quality });
-    const healthDue =
-      !this.#isSpent() && !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
-    const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
-    if (!asked && !news && !healthDue) return null;
+    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const changed = !this.#isSpent() && (heldNow !== this.#heldSaid || healthDue);
+    if (!asked && !changed && episodes.length + statistics.length + queued.length === 0) return null;
     this.#heldSaid = heldNow;
     this.#healthSaid = { said: healthNow, atMs: nowMs };
     if (queued.length > 0) this.#summariesSaidAtMs = nowMs;
