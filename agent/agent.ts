@@ -13,8 +13,10 @@ import type { AgentConfig } from "./config.ts";
 import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
 import { cohortOf } from "./core/cohorts.ts";
 import { hash } from "./core/hash.ts";
+import { birthTopic, saysOnline } from "./core/home-assistant.ts";
 import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { IntakeWatch } from "./intake.ts";
@@ -26,6 +28,7 @@ import { Ledger } from "./ledger.ts";
 import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import type { Operation } from "./ports/operation.ts";
 import { Publisher } from "./publisher.ts";
@@ -58,11 +61,9 @@ export interface AgentDeps {
   readonly link: CoordinatorLink;
   readonly sensors: SensorReader;
   readonly openBroker: (handlers: BrokerHandlers) => Broker;
+  readonly clock: GatewayClock;
   readonly meter: ByteMeter;
   readonly openOperation: (onProblem: (what: string) => void) => Operation;
-  readonly nowMs: () => number;
-  /** Of a clock that only goes forward. */
-  readonly monotonicMs: () => number;
   readonly random: () => number;
   /** A new ULID. */
   readonly newId: () => string;
@@ -87,10 +88,13 @@ export class Agent {
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
   readonly #publisher: Publisher;
+  readonly #discovery: Discovery;
   readonly #ledger: Ledger;
   readonly #intake: IntakeWatch;
   readonly #operation: Operation;
   readonly #broker: Broker;
+  /** Null: Home Assistant is told of nothing. */
+  readonly #birthTopic: string | null;
   readonly #stop = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
   #judging: Promise<void> | null = null;
@@ -108,7 +112,7 @@ export class Agent {
     agent.#sessions = agent.#uplink.run(agent.#stop.signal);
     const every = (ms: number, work: () => void) => agent.#timers.push(setInterval(work, ms));
     every(TRAINING_CHECK_MS, () => agent.#trainWhereDue());
-    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.nowMs())));
+    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.clock.wallMs())));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
     agent.#watch();
@@ -116,7 +120,8 @@ export class Agent {
   }
 
   private constructor(deps: AgentDeps) {
-    const { config, log, store, link, nowMs, random, newId } = deps;
+    const { config, log, store, link, clock, random, newId } = deps;
+    const steadyMs = () => clock.steadyMs();
     this.#deps = deps;
     this.#origin = {
       site: config.FLEAD_SITE,
@@ -125,25 +130,26 @@ export class Agent {
     };
     const mayGrowForest = (device: DeviceId) => this.#mayGrowForest(device);
     this.#cohorts = new Map(
-      config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, nowMs(), mayGrowForest)]),
+      config.FLEAD_COHORTS.map(({ cohort }) => [cohort, new Cohort(cohort, steadyMs(), mayGrowForest)]),
     );
-    this.#refusals = new Problems(log, nowMs);
-    this.#wordRefusals = new Problems(log, nowMs);
-    this.#troubles = new Problems(log, nowMs);
+    this.#refusals = new Problems(log, steadyMs);
+    this.#wordRefusals = new Problems(log, steadyMs);
+    this.#troubles = new Problems(log, steadyMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
     this.#operation = deps.openOperation((what) => trouble("operation", "agent", what));
-    this.#intake = new IntakeWatch(deps.monotonicMs);
+    this.#intake = new IntakeWatch(steadyMs);
     this.#ledger = new Ledger({
       store: store.ledger,
       meter: deps.meter,
       budgetBytes: config.FLEAD_DAILY_BYTES,
-      nowMs,
+      nowMs: () => clock.wallMs(),
     });
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
+      devices: () => this.#deviceCount(),
       newId,
-      nowMs,
+      clock,
       onTransition: () => this.#tellEpisodes(),
     });
     this.#labels = new Labels({
@@ -159,7 +165,7 @@ export class Agent {
         : new Summaries({
             settings: { windowMs, latenessMs: SUMMARY_LATENESS_MS },
             store: store.summaries,
-            nowMs,
+            nowMs: steadyMs,
           });
     this.#follower = new CoordinatorFollower({
       cohorts: this.#cohorts,
@@ -177,15 +183,16 @@ export class Agent {
       version: deps.version,
       cohorts: [...this.#cohorts.values()],
       store,
+      snoozed: () => this.#episodes.snoozed(),
       ledger: this.#ledger,
       rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
       newId,
-      nowMs,
+      clock,
     });
     this.#uplink = new Uplink({
       link,
       store,
-      nowMs,
+      nowMs: steadyMs,
       random,
       handlers: {
         hello: () => this.#self.hello(),
@@ -207,12 +214,21 @@ export class Agent {
       },
     });
     this.#publisher = new Publisher(store.alerts, () => this.#broker);
+    const prefix = config.FLEAD_HOME_ASSISTANT;
+    this.#birthTopic = prefix === null ? null : birthTopic(prefix);
+    this.#discovery = new Discovery({
+      subject: prefix === null ? null : { prefix, origin: this.#origin, version: deps.version },
+      devices: () => [...this.#cohorts.values()].flatMap(({ devices }) => [...devices.keys()]),
+      store: store.alerts,
+      broker: () => this.#broker,
+    });
     this.#broker = deps.openBroker({
       onMessage: (message) => this.receive(message),
       onConnect: () => {
         log.info("MQTT broker connected");
         this.#tellStatus();
         void this.#publisher.wake();
+        this.#tellHomeAssistant();
       },
       onProblem: (broker, what) => trouble("broker", `MQTT ${broker}`, what),
     });
@@ -223,7 +239,9 @@ export class Agent {
     const { topic } = message;
     this.#intake.arrived();
     const read = () => this.#heard(topic, this.#deps.sensors.read(message));
-    if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
+    if (topic === this.#birthTopic) {
+      if (saysOnline(message.payload)) this.#tellHomeAssistant();
+    } else if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
     else if (topic.endsWith("/label"))
       this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
     else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
@@ -373,14 +391,14 @@ export class Agent {
   }
 
   #keepHouse(): void {
-    const { store, nowMs } = this.#deps;
+    const { store, clock } = this.#deps;
     this.#stored(() => {
+      this.#episodes.keepHouse();
       store.keepHouse();
       this.#ledger.save();
-      store.alerts.emptyDue(nowMs());
       this.#summaries?.flush();
       for (const cohort of this.#cohorts.values()) {
-        const due = cohort.dueRecords(nowMs());
+        const due = cohort.dueRecords(clock.steadyMs());
         if (due.length > 0) store.learning.saveDevices(cohort.cohort, due);
       }
     });
@@ -390,6 +408,7 @@ export class Agent {
         .catch((error: Error) => this.#troubles.report("bad_model", cohort.cohort, error.message));
     }
     void this.#publisher.wake();
+    void this.#discovery.tellNew();
     void this.#uplink.report();
     void this.#uplink.wake(); // what waited for a new day
   }
@@ -438,21 +457,26 @@ export class Agent {
     if (status !== null) this.#tell(status);
   }
 
+  /** After what the store kept was taken up: until then no device would seem to be there. */
+  #tellHomeAssistant(): void {
+    void this.#lane.run(async () => void this.#discovery.tellAll());
+  }
+
   /** Of interest only while it is fresh: not kept for a broker that is away. */
   #tell(message: OutgoingMessage): void {
     if (this.#broker.connected) this.#broker.publish(message).catch(() => undefined);
   }
 
   #watch(): void {
-    const { version, store, nowMs, monotonicMs } = this.#deps;
+    const { version, store, clock } = this.#deps;
     const view = vitalsOf({
       version,
-      startedAtMs: nowMs(),
+      startedAtMs: clock.wallMs(),
       cohorts: [...this.#cohorts.values()],
       store,
       ledger: this.#ledger,
       intake: this.#intake,
-      monotonicMs,
+      monotonicMs: () => clock.steadyMs(),
       counted: () => ({
         rowsJudged: this.#rows,
         rowsWaiting: this.#queue.length,
@@ -499,17 +523,18 @@ export class Agent {
   }
 
   #learner(cohort: Cohort, model: PlanModel, record: CohortRecord): Learner {
-    const { store, nowMs, newId } = this.#deps;
+    const { store, clock, newId } = this.#deps;
+    const steadyMs = () => clock.steadyMs();
     return new Learner(
       {
         cohort: cohort.cohort,
         store,
         lane: this.#lane,
-        nowMs,
+        nowMs: steadyMs,
         newUpdateId: () => newId() as UpdateId,
         devices: () => cohort.devices.values(),
         seed: hash(this.#origin.gatewayId),
-        dueRecords: () => cohort.dueRecords(nowMs()),
+        dueRecords: () => cohort.dueRecords(steadyMs()),
         onTrained: (update) => this.#trained(update),
         onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
       },
@@ -572,7 +597,7 @@ export class Agent {
   }
 
   #stamp() {
-    return { id: this.#deps.newId(), atMs: this.#deps.nowMs() };
+    return { id: this.#deps.newId(), atMs: this.#deps.clock.wallMs() };
   }
 }
 

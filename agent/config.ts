@@ -48,6 +48,8 @@ export const agentConfigSchema = z.object({
   FLEAD_ALERT_PREFIX: topicPrefix
     .default("insa/iiot/ml/anomaly")
     .transform((prefix) => (prefix === "off" ? null : prefix)),
+  /** Home Assistant's discovery prefix. */
+  FLEAD_HOME_ASSISTANT: topicPrefix.default("off").transform((prefix) => (prefix === "off" ? null : prefix)),
   /** How long the windows are whose summaries go to the coordinator. */
   FLEAD_SUMMARIES: z
     .enum(["30s", "5m", "off"])

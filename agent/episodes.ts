@@ -1,6 +1,6 @@
-// The gateway's episodes: stepped row by row, kept across restarts, told over MQTT and in reports.
+// The gateway's episodes and its storm: stepped row by row, kept across restarts, told over MQTT and in reports.
 import type { DeviceId } from "../learning/ids.ts";
-import { alertMessages, CLEARED_STATE_MS, type Origin, stateTopic } from "./core/alert.ts";
+import { alertMessages, CLEARED_STATE_MS, type Origin, stateTopic, stormMessages, stormTopic } from "./core/alert.ts";
 import type { DeviceRecord } from "./core/device.ts";
 import {
   type Ack,
@@ -16,13 +16,18 @@ import {
   stepEpisode,
 } from "./core/episode.ts";
 import type { AlertWord } from "./core/labels.ts";
-import type { AgentStore } from "./ports/agent-store.ts";
+import { calm, type StormState, type StormStep, stormAfterClear, stormAfterRaise, stormOf } from "./core/storm.ts";
+import type { AgentStore, Snooze } from "./ports/agent-store.ts";
+import type { GatewayClock } from "./ports/clock.ts";
+import { Snoozes } from "./snoozes.ts";
 
 export interface EpisodesDeps {
   readonly store: AgentStore;
   readonly origin: Origin;
+  /** How many the gateway serves. */
+  readonly devices: () => number;
   readonly newId: () => string;
-  readonly nowMs: () => number;
+  readonly clock: Pick<GatewayClock, "steadyMs" | "quality">;
   readonly onTransition: (episode: Episode) => void;
 }
 
@@ -38,11 +43,18 @@ export class Episodes {
   readonly #states = new Map<string, EpisodeState>();
   /** The alert id of the last episode of each device and model. */
   readonly #last = new Map<string, string>();
+  readonly #snoozes: Snoozes;
+  #storm: StormState;
 
-  /** Takes up the episodes that were active when the process ended. */
+  /** Takes up the episodes and the storm that were active when the process ended. */
   constructor(deps: EpisodesDeps) {
     this.#deps = deps;
-    for (const episode of deps.store.alerts.episodes()) {
+    this.#snoozes = new Snoozes(deps.store, () => deps.clock.steadyMs());
+    const episodes = deps.store.alerts.episodes();
+    const storm = deps.store.alerts.storm();
+    const isMember = (episode: Episode) => episode.state === "active" && episode.storm === storm?.alertId;
+    this.#storm = storm === null ? calm : stormOf(storm, episodes.filter(isMember));
+    for (const episode of episodes) {
       const { updatedAtMs } = episode;
       const state =
         episode.state === "active"
@@ -61,7 +73,8 @@ export class Episodes {
     for (const kind of MODEL_KINDS) if (kind !== subject.kind) this.#end(subject.deviceId, kind, row);
     if (seen === null) return;
     const key = keyOf(subject.deviceId, subject.kind);
-    const step = stepEpisode(this.#states.get(key) ?? quiet, seen, { ...subject, newAlertId: this.#deps.newId });
+    const about = { ...subject, newAlertId: this.#deps.newId };
+    const step = stepEpisode(this.#states.get(key) ?? quiet, seen, about, { snoozed: this.#snoozes.has(subject) });
     this.#take(key, step, row);
   }
 
@@ -83,23 +96,44 @@ export class Episodes {
     return episode?.deviceId === deviceId && episode.kind === kind ? episode : null;
   }
 
+  /** Of alerts now and to come, the next to end first. */
+  snoozed(): Snooze[] {
+    return this.#snoozes.inForce();
+  }
+
+  /** What is due by the gateway's time. */
+  keepHouse(): void {
+    this.#deps.store.alerts.emptyDue(this.#deps.clock.steadyMs());
+    this.#snoozes.endDue();
+  }
+
+  /**
+   * Of all alerts of a device under a model, until the end that is said, or from now on no more; `episode`, if there is one,
+   * is said again with the word. Throws, and nothing has changed, when that can't be kept.
+   */
+  snooze(alert: Pick<Snooze, "deviceId" | "kind">, ack: Ack, episode: Episode | null): void {
+    const { untilMs = null, atMs } = ack;
+    this.#snoozes.set(alert, untilMs, atMs, () => {
+      if (episode !== null) this.acknowledge(episode, ack, []);
+    });
+  }
+
   /** `records`: devices to be saved with it. Throws, and nothing has changed, when that can't be done. */
   acknowledge(found: Episode, ack: Ack, records: readonly DeviceRecord[]): Episode {
-    const { store, origin, newId, nowMs, onTransition } = this.#deps;
-    const episode: Episode = { ...found, ack };
+    const { store, origin, newId, clock, onTransition } = this.#deps;
+    const episode: Episode = { ...found, ack, announced: true };
     const key = keyOf(episode.deviceId, episode.kind);
     const isLast = this.#last.get(key) === episode.alertId;
-    const stamp = { id: newId(), receivedAtMs: ack.atMs, isLast };
+    const stamp = { id: newId(), receivedAtMs: ack.atMs, clock: clock.quality(), isLast };
     store.transaction(() => {
       store.alerts.saveEpisode(episode);
       store.alerts.addMessages(alertMessages(origin, { kind: "acked", episode }, stamp));
       if (isLast && episode.state === "cleared") {
-        store.alerts.emptyAt(stateTopic(origin, episode.deviceId, episode.kind), nowMs() + CLEARED_STATE_MS);
+        this.#emptyLater(stateTopic(origin, episode.deviceId, episode.kind), true);
       }
       store.learning.saveDevices(episode.cohort, records);
     });
-    const state = this.#states.get(key);
-    if (state?.episode?.alertId === episode.alertId) this.#states.set(key, { ...state, episode });
+    this.#replace(episode);
     onTransition(episode);
     return episode;
   }
@@ -111,23 +145,76 @@ export class Episodes {
   }
 
   #take(key: string, { state, event }: EpisodeStep, row: EpisodeRow): void {
-    if (event !== null) this.#save(event, row);
-    if (event !== null) this.#last.set(key, event.episode.alertId);
-    this.#states.set(key, state); // after it is saved: what could not be is tried again with the next row
-    if (event !== null) this.#deps.onTransition(event.episode);
+    if (event === null) {
+      this.#states.set(key, state);
+      return;
+    }
+    const storm = this.#stormAfter(event);
+    const joins = storm.joined.some(({ alertId }) => alertId === event.episode.alertId);
+    const episode = joins ? { ...event.episode, storm: storm.id, announced: false } : event.episode;
+    const joined = storm.joined.flatMap(({ deviceId, kind, alertId }): Episode[] => {
+      const other = this.#states.get(keyOf(deviceId, kind))?.episode;
+      return other?.alertId === alertId ? [{ ...other, storm: storm.id }] : [];
+    });
+    this.#save({ kind: event.kind, episode }, row, { ...storm, joined });
+    // After it is saved: what could not be is tried again with the next row.
+    this.#storm = storm.state;
+    for (const other of joined) this.#replace(other);
+    this.#last.set(key, episode.alertId);
+    this.#states.set(key, { ...state, episode: state.episode === null ? null : episode });
+    this.#deps.onTransition(episode);
   }
 
-  #save(event: NonNullable<EpisodeStep["event"]>, { receivedAtMs, record }: EpisodeRow): void {
-    const { store, origin, newId, nowMs } = this.#deps;
-    const { episode, kind } = event;
-    const topic = stateTopic(origin, episode.deviceId, episode.kind);
+  #stormAfter({ kind, episode }: Transition): StormStep & { readonly id: string | null } {
+    const { newId, devices } = this.#deps;
+    const step = (): StormStep => {
+      if (kind === "raised") return stormAfterRaise(this.#storm, episode, { devices: devices(), newAlertId: newId });
+      if (kind === "cleared") return stormAfterClear(this.#storm, episode.alertId, episode.updatedAtMs);
+      return { state: this.#storm, event: null, joined: [] };
+    };
+    const next = step();
+    return { ...next, id: next.state.storm?.alertId ?? null };
+  }
+
+  #save(
+    transition: Transition,
+    { receivedAtMs, record }: EpisodeRow,
+    storm: Pick<StormStep, "state" | "event"> & { readonly joined: readonly Episode[] },
+  ): void {
+    const { store, origin, newId } = this.#deps;
+    const { episode, kind } = transition;
+    const clock = this.#deps.clock.quality();
     store.transaction(() => {
-      store.alerts.saveEpisode(episode);
-      store.alerts.addMessages(alertMessages(origin, event, { id: newId(), receivedAtMs }));
-      store.alerts.emptyAt(topic, kind === "cleared" ? nowMs() + CLEARED_STATE_MS : null);
+      for (const each of [...storm.joined, episode]) store.alerts.saveEpisode(each);
+      if (isTold(transition)) {
+        store.alerts.addMessages(alertMessages(origin, transition, { id: newId(), receivedAtMs, clock }));
+        this.#emptyLater(stateTopic(origin, episode.deviceId, episode.kind), kind === "cleared");
+      }
+      if (storm.state.storm !== this.#storm.storm) store.alerts.saveStorm(storm.state.storm);
+      if (storm.event !== null) {
+        const active = storm.state.members.size;
+        store.alerts.addMessages(stormMessages(origin, storm.event, { id: newId(), active, clock }));
+        this.#emptyLater(stormTopic(origin), storm.event.kind === "cleared");
+      }
       if (kind !== "updated") store.learning.saveDevices(episode.cohort, [record()]);
     });
   }
+
+  #emptyLater(topic: string, cleared: boolean): void {
+    this.#deps.store.alerts.emptyAt(topic, cleared ? this.#deps.clock.steadyMs() + CLEARED_STATE_MS : null);
+  }
+
+  /** In memory, if it is its device's active one. */
+  #replace(episode: Episode): void {
+    const key = keyOf(episode.deviceId, episode.kind);
+    const state = this.#states.get(key);
+    if (state?.episode?.alertId === episode.alertId) this.#states.set(key, { ...state, episode });
+  }
 }
+
+type Transition = NonNullable<EpisodeStep["event"]>;
+
+/** Episodes of a storm are not told one by one while it lasts; but what was raised by itself is also cleared by itself. */
+const isTold = ({ kind, episode }: Transition) => (kind === "updated" ? episode.storm === null : episode.announced);
 
 const keyOf = (deviceId: DeviceId, kind: ModelKind) => `${deviceId}/${kind}`;

@@ -4,7 +4,7 @@ import { type Refusal, refusal } from "../learning/telemetry/refusal.ts";
 import type { RowLabels } from "../learning/telemetry/row-labels.ts";
 import type { Cohort } from "./cohort.ts";
 import type { Device } from "./core/device.ts";
-import type { AckAction, Episode } from "./core/episode.ts";
+import type { AckAction, Episode, ModelKind } from "./core/episode.ts";
 import type { AlertWord } from "./core/labels.ts";
 import type { Episodes } from "./episodes.ts";
 import type { LearningStore } from "./ports/agent-store.ts";
@@ -23,6 +23,11 @@ interface KnownDevice {
 }
 
 const UNKNOWN_DEVICE = refusal("unknown_device", "no row of the device was used yet");
+const unknownAlert = (kind: ModelKind) =>
+  refusal("unknown_alert", `no such alert of ${kind} is kept; alert_id is its data.alert_id`);
+
+/** What a word says of an alert's rows. */
+const LABEL_OF: Readonly<Partial<Record<AckAction, 0 | 1>>> = { confirm: 1, false_alarm: 0 };
 
 /** To be called in the agent's lane, after the rows that came before. */
 export class Labels {
@@ -39,17 +44,16 @@ export class Labels {
   /**
    * The alert is said again with the word and the threshold that is in force after it. A false alarm moves the device's own
    * threshold, once an episode; a reset, which needs no alert, puts it back to the rule's; where the plan learns from
-   * labels, the episode's rows get one. Throws, and nothing has changed, when it can't be kept.
+   * labels, the episode's rows get one. A snooze and its end are of the device's alerts under that model, and need no alert
+   * either; an acknowledgement is noted. Throws, and nothing has changed, when it can't be kept.
    */
   acknowledge(word: AlertWord): void {
     const { deviceId, action, kind } = word;
     const episode = this.#deps.episodes.find(word);
-    if (episode !== null) this.#acknowledge(word, episode);
+    if (action === "snooze" || action === "unsnooze") this.#snooze(word, episode);
+    else if (episode !== null) this.#acknowledge(word, episode);
     else if (action === "reset_threshold") this.#resetThreshold(deviceId);
-    else {
-      const detail = `no such alert of ${kind} is kept; alert_id is its data.alert_id`;
-      this.#deps.refuse(deviceId, refusal("unknown_alert", detail));
-    }
+    else this.#deps.refuse(deviceId, unknownAlert(kind));
   }
 
   #acknowledge({ deviceId, action, receivedAtMs: atMs }: AlertWord, episode: Episode): void {
@@ -60,8 +64,18 @@ export class Labels {
     this.#deps.episodes.acknowledge({ ...episode, threshold }, { action, atMs, movedThreshold }, records);
     if (device === null) return;
     device.operatorFactor = operatorFactor;
-    if (device.seen === null || action === "reset_threshold") return;
-    this.labelRows({ deviceId, label: action === "confirm" ? 1 : 0, ...rowsOf(episode) });
+    const label = device.seen === null ? undefined : LABEL_OF[action];
+    if (label !== undefined) this.labelRows({ deviceId, label, ...rowsOf(episode) });
+  }
+
+  #snooze({ deviceId, kind, alertId, action, untilMs, receivedAtMs: atMs }: AlertWord, episode: Episode | null): void {
+    if (this.#known(deviceId) === null) this.#deps.refuse(deviceId, UNKNOWN_DEVICE);
+    else if (episode === null && alertId !== null) this.#deps.refuse(deviceId, unknownAlert(kind));
+    else {
+      const movedThreshold = episode?.ack?.movedThreshold ?? false;
+      const ack = { action, atMs, movedThreshold, ...(untilMs === null ? {} : { untilMs }) };
+      this.#deps.episodes.snooze({ deviceId, kind }, ack, episode);
+    }
   }
 
   #resetThreshold(deviceId: DeviceId): void {
@@ -116,7 +130,7 @@ function afterWord(action: AckAction, episode: Episode, device: Device | null): 
   const { ruleThreshold, threshold } = episode;
   const inForce = (operatorFactor: number) => device?.thresholdWith(operatorFactor) ?? threshold;
   if (action === "reset_threshold") return { operatorFactor: 1, movedThreshold: false, threshold: inForce(1) };
-  if (device === null || ruleThreshold === null || action === "confirm") {
+  if (device === null || ruleThreshold === null || action !== "false_alarm") {
     return { operatorFactor: device?.operatorFactor ?? 1, movedThreshold: moved, threshold };
   }
   const operatorFactor = moved ? device.operatorFactor : device.factorAfterFalseAlarm(episode);

@@ -9,9 +9,11 @@ import { openBrokers } from "./adapters/open-brokers.ts";
 import { openSite } from "./adapters/open-site.ts";
 import { AgentOperation } from "./adapters/operation.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
+import { SystemClock } from "./adapters/system-clock.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
+import { birthTopic } from "./core/home-assistant.ts";
 import { labelTopics } from "./core/labels.ts";
 
 /** For a service manager to start it again; a loop that hangs ends by SIGKILL instead. */
@@ -21,7 +23,7 @@ const STUCK_EXIT_CODE = 70;
 export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
   const nowMs = Date.now;
   const newId = () => ulid();
-  const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId } = config;
+  const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId, FLEAD_HOME_ASSISTANT: homeAssistant } = config;
   const version = packageVersion;
   const { sensors, brokers } = await openSite({
     site,
@@ -49,12 +51,13 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         brokers,
         {
           topics: (broker) => sensors.topics(broker),
-          ownTopics: labelTopics(origin),
+          ownTopics: [...labelTopics(origin), ...(homeAssistant === null ? [] : [birthTopic(homeAssistant)])],
           will: () => lastWill(origin, version, { id: newId(), atMs: nowMs() }),
           nowMs,
         },
         handlers,
       ),
+    clock: new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") }),
     meter: openByteMeter({
       coordinator: config.FLEAD_COORDINATOR.map(({ port }) => port),
       broker: brokers.addresses.map(({ url }) => portOf(new URL(url))),
@@ -71,8 +74,6 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
           process.exit(STUCK_EXIT_CODE);
         },
       }),
-    nowMs,
-    monotonicMs: () => performance.now(),
     random: Math.random,
     newId,
   });

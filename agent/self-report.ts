@@ -4,12 +4,15 @@ import type { Cohort } from "./cohort.ts";
 import { type Origin, type OutgoingMessage, statusMessage } from "./core/alert.ts";
 import { isRecent } from "./core/recent.ts";
 import type { Ledger } from "./ledger.ts";
-import type { AgentStore, QueuedSummaries } from "./ports/agent-store.ts";
+import type { AgentStore, QueuedSummaries, Snooze } from "./ports/agent-store.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 import type { CohortStatistics, GatewayHealth, Hello, Report } from "./ports/coordinator-link.ts";
 
 const EPISODES_A_REPORT = 200;
 /** Of the devices whose thresholds operators moved, the status names as many, the largest factors first. */
 const SHOWN_FACTORS = 100;
+/** Of the alerts that are snoozed, the status names as many, the next to end first. */
+const SHOWN_SNOOZES = 100;
 /** Each training changes a cohort's statistics a little: those of the same champion and devices are said this often. */
 const STATISTICS_MS = 600_000;
 /** Counts of rows change all the time: where there is nothing else to report, they are said this often. */
@@ -27,10 +30,12 @@ export interface SelfReportDeps {
   readonly version: string;
   readonly cohorts: Iterable<Cohort>;
   readonly store: AgentStore;
+  /** The next to end first. */
+  readonly snoozed: () => readonly Snooze[];
   readonly ledger: Ledger;
   readonly rows: () => { readonly judged: number; readonly refused: number; readonly queued: number };
   readonly newId: () => string;
-  readonly nowMs: () => number;
+  readonly clock: GatewayClock;
 }
 
 export class SelfReport {
@@ -51,14 +56,14 @@ export class SelfReport {
   }
 
   status(state: "online" | "offline"): OutgoingMessage {
-    const { origin, version, cohorts, store, ledger, rows, newId, nowMs } = this.#deps;
+    const { origin, version, cohorts, store, ledger, rows, newId, clock } = this.#deps;
     const { updates, alerts, summaries } = store.outboxBytes();
     const { bytes, freeBytes, ballast, unwritable } = store.state();
     const today = ledger.today();
     return statusMessage(
       origin,
       state,
-      { id: newId(), atMs: nowMs() },
+      { id: newId(), atMs: clock.wallMs() },
       {
         agent_version: version,
         cohorts: Array.from(cohorts, (cohort) => {
@@ -66,7 +71,9 @@ export class SelfReport {
           return { cohort: cohort.cohort, plan_id: planId, global_version: globalVersion, devices: devices.length };
         }),
         moved_thresholds: this.#movedThresholds(),
+        snoozed: this.#snoozed(),
         queues: { rows: rows().queued, updates_bytes: updates, alerts_bytes: alerts, summaries_bytes: summaries },
+        clock: clock.quality(),
         store: {
           bytes,
           free_bytes: freeBytes,
@@ -83,32 +90,32 @@ export class SelfReport {
           broker_received_bytes: today.brokerReceived,
           withheld: ledger.withheld(),
         },
-        clock: "unknown",
       },
     );
   }
 
   /** Null when nothing changed since the last one, unless it was `asked` for. */
   report(asked: boolean): { readonly report: Report; readonly answered: () => void } | null {
-    const { store, newId, nowMs, cohorts } = this.#deps;
+    const { store, newId, clock, cohorts } = this.#deps;
     const queued = this.#queuedSummaries();
     const episodes = store.alerts.unreported(EPISODES_A_REPORT);
     const health = this.#health();
     const held = Array.from(cohorts, (cohort) => cohort.held());
     const statistics = this.#statistics(asked);
+    const quality = clock.quality();
+    const nowMs = clock.steadyMs();
     const heldNow = JSON.stringify(held);
-    const healthNow = JSON.stringify({ ...health, ...UNREMARKABLE });
-    const healthDue =
-      !this.#isSpent() && !isRecent(this.#healthSaid.atMs, nowMs(), HEALTH_MS) && healthNow !== this.#healthSaid.said;
-    const news = episodes.length + statistics.length + queued.length > 0 || heldNow !== this.#heldSaid;
-    if (!asked && !news && !healthDue) return null;
+    const healthNow = JSON.stringify({ ...health, ...UNREMARKABLE, quality });
+    const healthDue = !isRecent(this.#healthSaid.atMs, nowMs, HEALTH_MS) && healthNow !== this.#healthSaid.said;
+    const changed = !this.#isSpent() && (heldNow !== this.#heldSaid || healthDue);
+    if (!asked && !changed && episodes.length + statistics.length + queued.length === 0) return null;
     this.#heldSaid = heldNow;
-    this.#healthSaid = { said: healthNow, atMs: nowMs() };
-    if (queued.length > 0) this.#summariesSaidAtMs = nowMs();
-    for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs() });
+    this.#healthSaid = { said: healthNow, atMs: nowMs };
+    if (queued.length > 0) this.#summariesSaidAtMs = nowMs;
+    for (const told of statistics) this.#statisticsSaid.set(told.cohort, { statistics: told, atMs: nowMs });
     const told = episodes.map(({ episode }) => episode);
     const summaries = queued.map((each) => each.summaries);
-    const report = { reportId: newId(), episodes: told, health, cohorts: held, statistics, summaries };
+    const report = { reportId: newId(), episodes: told, health, clock: quality, cohorts: held, statistics, summaries };
     const answered = () =>
       store.transaction(() => {
         store.alerts.markReported(episodes);
@@ -118,8 +125,8 @@ export class SelfReport {
   }
 
   #queuedSummaries(): readonly QueuedSummaries[] {
-    const { store, ledger, nowMs } = this.#deps;
-    return ledger.withheld().includes("summaries") || isRecent(this.#summariesSaidAtMs, nowMs(), SUMMARIES_MS)
+    const { store, ledger, clock } = this.#deps;
+    return ledger.withheld().includes("summaries") || isRecent(this.#summariesSaidAtMs, clock.steadyMs(), SUMMARIES_MS)
       ? []
       : store.summaries.oldest(SUMMARY_BYTES_A_REPORT);
   }
@@ -144,6 +151,14 @@ export class SelfReport {
     return { devices: moved.length, factors: Object.fromEntries(shown) };
   }
 
+  #snoozed(): { readonly alerts: number; readonly until: Readonly<Record<string, string>> } {
+    const snoozes = this.#deps.snoozed();
+    const shown = snoozes.slice(0, SHOWN_SNOOZES).map(({ deviceId, kind, untilMs }) => {
+      return [`${deviceId}/${kind}`, new Date(untilMs).toISOString()];
+    });
+    return { alerts: snoozes.length, until: Object.fromEntries(shown) };
+  }
+
   #statistics(asked: boolean): CohortStatistics[] {
     return Array.from(this.#deps.cohorts, (cohort) => {
       const statistics = asked || this.#isDue(cohort) ? cohort.statistics() : null;
@@ -154,7 +169,7 @@ export class SelfReport {
 
   #isDue({ cohort, learner, calibratedDevices }: Cohort): boolean {
     const last = this.#statisticsSaid.get(cohort);
-    if (last === undefined || !isRecent(last.atMs, this.#deps.nowMs(), STATISTICS_MS)) return true;
+    if (last === undefined || !isRecent(last.atMs, this.#deps.clock.steadyMs(), STATISTICS_MS)) return true;
     const { planId, globalVersion, devices } = last.statistics;
     const alike = learner?.plan.planId === planId && learner.slot?.globalVersion === globalVersion;
     return !alike || calibratedDevices !== devices;

@@ -40,6 +40,11 @@ const OPTIONS: readonly VariableOption[] = [
   },
   { flags: "--alert-prefix <topic>", variable: "FLEAD_ALERT_PREFIX", description: "second topic for events, or off" },
   {
+    flags: "--home-assistant <prefix>",
+    variable: "FLEAD_HOME_ASSISTANT",
+    description: "Home Assistant's discovery prefix, or off",
+  },
+  {
     flags: "--summaries <windows>",
     variable: "FLEAD_SUMMARIES",
     description: "summaries of 30s or 5m windows for the coordinator, or off",

@@ -137,12 +137,12 @@ class GrpcSession implements Session {
   ) {
     this.#stream = stream;
     this.unknownCohorts = welcome.unknownCohorts;
-    let heardAtMs = nowMs();
+    let heardAtMs = performance.now();
     this.messages = readAll(responses, () => {
-      heardAtMs = nowMs();
+      heardAtMs = performance.now();
     });
     const heartbeat = setInterval(() => {
-      if (nowMs() - heardAtMs > SILENCE_MS) stream.cancel();
+      if (performance.now() - heardAtMs > SILENCE_MS) stream.cancel();
       else if (!this.#over.signal.aborted) stream.write(wireHeartbeat(nowMs()));
     }, HEARTBEAT_MS);
     const end = () => {

@@ -1,9 +1,11 @@
 // Episodes, messages that wait for the broker, and retained topics to be emptied, in SQLite.
 import { deserialize, serialize } from "node:v8";
 import type Database from "better-sqlite3";
-import type { OutgoingMessage } from "../core/alert.ts";
-import type { Episode } from "../core/episode.ts";
-import type { AlertStore, QueuedMessage, UnreportedEpisode } from "../ports/agent-store.ts";
+import { deviceId } from "../../learning/ids.ts";
+import { CLEARED_STATE_MS, type OutgoingMessage } from "../core/alert.ts";
+import { type Episode, isModelKind } from "../core/episode.ts";
+import type { Storm } from "../core/storm.ts";
+import type { AlertStore, QueuedMessage, Snooze, UnreportedEpisode } from "../ports/agent-store.ts";
 import type { Outbox } from "./sqlite-outbox.ts";
 import type { Room } from "./sqlite-room.ts";
 
@@ -70,6 +72,36 @@ export class SqliteAlerts implements AlertStore {
     });
   }
 
+  storm(): Storm | null {
+    const row = this.#database.prepare<[], { body: Buffer }>("SELECT body FROM storm").get();
+    return row === undefined ? null : (deserialize(row.body) as Storm);
+  }
+
+  saveStorm(storm: Storm | null): void {
+    this.#room.write("alerts", () => {
+      if (storm === null) this.#run("DELETE FROM storm", []);
+      else this.#run("INSERT OR REPLACE INTO storm VALUES (1, ?)", [serialize(storm)]);
+    });
+  }
+
+  snoozes(): Snooze[] {
+    const sql = "SELECT device_id, kind, until_at FROM snoozes ORDER BY until_at";
+    const rows = this.#database.prepare<[], { device_id: string; kind: string; until_at: number }>(sql).all();
+    return rows.flatMap(({ device_id, kind, until_at: untilMs }) =>
+      isModelKind(kind) ? [{ deviceId: deviceId(device_id), kind, untilMs }] : [],
+    );
+  }
+
+  saveSnooze({ deviceId: device, kind, untilMs }: Snooze): void {
+    const values = [device, kind, untilMs];
+    this.#room.write("alerts", () => this.#run("INSERT OR REPLACE INTO snoozes VALUES (?, ?, ?)", values));
+  }
+
+  endSnooze({ deviceId: device, kind }: Pick<Snooze, "deviceId" | "kind">): void {
+    const sql = "DELETE FROM snoozes WHERE device_id = ? AND kind = ?";
+    this.#room.write("alerts", () => this.#run(sql, [device, kind]));
+  }
+
   addMessages(messages: readonly OutgoingMessage[]): void {
     this.#room.write("alerts", () => {
       for (const message of messages) this.#messages.add(message, null);
@@ -94,10 +126,25 @@ export class SqliteAlerts implements AlertStore {
   emptyDue(nowMs: number): void {
     this.#room.write("alerts", () => {
       const due = this.#database
-        .prepare<[number], { topic: string }>("DELETE FROM retained WHERE empty_at <= ? RETURNING topic")
-        .all(nowMs);
+        .prepare<[number, number], { topic: string }>(
+          "DELETE FROM retained WHERE empty_at <= ? OR empty_at > ? RETURNING topic",
+        )
+        .all(nowMs, nowMs + CLEARED_STATE_MS);
       this.addMessages(due.map(({ topic }) => ({ topic, payload: "", retain: true })));
     });
+  }
+
+  discovered(): string[] {
+    const rows = this.#database.prepare<[], { topic: string }>("SELECT topic FROM discovered ORDER BY topic").all();
+    return rows.map(({ topic }) => topic);
+  }
+
+  addDiscovered(topic: string): void {
+    this.#room.write("alerts", () => this.#run("INSERT OR IGNORE INTO discovered VALUES (?)", [topic]));
+  }
+
+  removeDiscovered(topic: string): void {
+    this.#room.write("alerts", () => this.#run("DELETE FROM discovered WHERE topic = ?", [topic]));
   }
 
   #run(sql: string, values: readonly (string | number | Buffer)[]): void {
@@ -105,8 +152,9 @@ export class SqliteAlerts implements AlertStore {
   }
 }
 
-/** An episode that was kept before operators could say something of it lacks what they need. */
+/** An episode of an earlier version lacks what operators need to say something of it, what its row lacked, and storms. */
 function readEpisode(body: Buffer): Episode {
   const episode = deserialize(body) as Episode;
-  return { ...{ ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, ack: null }, ...episode };
+  const lacking = { ruleThreshold: null, lastOverAtMs: episode.updatedAtMs, missing: [], ack: null };
+  return { ...lacking, ...{ storm: null, announced: true }, ...episode };
 }

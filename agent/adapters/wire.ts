@@ -64,9 +64,10 @@ function wireUpdate(update: Update) {
   };
 }
 
-function wireReport({ reportId, episodes, health, cohorts, statistics, summaries }: Report) {
+function wireReport({ reportId, episodes, health, clock, cohorts, statistics, summaries }: Report) {
   return {
     reportId,
+    clock,
     cohorts: wireCohorts(cohorts),
     episodes: episodes.map(wireEpisode),
     statistics: statistics.map(wireStatistics),

@@ -1,6 +1,8 @@
 // What the agent says over MQTT: topics, and CloudEvents 1.0 in structured JSON.
 import type { CohortId, DeviceId, GatewayId } from "../../learning/ids.ts";
-import type { Episode, EpisodeEvent, ModelKind } from "./episode.ts";
+import type { ClockQuality } from "./clock.ts";
+import type { Ack, Episode, EpisodeEvent, ModelKind } from "./episode.ts";
+import { STORM_SHARE, type StormEvent } from "./storm.ts";
 
 export interface Origin {
   readonly site: string;
@@ -23,9 +25,14 @@ const LATE_MS = 60_000;
 export const baseTopic = ({ site, gatewayId }: Origin) => `flead/v1/${site}/${gatewayId}`;
 export const stateTopic = (origin: Origin, device: DeviceId, kind: ModelKind) =>
   `${baseTopic(origin)}/alert/${device}/${kind}`;
+/** The gateway stands where the device does, so that who listens to all alerts hears of storms. */
+export const stormTopic = (origin: Origin) => `${baseTopic(origin)}/alert/${origin.gatewayId}/storm`;
 export const statusTopic = (origin: Origin) => `${baseTopic(origin)}/status`;
 
 const SEVERITY_TEXT = { minor: "WARN", major: "WARN", critical: "ERROR" } as const;
+
+const severityText = ({ state, severity }: Pick<Episode, "state" | "severity">) =>
+  state === "cleared" ? "INFO" : SEVERITY_TEXT[severity];
 
 interface CloudEvent {
   readonly id: string;
@@ -59,8 +66,9 @@ export function alertMessages(
   {
     id,
     receivedAtMs,
+    clock,
     isLast = true,
-  }: { readonly id: string; readonly receivedAtMs: number; readonly isLast?: boolean },
+  }: { readonly id: string; readonly receivedAtMs: number; readonly clock: ClockQuality; readonly isLast?: boolean },
 ): OutgoingMessage[] {
   const { kind, episode } = event;
   const acked = kind === "acked" ? episode.ack : null;
@@ -69,8 +77,8 @@ export function alertMessages(
     type: `flead.anomaly.${kind}.v1`,
     source: `/${origin.site}/${origin.gatewayId}/${episode.deviceId}`,
     atMs: acked?.atMs ?? episode.updatedAtMs,
-    severityText: episode.state === "cleared" ? "INFO" : SEVERITY_TEXT[episode.severity],
-    data: alertData(episode, acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS),
+    severityText: severityText(episode),
+    data: alertData(episode, { clock, late: acked === null && receivedAtMs - episode.updatedAtMs > LATE_MS }),
   });
   const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
   return [
@@ -80,7 +88,44 @@ export function alertMessages(
   ];
 }
 
-function alertData(episode: Episode, late: boolean) {
+/** The messages of a transition of the gateway's storm, as those of an episode. */
+export function stormMessages(
+  origin: Origin,
+  { kind, storm }: StormEvent,
+  { id, active, clock }: { readonly id: string; readonly active: number; readonly clock: ClockQuality },
+): OutgoingMessage[] {
+  const payload = cloudEvent({
+    id,
+    type: `flead.anomaly.${kind}.v1`,
+    source: `/${origin.site}/${origin.gatewayId}`,
+    atMs: storm.updatedAtMs,
+    severityText: severityText(storm),
+    data: {
+      alert_id: storm.alertId,
+      state: storm.state,
+      severity: storm.severity,
+      score: storm.share,
+      threshold: STORM_SHARE,
+      confidence: storm.confidence,
+      started_at: new Date(storm.startedAtMs).toISOString(),
+      count: storm.count,
+      active,
+      devices: storm.devices,
+      contributors: [],
+      quality: { clock, late: false, missing: [] },
+      model: { kind: "storm", global_version: 0, local_steps: 0 },
+      ack: null,
+    },
+  });
+  const message = (topic: string, retain: boolean) => ({ topic, payload, retain });
+  return [
+    message(stormTopic(origin), true),
+    message(`${baseTopic(origin)}/event/${origin.gatewayId}/storm`, false),
+    ...(origin.alertPrefix === null ? [] : [message(`${origin.alertPrefix}/${origin.gatewayId}`, false)]),
+  ];
+}
+
+function alertData(episode: Episode, quality: { readonly clock: ClockQuality; readonly late: boolean }) {
   return {
     alert_id: episode.alertId,
     state: episode.state,
@@ -91,11 +136,17 @@ function alertData(episode: Episode, late: boolean) {
     started_at: new Date(episode.startedAtMs).toISOString(),
     count: episode.count,
     contributors: episode.contributors,
-    quality: { clock: "unknown", late, missing: [] },
+    quality: { ...quality, missing: episode.missing },
     model: { kind: episode.kind, global_version: episode.globalVersion, local_steps: episode.localSteps },
-    ack: episode.ack && { action: episode.ack.action, at: new Date(episode.ack.atMs).toISOString() },
+    ack: episode.ack && ackData(episode.ack),
   };
 }
+
+const ackData = ({ action, atMs, untilMs }: Ack) => ({
+  action,
+  at: new Date(atMs).toISOString(),
+  ...(untilMs === undefined ? {} : { until: new Date(untilMs).toISOString() }),
+});
 
 /** A training step or an activated model. */
 export function modelMessage(

@@ -257,7 +257,8 @@ export class Device {
     const shares = shown ? contributors(residual, this.#manifest.residualChannels, this.#channels.length) : [];
     const named = this.#contributors(shares, filled, (channel) => monitor.expected(channel));
     const confidence = monitor.confidence(score) ?? 0;
-    const seen = { atMs, active, over, score, threshold, ruleThreshold, confidence, contributors: named };
+    const missing = this.#missing(row);
+    const seen = { atMs, active, over, score, threshold, ruleThreshold, confidence, contributors: named, missing };
     return { observation: seen, learnable, z: deviations(filled, (channel) => monitor.expected(channel)) };
   }
 
@@ -281,17 +282,18 @@ export class Device {
   }
 
   #judgeByForest(entered: EnteredRow, forest: OwnForest): Omit<Judged, "z"> {
-    const { filled, atMs } = entered;
+    const { row, filled, atMs } = entered;
     const { excess, ...seen } = forest.judge(filled, atMs);
     const learnable = this.#learnBeside(entered, seen.active, excess.score, excess.threshold);
     // Which channels shortened the paths a forest does not tell; how far each is from its mean comes close.
     const shares = seen.over || seen.active ? sharesOf(forest.deviations(filled)) : [];
     const named = this.#contributors(shares, filled, (channel) => forest.expected(channel));
-    return { observation: { atMs, ...seen, ruleThreshold: null, contributors: named }, learnable };
+    const missing = this.#missing(row);
+    return { observation: { atMs, ...seen, ruleThreshold: null, contributors: named, missing }, learnable };
   }
 
   #judgeByZScore(entered: EnteredRow, scored: ReturnType<RobustZScore["score"]>): Omit<Judged, "z"> {
-    const { filled, atMs } = entered;
+    const { row, filled, atMs } = entered;
     if (scored === null) {
       this.#zScores = new RecentScores(this.#zScore.ownScores().filter((own) => own <= Z_THRESHOLD));
       return { observation: null, learnable: this.#learn(entered, 0, null) };
@@ -304,8 +306,13 @@ export class Device {
     const named = over || active ? this.#contributors(sharesOf(z), filled, expected) : [];
     const confidence = this.#zScores.percentile(score);
     if (!over) this.#zScores.add(score);
-    const seen = { atMs, active, over, score, threshold: Z_THRESHOLD, confidence, contributors: named };
+    const missing = this.#missing(row);
+    const seen = { atMs, active, over, score, threshold: Z_THRESHOLD, confidence, contributors: named, missing };
     return { observation: { ...seen, ruleThreshold: null }, learnable };
+  }
+
+  #missing(row: Float64Array): readonly string[] {
+    return this.#mayLack ? this.#names.filter((_, channel) => Number.isNaN(row[channel])) : [];
   }
 
   record(): DeviceRecord {

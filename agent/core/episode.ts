@@ -5,13 +5,15 @@ import { isRecent } from "./recent.ts";
 export type ModelKind = "federated" | "isolation_forest" | "z_score";
 export type Severity = "minor" | "major" | "critical";
 export type EpisodeEvent = "raised" | "updated" | "cleared" | "acked";
-export const ACK_ACTIONS = ["confirm", "false_alarm", "reset_threshold"] as const;
+export const ACK_ACTIONS = ["acknowledge", "confirm", "false_alarm", "snooze", "unsnooze", "reset_threshold"] as const;
 export type AckAction = (typeof ACK_ACTIONS)[number];
 
 /** What an operator said of an episode, last. */
 export interface Ack {
   readonly action: AckAction;
   readonly atMs: number;
+  /** Of a snooze. */
+  readonly untilMs?: number;
   /** The episode has moved its device's threshold, which it does once, unless the threshold was put back since. */
   readonly movedThreshold: boolean;
 }
@@ -48,9 +50,15 @@ export interface Episode {
   readonly updatedAtMs: number;
   /** Time of the last row over the threshold. */
   readonly lastOverAtMs: number;
+  /** Channels that its last row lacked. */
+  readonly missing: readonly string[];
   /** Rows over the threshold so far. */
   readonly count: number;
   readonly ack: Ack | null;
+  /** The alert id of the storm that it is part of; null: it is told by itself. */
+  readonly storm: string | null;
+  /** Something was said of it by itself. */
+  readonly announced: boolean;
 }
 
 /** What was seen of one row. */
@@ -65,6 +73,8 @@ export interface Observation {
   readonly ruleThreshold: number | null;
   readonly confidence: number;
   readonly contributors: readonly Contributor[];
+  /** Channels that the row lacks. */
+  readonly missing: readonly string[];
 }
 
 export interface EpisodeState {
@@ -97,18 +107,24 @@ export interface EpisodeStep {
 }
 
 /**
- * An alarm raises an episode, at a row that is over; unless one was cleared less than the cooldown ago: then with the first
- * such row after that.
+ * An alarm raises an episode, at a row that is over; unless one was cleared less than the cooldown ago, or alerts are
+ * snoozed: then with the first such row after that. A snoozed episode is not updated, but cleared.
  */
-export function stepEpisode(before: EpisodeState, seen: Observation, subject: EpisodeSubject): EpisodeStep {
+export function stepEpisode(
+  before: EpisodeState,
+  seen: Observation,
+  subject: EpisodeSubject,
+  { snoozed = false } = {},
+): EpisodeStep {
   const recentOver = [...before.recentOver, seen.over].slice(-RECENT_ROWS);
   const state = { ...before, recentOver };
   if (state.episode !== null) {
     const episode = extend(state.episode, seen);
-    return seen.active ? updated(state, episode, seen.atMs) : clearEpisode({ ...state, episode }, seen.atMs);
+    if (!seen.active) return clearEpisode({ ...state, episode }, seen.atMs);
+    return snoozed ? { state: { ...state, episode }, event: null } : updated(state, episode, seen.atMs);
   }
   const coolingDown = state.clearedAtMs !== null && isRecent(state.clearedAtMs, seen.atMs, COOLDOWN_MS);
-  return seen.active && seen.over && !coolingDown ? raised(state, seen, subject) : { state, event: null };
+  return seen.active && seen.over && !coolingDown && !snoozed ? raised(state, seen, subject) : { state, event: null };
 }
 
 /** Ends an active episode, whatever its scores: the alarm cleared, or its detector no longer serves. */
@@ -141,8 +157,11 @@ function raised(state: EpisodeState, seen: Observation, subject: EpisodeSubject)
     startedAtMs: seen.atMs,
     updatedAtMs: seen.atMs,
     lastOverAtMs: seen.atMs,
+    missing: seen.missing,
     count: state.recentOver.filter(Boolean).length,
     ack: null,
+    storm: null,
+    announced: true,
   };
   return { state: { ...state, episode, publishedAtMs: seen.atMs }, event: { kind: "raised", episode } };
 }
@@ -155,7 +174,7 @@ function updated(state: EpisodeState, episode: Episode, atMs: number): EpisodeSt
 function extend(episode: Episode, seen: Observation): Episode {
   const peak = seen.score > episode.score ? { ...peakOf(seen), severity: severityOf(seen.confidence) } : {};
   const over = seen.over ? { lastOverAtMs: seen.atMs, count: episode.count + 1 } : {};
-  return { ...episode, ...peak, updatedAtMs: seen.atMs, ...over };
+  return { ...episode, ...peak, updatedAtMs: seen.atMs, missing: seen.missing, ...over };
 }
 
 const peakOf = ({ score, threshold, ruleThreshold, confidence, contributors }: Observation) => ({

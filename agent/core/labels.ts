@@ -1,6 +1,6 @@
 // What people say of alerts, and where labels and their words come from.
 import type { DeviceId } from "../../learning/ids.ts";
-import { deviceOf, readBody, type SensorMessage, show } from "../../learning/telemetry/message.ts";
+import { deviceOf, readBody, type SensorMessage, show, timeOf } from "../../learning/telemetry/message.ts";
 import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 import type { Origin } from "./alert.ts";
 import { ACK_ACTIONS, type AckAction, isModelKind, type ModelKind } from "./episode.ts";
@@ -11,6 +11,8 @@ export interface AlertWord {
   readonly action: AckAction;
   /** Null: the device's active or last episode under that model. */
   readonly alertId: string | null;
+  /** Of a snooze, at most a week after it was said; else null. */
+  readonly untilMs: number | null;
   readonly receivedAtMs: number;
 }
 
@@ -21,6 +23,8 @@ export const labelTopics = ({ site, gatewayId }: Pick<Origin, "site" | "gatewayI
 ];
 
 const MAX_ALERT_ID_CHARACTERS = 64;
+const DAY_MS = 86_400_000;
+const LONGEST_SNOOZE_DAYS = 7;
 
 const isAckAction = (given: unknown): given is AckAction => ACK_ACTIONS.some((action) => action === given);
 
@@ -44,5 +48,16 @@ export function readAlertWord(message: SensorMessage): AlertWord | Refusal {
   if (alertId !== null && !isId) {
     return refusal("wrong_shape", `alert_id ${show(alertId)} must be the id that the alert came with, or left out`);
   }
-  return { deviceId: id, kind, action, alertId, receivedAtMs: message.receivedAtMs };
+  const { receivedAtMs } = message;
+  const untilMs = action === "snooze" ? snoozedUntil(body.json.until, receivedAtMs) : null;
+  if (untilMs !== null && typeof untilMs !== "number") return untilMs;
+  return { deviceId: id, kind, action, alertId, untilMs, receivedAtMs };
+}
+
+function snoozedUntil(given: unknown, nowMs: number): number | Refusal {
+  const untilMs = timeOf(given, "until");
+  if (typeof untilMs !== "number" || (untilMs > nowMs && untilMs <= nowMs + LONGEST_SNOOZE_DAYS * DAY_MS))
+    return untilMs;
+  const allowed = `it must be in the ${LONGEST_SNOOZE_DAYS} days from now, ${new Date(nowMs).toISOString()} by the gateway's clock`;
+  return refusal("wrong_shape", `until ${show(given)}: ${allowed}`);
 }

@@ -7,8 +7,9 @@ import type { CohortId, DeviceId, UpdateId } from "../../learning/ids.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { DayBytes } from "../core/day-bytes.ts";
 import type { DeviceRecord } from "../core/device.ts";
-import type { Episode } from "../core/episode.ts";
+import type { Episode, ModelKind } from "../core/episode.ts";
 import type { Kept } from "../core/keeping.ts";
+import type { Storm } from "../core/storm.ts";
 import type { WindowsSnapshot } from "../core/windows.ts";
 import type { Update, WindowSummaries } from "./coordinator-link.ts";
 import type { Plan } from "./plan.ts";
@@ -79,6 +80,13 @@ export interface UnreportedEpisode {
   readonly revision: number;
 }
 
+/** Alerts of a device under a model are not raised until then. */
+export interface Snooze {
+  readonly deviceId: DeviceId;
+  readonly kind: ModelKind;
+  readonly untilMs: number;
+}
+
 export interface AlertStore {
   saveEpisode(episode: Episode): void;
   /** Active ones and the most recent cleared ones, oldest first. */
@@ -88,12 +96,22 @@ export interface AlertStore {
   unreported(limit: number): UnreportedEpisode[];
   /** An episode saved again since then stays unreported. */
   markReported(episodes: readonly UnreportedEpisode[]): void;
+  /** The active one. */
+  storm(): Storm | null;
+  saveStorm(storm: Storm | null): void;
+  snoozes(): Snooze[];
+  saveSnooze(snooze: Snooze): void;
+  endSnooze(snooze: Pick<Snooze, "deviceId" | "kind">): void;
   addMessages(messages: readonly OutgoingMessage[]): void;
   queuedMessages(limit: number): QueuedMessage[];
   removeMessage(sequence: number): void;
+  /** Topics by which Home Assistant was told of something. */
+  discovered(): string[];
+  addDiscovered(topic: string): void;
+  removeDiscovered(topic: string): void;
   /** When the retained state of `topic` is to be emptied; null: it stays. */
   emptyAt(topic: string, atMs: number | null): void;
-  /** Queues an empty retained message for every topic that is due. */
+  /** Queues an empty retained message for every topic that is due, or was to be by a clock that has been set back since. */
   emptyDue(nowMs: number): void;
 }
 

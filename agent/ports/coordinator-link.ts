@@ -3,6 +3,7 @@
 import type { FleetStatistics, GatewayStatistics } from "../../learning/fleet.ts";
 import type { CohortId, DeviceId, GatewayId, PlanId, UpdateId } from "../../learning/ids.ts";
 import type { DeltaCodec } from "../../learning/plan.ts";
+import type { ClockQuality } from "../core/clock.ts";
 import type { Withheld } from "../core/day-bytes.ts";
 import type { Episode } from "../core/episode.ts";
 import type { WindowSummary } from "../core/windows.ts";
@@ -84,6 +85,7 @@ export interface Report {
   readonly reportId: string;
   readonly episodes: readonly Episode[];
   readonly health: GatewayHealth;
+  readonly clock: ClockQuality;
   readonly cohorts: Hello["cohorts"];
   readonly statistics: readonly CohortStatistics[];
   readonly summaries: readonly WindowSummaries[];

@@ -195,7 +195,15 @@ export class SimulatedGateway {
       carriedToday: 0,
       withheld: [],
     };
-    return { reportId: ulid(), episodes: [], health, cohorts: this.#held(), statistics: [], summaries: [] };
+    return {
+      reportId: ulid(),
+      episodes: [],
+      health,
+      clock: "unsynchronised",
+      cohorts: this.#held(),
+      statistics: [],
+      summaries: [],
+    };
   }
 
   async #follow(planId: PlanId): Promise<void> {

@@ -296,6 +296,7 @@ function gatewayHealth(said: Record<string, unknown>): GatewayHealth {
     outboxDropped: number(said.outboxDropped),
     rssBytes: number(said.rssBytes),
     windowsDropped: number(said.windowsDropped),
+    clock: typeof said.clock === "string" ? said.clock : null,
     quarantinedFiles: number(said.quarantinedFiles),
     storeBytes: number(said.storeBytes),
     flashWrittenToday: number(said.flashWrittenToday),

@@ -80,6 +80,8 @@ export interface GatewayHealth {
   readonly outboxDropped: number | null;
   readonly rssBytes: number | null;
   readonly windowsDropped: number | null;
+  /** Of the gateway's wall clock; null: it does not say. */
+  readonly clock: string | null;
   readonly quarantinedFiles: number | null;
   readonly storeBytes: number | null;
   /** Bytes since midnight UTC, as are those carried; null also: its machine does not say. */

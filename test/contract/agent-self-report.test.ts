@@ -5,6 +5,7 @@ import { noBytes } from "../../agent/core/day-bytes.ts";
 import { Ledger } from "../../agent/ledger.ts";
 import { SelfReport } from "../../agent/self-report.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
+import { StillClock } from "../support/still-clock.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("self-report");
@@ -13,7 +14,7 @@ let stores = 0;
 function open() {
   const store = new SqliteStore(join(folder, `${++stores}.sqlite`), { nowMs: 0 });
   onTestFinished(() => store.close());
-  const clock = { nowMs: 1_000_000 };
+  const clock = new StillClock(1_000_000);
   const rows = { judged: 0, refused: 0, queued: 0 };
   const meter = { next: noBytes };
   let reports = 0;
@@ -22,6 +23,7 @@ function open() {
     version: "1",
     cohorts: [],
     store,
+    snoozed: () => [],
     ledger: new Ledger({
       store: store.ledger,
       meter: { take: () => meter.next },
@@ -30,7 +32,7 @@ function open() {
     }),
     rows: () => rows,
     newId: () => `r${++reports}`,
-    nowMs: () => clock.nowMs,
+    clock,
   });
   return { store, clock, meter, self, rows };
 }

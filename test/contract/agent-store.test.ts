@@ -7,6 +7,7 @@ import type { OutgoingMessage } from "../../agent/core/alert.ts";
 import { noBytes } from "../../agent/core/day-bytes.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
+import type { Storm } from "../../agent/core/storm.ts";
 import { DeviceWindows } from "../../agent/core/windows.ts";
 import type { AgentStore, Slot } from "../../agent/ports/agent-store.ts";
 import type { Update, WindowSummaries } from "../../agent/ports/coordinator-link.ts";
@@ -60,6 +61,9 @@ const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode
   lastOverAtMs: 1900,
   count: 3,
   ack: null,
+  missing: [],
+  storm: null,
+  announced: true,
 });
 
 const slot: Slot = {
@@ -291,6 +295,19 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(again.alerts.episode("a3")).toBeNull();
   });
 
+  test("a snooze is one a device and model, and lasts until it is ended", () => {
+    const { store, reopen } = open();
+    const about = { deviceId: deviceId("pump-1"), kind: "z_score" } as const;
+    const other = { ...about, kind: "federated", untilMs: 7000 } as const;
+    store.alerts.saveSnooze({ ...about, untilMs: 5000 });
+    store.alerts.saveSnooze({ ...about, untilMs: 9000 });
+    store.alerts.saveSnooze(other);
+    const again = reopen();
+    expect(again.alerts.snoozes()).toEqual([other, { ...about, untilMs: 9000 }]);
+    again.alerts.endSnooze(about);
+    expect(reopen().alerts.snoozes()).toEqual([other]);
+  });
+
   test("cleared episodes are bounded, active ones are kept", () => {
     const { store } = open();
     store.alerts.saveEpisode(episodeOf("active"));
@@ -317,6 +334,44 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     again.alerts.removeMessage(queued?.sequence ?? 0);
     again.alerts.emptyDue(2000);
     expect(again.alerts.queuedMessages(9)).toEqual([]);
+  });
+
+  test("a retained topic that a clock far ahead was to empty is emptied once the clock was set back", () => {
+    const { store } = open();
+    store.alerts.emptyAt("within the hour", 5_000 + 3_600_000);
+    store.alerts.emptyAt("next year", 5_001 + 3_600_000);
+    store.alerts.emptyDue(5_000);
+    expect(store.alerts.queuedMessages(9).map(({ message: { topic } }) => topic)).toEqual(["next year"]);
+  });
+
+  test("what Home Assistant was told of is known until it is taken back", () => {
+    const { store, reopen } = open();
+    for (const topic of ["b", "a", "b"]) store.alerts.addDiscovered(topic);
+    const again = reopen();
+    expect(again.alerts.discovered()).toEqual(["a", "b"]);
+    again.alerts.removeDiscovered("a");
+    expect(reopen().alerts.discovered()).toEqual(["b"]);
+  });
+
+  test("there is one active storm or none", () => {
+    const { store, reopen } = open();
+    const storm: Storm = {
+      alertId: "s1",
+      state: "active",
+      severity: "major",
+      confidence: 0.8,
+      share: 0.3,
+      startedAtMs: 1000,
+      updatedAtMs: 2000,
+      count: 3,
+      devices: [deviceId("pump-1")],
+    };
+    store.alerts.saveStorm({ ...storm, count: 2 });
+    store.alerts.saveStorm(storm);
+    const again = reopen();
+    expect(again.alerts.storm()).toEqual(storm);
+    again.alerts.saveStorm(null);
+    expect(reopen().alerts.storm()).toBeNull();
   });
 }
 
@@ -399,7 +454,8 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   before.close();
   const database = new Database(path);
   database.exec(
-    "ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger",
+    `ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger;
+     DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered`,
   );
   database.pragma("user_version = 1");
   database.close();

@@ -9,6 +9,7 @@ import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
 
 const PUMPS = cohortId("pumps");
+const DAY_MS = 86_400_000;
 
 const settings = (learnFrom: PlanSettings["training"]["learnFrom"], rows = 60): PlanSettings => ({
   ...smallSettings(),
@@ -148,3 +149,42 @@ test("a fault is judged alike in whatever batches its rows come, though it moves
   expect(await judgedIn(600)).toEqual(one);
   expect(await judgedIn(70)).toEqual(one);
 });
+
+test.each([1, -1])(
+  "a clock that jumps a day, %d, and back raises no alarm, and what is trained on is what it was",
+  async (way) => {
+    const jumped = await openCohort({
+      ...settings("new_rows"),
+      threshold: { rule: { kind: "quantile", quantile: 0.999 }, rows: 60 },
+    });
+    const steady = await openCohort({
+      ...settings("new_rows"),
+      threshold: { rule: { kind: "quantile", quantile: 0.999 }, rows: 60 },
+    });
+    const refused: string[] = [];
+    const run = async ({ cohort }: typeof jumped, from: number, aheadMs: number) => {
+      const rows = readings("pump-1", 60, from).map((row) => ({ ...row, atMs: row.atMs + aheadMs }));
+      return judgeRows(cohort, rows, (_, { refused: kind }) => refused.push(kind));
+    };
+    for (const each of [jumped, steady]) {
+      for (let part = 0; part < 4; part++) await run(each, 60 * part, 2 * DAY_MS);
+      await each.activate(2, true);
+    }
+    const judged: JudgedRow[] = [];
+    const expected: JudgedRow[] = [];
+    for (const [part, days] of [0, way, way, 0, 0].entries()) {
+      judged.push(...(await run(jumped, 60 * (4 + part), (2 + days) * DAY_MS)));
+      expected.push(...(await run(steady, 60 * (4 + part), 2 * DAY_MS)));
+    }
+    expect(judged.filter(({ observation }) => observation?.active)).toEqual([]);
+    expect(judged.every(({ entered }) => entered.device.kind === "federated")).toBe(true);
+    // Where the clock went back, nineteen rows wait until it is believed; all others give what they would have given.
+    expect(refused).toEqual(Array.from({ length: 19 }, () => "out_of_order"));
+    const before = way > 0 ? 180 : 60;
+    const told = (rows: readonly JudgedRow[]) => rows.slice(0, before).map(({ entered }) => entered.observed?.features);
+    expect(told(judged)).toEqual(told(expected));
+    const widest = (rows: readonly JudgedRow[]) =>
+      Math.max(...rows.flatMap(({ entered }) => [...(entered.observed?.features ?? [])].map(Math.abs)));
+    expect(widest(judged)).toBeLessThan(1.5 * widest(expected));
+  },
+);

@@ -192,8 +192,8 @@ test("a false alarm said over MQTT raises the device's threshold once, also afte
   const { alert_id: id, score = 0 } = cleared?.data ?? {};
   expect(cleared?.data.threshold).toBe(0.5);
   await site.say(ACK, { action: "false_alarm", alert_id: id }, true);
-  await site.say(ACK, { action: "snooze" });
-  await logged(lines, '"confirm\\", \\"false_alarm\\", \\"reset_threshold\\"');
+  await site.say(ACK, { action: "ignore" });
+  await logged(lines, '\\"acknowledge\\", \\"confirm\\", \\"false_alarm\\", \\"snooze\\"');
   for (let time = 0; time < 3; time++) await site.say(ACK, { action: "false_alarm" });
   const [acked] = await alerts(site, "acked", 1);
   expect(acked?.data).toMatchObject({ alert_id: id, state: "cleared", ack: { action: "false_alarm" } });

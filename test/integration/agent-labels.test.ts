@@ -15,6 +15,7 @@ import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
+import { StillClock } from "../support/still-clock.ts";
 
 const PUMPS = cohortId("pumps");
 const PUMP = deviceId("pump-1");
@@ -28,8 +29,9 @@ async function openCohort(settings: PlanSettings = labelledSettings()) {
   const episodes = new Episodes({
     store,
     origin,
+    devices: () => 1,
     newId: () => `id-${++ids}`,
-    nowMs: () => 0,
+    clock: new StillClock(),
     onTransition: () => undefined,
   });
   const refused: string[] = [];
@@ -233,6 +235,9 @@ const episodeOf = (change: Partial<Episode> = {}): Episode => ({
   lastOverAtMs: 65_000,
   count: 6,
   ack: null,
+  missing: [],
+  storm: null,
+  announced: true,
   ...change,
 });
 
@@ -241,6 +246,7 @@ const word = (action: AlertWord["action"], change: Partial<AlertWord> = {}): Ale
   kind: "federated",
   action,
   alertId: "a1",
+  untilMs: null,
   receivedAtMs: 99_000,
   ...change,
 });

@@ -53,6 +53,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       ? {
           report: {
             reportId: `r${++reports}`,
+            clock: "synced" as const,
             episodes: [],
             health: HEALTH,
             cohorts: [],

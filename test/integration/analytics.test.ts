@@ -217,7 +217,7 @@ const window = (change: Partial<WindowSummary> = {}): WindowSummary => ({
 
 async function report(gateway: GatewayClient, reportId: string, ...windows: WindowSummary[]): Promise<void> {
   const summaries: WindowSummaries[] = [{ cohort: COHORT, windowMs: 30_000, channels: ["flow"], windows }];
-  const value = { reportId, episodes: [], health: undefined, cohorts: [], statistics: [], summaries };
+  const value = { reportId, clock: "synced", episodes: [], health: undefined, cohorts: [], statistics: [], summaries };
   gateway.say({ $case: "report", value });
   await gateway.hears("reportResult", (result) => result.reportId === reportId);
 }

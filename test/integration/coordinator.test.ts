@@ -12,7 +12,7 @@ import { compilePlan } from "../../learning/compile-plan.ts";
 import { type DeltaCodec, type PlanSettings, weightCount } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { DELTA_ENCODING } from "../../proto/delta-encoding.ts";
-import { DeltaEncoding, UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
+import { DeltaEncoding, GatewayHealth, UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
 import { decodeBundle, encodeBundle } from "../../proto/plan-bundle.ts";
 import { decodeWeights, encodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
@@ -420,12 +420,23 @@ test("an episode is kept once however often it is reported, and a malformed one 
   };
   const bad = { ...episode, alertId: "01JD0000000000000000000001", severity: "apocalyptic" };
   for (const reportId of ["r1", "r2"]) {
-    const value = { reportId, episodes: [episode, bad], health: undefined, cohorts: [], statistics: [], summaries: [] };
+    const value = {
+      reportId,
+      clock: "synced",
+      episodes: [episode, bad],
+      health: GatewayHealth.fromPartial({ rows: 7n }),
+      cohorts: [],
+      statistics: [],
+      summaries: [],
+    };
     gateway.say({ $case: "report", value });
     await gateway.hears("reportResult", (result) => result.reportId === reportId);
   }
   const { items } = await get("/api/v1/episodes");
   expect(items).toMatchObject([{ alertId: episode.alertId, gatewayId: "reporter", severity: "major" }]);
+  const gateways = (await get("/api/v1/gateways")).items;
+  const reporter = gateways.find(({ gatewayId }: { gatewayId: string }) => gatewayId === "reporter");
+  expect(reporter?.health).toMatchObject({ rows: 7, clock: "synced" });
 });
 
 test("a coordinator whose plan file changes starts the cohort anew with the next version, and a same one changes nothing", async () => {

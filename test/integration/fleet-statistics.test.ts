@@ -80,7 +80,7 @@ function statisticsOf(number: number, change: Partial<CohortStatistics> = {}): C
 let reports = 0;
 async function report(gateway: GatewayClient, ...statistics: CohortStatistics[]): Promise<void> {
   const reportId = `r${++reports}`;
-  const value = { reportId, episodes: [], health: undefined, cohorts: [], statistics, summaries: [] };
+  const value = { reportId, clock: "synced", episodes: [], health: undefined, cohorts: [], statistics, summaries: [] };
   gateway.say({ $case: "report", value });
   await gateway.hears("reportResult", (result) => result.reportId === reportId);
 }

@@ -24,12 +24,14 @@ export interface CloudEvent {
     readonly threshold: number;
     readonly confidence: number;
     readonly count: number;
+    readonly devices?: readonly string[];
     readonly contributors: readonly { channel: string; share: number; value: number; unit: string }[];
     readonly model: { kind: string; global_version: number };
     readonly global_version: number;
     readonly samples: number;
     readonly connected_at: string;
     readonly ack: { readonly action: string; readonly at: string } | null;
+    readonly snoozed?: { readonly alerts: number; readonly until: Readonly<Record<string, string>> };
     readonly moved_thresholds?: { readonly devices: number; readonly factors: Readonly<Record<string, number>> };
   };
 }

@@ -114,6 +114,7 @@ test("both plans live until the last gateway has moved, through a kill of the co
   const cohorts = [{ cohort: COHORT, planId: NEW.planId, globalVersion: 3n, devices: [] }];
   const moved = {
     reportId: "01JD0000000000000000000001",
+    clock: "synced",
     episodes: [],
     health: undefined,
     cohorts,

@@ -115,6 +115,15 @@ test("a channel's first reading, however late, is no event to the device's own d
   expect(over.slice(130).some((observation) => observation?.over)).toBe(false);
 });
 
+test("an observation names the channels that its row lacks", () => {
+  const device = planned(featuresOf(WINDOW, MISSING));
+  const seen = Array.from({ length: 60 }, (_, second) => {
+    const values = second % 2 === 0 ? { c0: second % 5, c1: second % 3 } : { c0: second % 5 };
+    return device.judgeByOwnRows(entered(device, values, second)).observation?.missing;
+  });
+  expect(seen.slice(-2)).toEqual([[], ["c1"]]);
+});
+
 test("channels beyond the plan's are counted, whichever of its own are missing", () => {
   const device = planned(featuresOf(WINDOW, MISSING));
   expect(entered(device, { c0: 1, c1: 2, speed: 3 }, 0).extraChannels).toBe(1);

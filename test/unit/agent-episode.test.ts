@@ -28,6 +28,7 @@ function transcript(script: string): string[] {
       ruleThreshold: null,
       confidence: Number(confidence),
       contributors: [],
+      missing: [],
     };
     const step = stepEpisode(
       state,
@@ -115,6 +116,7 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
     ruleThreshold: 2,
     confidence: 0.8,
     contributors,
+    missing: ["speed"],
   };
   const { state, event } = stepEpisode(
     quiet,
@@ -122,7 +124,8 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
     subject(() => "alert-1"),
   );
   const origin: Origin = { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: "insa/iiot/ml/anomaly" };
-  const messages = event === null ? [] : alertMessages(origin, event, { id: "event-1", receivedAtMs: 70_000 });
+  const messages =
+    event === null ? [] : alertMessages(origin, event, { id: "event-1", receivedAtMs: 70_000, clock: "stepped" });
   expect(messages.map(({ topic, retain }) => [topic, retain])).toEqual([
     ["flead/v1/north/gw-1/alert/pump-1/federated", true],
     ["flead/v1/north/gw-1/event/pump-1/federated", false],
@@ -146,14 +149,16 @@ test("an alert goes to the retained state, the event topic and the prefix, in th
       started_at: "1970-01-01T00:00:05.000Z",
       count: 1,
       contributors,
-      quality: { clock: "unknown", late: true, missing: [] },
+      quality: { clock: "stepped", late: true, missing: ["speed"] },
       model: { kind: "federated", global_version: 7, local_steps: 40 },
       ack: null,
     },
   });
   const cleared = clearEpisode(state, 6000).event;
   const off =
-    cleared === null ? [] : alertMessages({ ...origin, alertPrefix: null }, cleared, { id: "e", receivedAtMs: 0 });
+    cleared === null
+      ? []
+      : alertMessages({ ...origin, alertPrefix: null }, cleared, { id: "e", receivedAtMs: 0, clock: "synced" });
   expect(off).toHaveLength(2);
   expect(JSON.parse(off[0]?.payload ?? "")).toMatchObject({
     type: "flead.anomaly.cleared.v1",

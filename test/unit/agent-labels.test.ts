@@ -64,7 +64,7 @@ test("retained words are refused, and those on ids that would break a topic", ()
 });
 
 test("an operator confirms an alert or calls it false, by its id or the device's last one", () => {
-  const word = { deviceId: "pump-1", kind: "federated", receivedAtMs: RECEIVED_MS };
+  const word = { deviceId: "pump-1", kind: "federated", untilMs: null, receivedAtMs: RECEIVED_MS };
   expect(readAlertWord(message(ACK_TOPIC, { action: "confirm", alert_id: "01A" }))).toEqual({
     ...word,
     action: "confirm",
@@ -74,6 +74,16 @@ test("an operator confirms an alert or calls it false, by its id or the device's
     ...word,
     action: "false_alarm",
     alertId: null,
+  });
+});
+
+test("a snooze has an end within a week, and an end of its own", () => {
+  const until = (body: unknown) => readAlertWord(message(ACK_TOPIC, body));
+  const untilMs = RECEIVED_MS + 7 * 86_400_000;
+  expect(until({ action: "snooze", until: "2026-11-28T10:00:00Z" })).toMatchObject({ action: "snooze", untilMs });
+  expect(until({ action: "unsnooze", until: "nonsense" })).toMatchObject({ action: "unsnooze", untilMs: null });
+  expect(until({ action: "snooze", until: "2027-01-01" })).toMatchObject({
+    detail: expect.stringMatching(/until "2027-01-01".* 7 days from now, 2026-11-21T10/),
   });
 });
 
@@ -87,8 +97,11 @@ test("a reset is about the champion's threshold, the only one that is ever moved
 });
 
 test.each([
-  ["unknown_action", { action: "snooze", until: NOW }],
-  ["unknown_action", { action: "acknowledge" }],
+  ["wrong_shape", { action: "snooze" }],
+  ["wrong_shape", { action: "snooze", until: "tomorrow" }],
+  ["wrong_shape", { action: "snooze", until: NOW }],
+  ["wrong_shape", { action: "snooze", until: "2026-11-28T10:00:01Z" }],
+  ["unknown_action", { action: "ignore" }],
   ["unknown_action", {}],
   ["wrong_shape", { action: "confirm", alert_id: 7 }],
   ["wrong_shape", { action: "confirm", alert_id: "" }],
@@ -202,6 +215,7 @@ function anEpisode(): Episode {
     ruleThreshold: 2,
     confidence: 0.8,
     contributors: [],
+    missing: [],
   };
   const subject = { newAlertId: () => "a1", deviceId: deviceId("pump-1"), cohort: cohortId("pumps") };
   const about = { ...subject, kind: "federated" as const, globalVersion: 7, localSteps: 40 };
@@ -220,7 +234,7 @@ test("an acknowledged alert is said again with the word, without touching a late
   const ack = { action: "false_alarm", atMs: RECEIVED_MS, movedThreshold: true } as const;
   const origin = { site: "north", gatewayId: gatewayId("gw-1"), alertPrefix: null };
   const event = { kind: "acked", episode: { ...anEpisode(), ack } } as const;
-  const messages = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS });
+  const messages = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, clock: "synced" });
   expect(messages.map(({ topic, retain }) => [topic, retain])).toEqual([
     ["flead/v1/north/gw-1/alert/pump-1/federated", true],
     ["flead/v1/north/gw-1/event/pump-1/federated", false],
@@ -231,7 +245,7 @@ test("an acknowledged alert is said again with the word, without touching a late
     data: { alert_id: "a1", state: "active", ack: { action: "false_alarm", at: NOW.replace("Z", ".000Z") } },
   });
   expect(Object.keys(JSON.parse(messages[0]?.payload ?? "").data.ack)).toEqual(["action", "at"]);
-  const older = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, isLast: false });
+  const older = alertMessages(origin, event, { id: "e1", receivedAtMs: RECEIVED_MS, clock: "synced", isLast: false });
   expect(older.map(({ topic }) => topic)).toEqual(["flead/v1/north/gw-1/event/pump-1/federated"]);
 });
 

@@ -10,6 +10,7 @@ import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import { isRefusal } from "../../learning/telemetry/refusal.ts";
 import { featuresOf, JUDGING, TRAINING } from "../support/plan-settings.ts";
+import { StillClock } from "../support/still-clock.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-ladder");
@@ -194,8 +195,9 @@ test("when the forest takes over, the z-score's episode is cleared", () => {
   const episodes = new Episodes({
     store,
     origin: { site: "north", gatewayId: "gw-1" as GatewayId, alertPrefix: null },
+    devices: () => 1,
     newId: () => "id",
-    nowMs: () => 0,
+    clock: new StillClock(),
     onTransition: ({ kind, state }) => told.push(`${kind} ${state}`),
   });
   const seen = (active: boolean) => ({
@@ -207,6 +209,7 @@ test("when the forest takes over, the z-score's episode is cleared", () => {
     ruleThreshold: null,
     confidence: 1,
     contributors: [],
+    missing: [],
   });
   const row = { atMs: 0, receivedAtMs: 0, record: () => new Device(deviceId("pump-1"), CHANNELS).record() };
   const subject = { deviceId: deviceId("pump-1"), cohort: "pumps" as CohortId, globalVersion: 0, localSteps: 0 };

@@ -14,6 +14,7 @@ const MAX_CONTRIBUTORS = 16;
 const STATES = ["active", "cleared"] as const;
 const SEVERITIES = ["minor", "major", "critical"] as const;
 const MODEL_KINDS = ["federated", "isolation_forest", "z_score"] as const;
+const CLOCKS = ["unsynchronised", "stepped", "synced"] as const;
 const ALERT_ID = /^[0-9A-HJKMNP-TV-Z]{26}$/;
 /** Last instant a JavaScript date can hold. */
 const MAX_TIME_MS = 8.64e15;
@@ -35,8 +36,10 @@ export const addReport = (deps: SessionDeps) => {
       }
     });
     const statistics = reportedStatistics(deps, gateway, report.statistics);
-    const health =
-      report.health && Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)]));
+    const health = report.health && {
+      ...Object.fromEntries(Object.entries(report.health).map(([name, value]) => [name, Number(value)])),
+      clock: CLOCKS.find((quality) => quality === report.clock) ?? null,
+    };
     const windows = readWindows(gateway, report.summaries, Date.now());
     try {
       const cohorts = heldCohorts(report.cohorts);

@@ -38,6 +38,10 @@ const gatewaySchema = z
         outboxDropped: count,
         rssBytes: count,
         windowsDropped: count,
+        clock: z
+          .string()
+          .nullable()
+          .describe("unsynchronised, stepped (within the last hour) or synced; null: the agent does not say"),
         quarantinedFiles: count.describe("Damaged databases of the agent that were set aside"),
         storeBytes: count,
         flashWrittenToday: count.describe("Bytes since midnight UTC; null: its machine does not say"),

@@ -230,6 +230,8 @@ export interface Report {
   statistics: CohortStatistics[];
   /** windows that have closed and were not answered yet */
   summaries: WindowSummaries[];
+  /** of the gateway's wall clock: unsynchronised, stepped, synced */
+  clock: string;
 }
 
 /** Windows of devices of one cohort that have the same channels. */
@@ -1840,7 +1842,7 @@ export const FeedbackAcknowledgement: MessageFns<FeedbackAcknowledgement> = {
 };
 
 function createBaseReport(): Report {
-  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [], summaries: [] };
+  return { reportId: "", episodes: [], health: undefined, cohorts: [], statistics: [], summaries: [], clock: "" };
 }
 
 export const Report: MessageFns<Report> = {
@@ -1862,6 +1864,9 @@ export const Report: MessageFns<Report> = {
     }
     for (const v of message.summaries) {
       WindowSummaries.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.clock !== "") {
+      writer.uint32(58).string(message.clock);
     }
     return writer;
   },
@@ -1927,6 +1932,14 @@ export const Report: MessageFns<Report> = {
             message.summaries.push(WindowSummaries.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.clock = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1952,6 +1965,7 @@ export const Report: MessageFns<Report> = {
     message.cohorts = object.cohorts?.map((e) => CohortState.fromPartial(e)) || [];
     message.statistics = object.statistics?.map((e) => CohortStatistics.fromPartial(e)) || [];
     message.summaries = object.summaries?.map((e) => WindowSummaries.fromPartial(e)) || [];
+    message.clock = object.clock ?? "";
     return message;
   },
 };
