@@ -15,6 +15,7 @@ import { cohortOf } from "./core/cohorts.ts";
 import { hash } from "./core/hash.ts";
 import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import { describeTrial } from "./core/try-model.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
 import { IntakeWatch } from "./intake.ts";
@@ -23,7 +24,7 @@ import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import { Ledger } from "./ledger.ts";
-import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import type { AgentStore, Candidate, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
@@ -170,6 +171,7 @@ export class Agent {
       random,
       newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
       onActivated: (cohort, slot) => this.#activated(cohort, slot),
+      onHeld: (cohort, candidate) => this.#held(cohort, candidate),
       trouble,
     });
     this.#self = new SelfReport({
@@ -202,6 +204,7 @@ export class Agent {
           this.#inSession = connected;
           log.info({ connected, detail }, "coordinator session");
         },
+        modelCommand: (message) => this.#follower.modelCommand(message),
         problem: (kind, what) => trouble(kind, "coordinator", what),
         storeFailed: (error) => this.#storeFailed(error),
       },
@@ -431,6 +434,20 @@ export class Agent {
       trained,
     };
     this.#tell(modelMessage(this.#origin, "activated", this.#stamp(), data));
+  }
+
+  #held({ cohort, learner }: Cohort, { globalVersion, trial }: Candidate): void {
+    const active = learner?.slot?.globalVersion ?? 0;
+    const found = trial && describeTrial(trial);
+    this.#troubles.report("model_held", cohort, `version ${globalVersion} beside the active ${active}: ${found}`);
+    const data = {
+      cohort,
+      plan_id: learner?.plan.planId,
+      global_version: globalVersion,
+      active_version: active,
+      reason: found,
+    };
+    this.#tell(modelMessage(this.#origin, "candidate", this.#stamp(), data));
   }
 
   #tellStatus(): void {

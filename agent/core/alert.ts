@@ -97,10 +97,10 @@ function alertData(episode: Episode, late: boolean) {
   };
 }
 
-/** A training step or an activated model. */
+/** A training step, an activated model, or one that is kept beside it. */
 export function modelMessage(
   origin: Origin,
-  what: "trained" | "activated",
+  what: "trained" | "activated" | "candidate",
   stamp: { readonly id: string; readonly atMs: number },
   data: { readonly cohort: CohortId } & Readonly<Record<string, unknown>>,
 ): OutgoingMessage {
