@@ -25,6 +25,7 @@ import {
   modelOf,
   rolledBack,
   type ServingSlots,
+  servedBefore,
 } from "./model-slots.ts";
 import type { AgentStore, CohortRecord, HeldModel, Slot, Spares } from "./ports/agent-store.ts";
 import type {
@@ -168,7 +169,7 @@ export class Learner {
     }
     checkWeights(this.plan.manifest, model.weights);
     this.#checkFleet(fleet);
-    const trial = await this.#try(model);
+    const trial = servedBefore(slots, model) ? null : await this.#try(model);
     const again = beginsAgain(slots, model);
     if (isServing(slots) && trial?.worse) {
       this.#keep(invited(held(slots, model, trial), trainWhenInvited), factor, again);

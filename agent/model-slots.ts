@@ -22,6 +22,10 @@ export const modelOf = ({ globalVersion, trained, fleet, base }: Slot): HeldMode
   weights: base,
 });
 
+/** The coordinator went back to what was active here before: its word, and no new model. */
+export const servedBefore = ({ previous }: ModelSlots, { weights }: HeldModel): boolean =>
+  previous !== null && sameWeights(previous.weights, weights);
+
 /** Below what was seen of the coordinator before: its versions began again. */
 export const beginsAgain = ({ active, candidate }: ModelSlots, { globalVersion }: HeldModel): boolean =>
   globalVersion < Math.max(active?.globalVersion ?? 0, candidate?.globalVersion ?? 0);

@@ -113,6 +113,14 @@ test("a first detector is never tried, nor is any model on too few rows", async 
   expect(await young.activate(3, true, young.wrecked)).toBe("activated");
 });
 
+test("a coordinator that goes back to the weights that were active before is believed", async () => {
+  const { trained, wrecked, activate, kept } = await openPump();
+  await activate(2, true, wrecked);
+  expect(await activate(3, true, trained)).toBe("activated");
+  expect(await activate(4, true, wrecked)).toBe("activated");
+  expect(kept()).toEqual([4, undefined, 3]);
+});
+
 test("an operator can have the candidate, and go back from it to what was active before", async () => {
   const { learner, trained, wrecked, activate, threshold, kept } = await openPump();
   await activate(2, true, trained);
