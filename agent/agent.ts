@@ -16,6 +16,7 @@ import { hash } from "./core/hash.ts";
 import { birthTopic, saysOnline } from "./core/home-assistant.ts";
 import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import { describeTrial } from "./core/try-model.ts";
 import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
@@ -25,7 +26,7 @@ import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import { Ledger } from "./ledger.ts";
-import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import type { AgentStore, Candidate, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { GatewayClock } from "./ports/clock.ts";
@@ -176,6 +177,7 @@ export class Agent {
       random,
       newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
       onActivated: (cohort, slot) => this.#activated(cohort, slot),
+      onHeld: (cohort, candidate) => this.#held(cohort, candidate),
       trouble,
     });
     this.#self = new SelfReport({
@@ -209,6 +211,7 @@ export class Agent {
           this.#inSession = connected;
           log.info({ connected, detail }, "coordinator session");
         },
+        modelCommand: (message) => this.#follower.modelCommand(message),
         problem: (kind, what) => trouble(kind, "coordinator", what),
         storeFailed: (error) => this.#storeFailed(error),
       },
@@ -450,6 +453,20 @@ export class Agent {
       trained,
     };
     this.#tell(modelMessage(this.#origin, "activated", this.#stamp(), data));
+  }
+
+  #held({ cohort, learner }: Cohort, { globalVersion, trial }: Candidate): void {
+    const active = learner?.slot?.globalVersion ?? 0;
+    const found = trial && describeTrial(trial);
+    this.#troubles.report("model_held", cohort, `version ${globalVersion} beside the active ${active}: ${found}`);
+    const data = {
+      cohort,
+      plan_id: learner?.plan.planId,
+      global_version: globalVersion,
+      active_version: active,
+      reason: found,
+    };
+    this.#tell(modelMessage(this.#origin, "candidate", this.#stamp(), data));
   }
 
   #tellStatus(): void {

@@ -79,11 +79,14 @@ export class Cohort {
   }
 
   held(): CohortHeld {
+    const { candidate = null, previous = null } = this.#learner?.spares ?? {};
     return {
       cohort: this.cohort,
       planId: this.#learner?.plan.planId ?? null,
       globalVersion: this.#learner?.slot?.globalVersion ?? 0,
       devices: [...this.devices.keys()],
+      candidate: candidate && { globalVersion: candidate.globalVersion, trial: candidate.trial },
+      previousVersion: previous?.globalVersion ?? null,
     };
   }
 

@@ -7,13 +7,15 @@ import { boundedFactor } from "./core/feedback.ts";
 import { distrust } from "./core/plan-trust.ts";
 import type { Lane } from "./lane.ts";
 import { type Learner, UnusableModelError } from "./learner.ts";
-import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import type { AgentStore, Candidate, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type {
+  CohortHeld,
   CoordinatorLink,
   Feedback,
   FeedbackAcknowledgement,
   GlobalModel,
   Invitation,
+  ModelCommand,
 } from "./ports/coordinator-link.ts";
 import type { FetchedPlan } from "./ports/plan.ts";
 import type { ReportTrouble, TroubleKind } from "./trouble.ts";
@@ -30,6 +32,8 @@ export interface FollowerDeps {
   readonly random: () => number;
   readonly newLearner: (cohort: Cohort, model: PlanModel, record: CohortRecord) => Learner;
   readonly onActivated: (cohort: Cohort, slot: Slot) => void;
+  /** A model did clearly worse than the active one and waits beside it. */
+  readonly onHeld: (cohort: Cohort, candidate: Candidate) => void;
   readonly trouble: ReportTrouble;
 }
 
@@ -96,6 +100,12 @@ export class CoordinatorFollower {
     this.#cohort(invitation.cohort)?.learner?.invite(invitation);
   }
 
+  /** Never rejects: one that can't be done changes nothing. */
+  async modelCommand(command: ModelCommand): Promise<void> {
+    const cohort = this.#cohort(command.cohort);
+    if (cohort !== null) await this.#deps.lane.run(() => this.#obey(cohort, command));
+  }
+
   close(): void {
     for (const { abort } of this.#fetches.values()) abort.abort();
   }
@@ -133,7 +143,13 @@ export class CoordinatorFollower {
     }
     const failed = (kind: TroubleKind) => (error: Error) => this.#deps.trouble(kind, cohort.cohort, error.message);
     cohort.learner?.close().catch(failed("bad_model"));
-    const learner = this.#deps.newLearner(cohort, model, { plan, slot: null, learningRateFactor: 1 });
+    const learner = this.#deps.newLearner(cohort, model, {
+      plan,
+      slot: null,
+      candidate: null,
+      previous: null,
+      learningRateFactor: 1,
+    });
     cohort.learnBy(learner);
     this.#fetches.delete(cohort.cohort);
     await this.#catchUp(cohort, learner, fetch).catch(failed("store_failed")); // the next session brings it again
@@ -154,12 +170,34 @@ export class CoordinatorFollower {
     const { learner } = cohort;
     if (learner?.plan.planId !== model.planId) return;
     try {
-      const activated = await learner.activate(model);
-      if (activated && learner.slot !== null) this.#deps.onActivated(cohort, learner.slot);
+      const activation = await learner.activate(model);
+      const { candidate } = learner.spares;
+      if (activation === "activated") this.#tellActive(cohort);
+      else if (activation === "held" && candidate !== null) this.#deps.onHeld(cohort, candidate);
     } catch (error) {
       if (!(error instanceof UnusableModelError)) throw error;
       this.#deps.trouble("bad_model", `${model.cohort} version ${model.globalVersion}`, error.message);
     }
+  }
+
+  async #obey(cohort: Cohort, command: ModelCommand): Promise<void> {
+    const { learner } = cohort;
+    const { trouble } = this.#deps;
+    try {
+      const done =
+        command.kind === "activateModel"
+          ? await learner?.activateCandidate(command.globalVersion)
+          : await learner?.rollBack();
+      if (done) this.#tellActive(cohort);
+      else trouble("command_refused", cohort.cohort, refusalOf(command, cohort.held()));
+    } catch (error) {
+      trouble("command_refused", cohort.cohort, `${command.kind} could not be done: ${(error as Error).message}`);
+    }
+  }
+
+  #tellActive(cohort: Cohort): void {
+    const slot = cohort.learner?.slot ?? null;
+    if (slot !== null) this.#deps.onActivated(cohort, slot);
   }
 
   #cohort(id: CohortId): Cohort | null {
@@ -168,4 +206,10 @@ export class CoordinatorFollower {
       this.#deps.trouble("bad_message", id, "the coordinator spoke of a cohort that is not configured here");
     return cohort;
   }
+}
+
+function refusalOf(command: ModelCommand, { globalVersion, candidate }: CohortHeld): string {
+  return command.kind === "activateModel"
+    ? `version ${command.globalVersion} is no candidate; the candidate is ${candidate?.globalVersion ?? "none"}`
+    : `there is no model before the active version ${globalVersion}`;
 }

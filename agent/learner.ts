@@ -12,8 +12,22 @@ import { boundedFactor } from "./core/feedback.ts";
 import { type PendingRow, PendingRows, type TakenRows } from "./core/pending-rows.ts";
 import { isRecent } from "./core/recent.ts";
 import { recentFeatures } from "./core/recent-features.ts";
+import type { Trial } from "./core/try-model.ts";
 import type { Lane } from "./lane.ts";
-import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import {
+  activated,
+  beginsAgain,
+  forced,
+  held,
+  invited,
+  isSameModel,
+  type ModelSlots,
+  modelOf,
+  rolledBack,
+  type ServingSlots,
+  servedBefore,
+} from "./model-slots.ts";
+import type { AgentStore, CohortRecord, HeldModel, Slot, Spares } from "./ports/agent-store.ts";
 import type {
   CohortStatistics,
   Feedback,
@@ -24,6 +38,7 @@ import type {
 } from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
 import { isUsable, type LocalTraining, trainLocally } from "./train-locally.ts";
+import { calibrationScores, type Scorer, tellDevices, tryCandidate } from "./try-candidate.ts";
 
 /** Rows that wait for a base to train from, or for a training to end. */
 const MAX_PENDING_ROWS = 10_000;
@@ -31,8 +46,6 @@ const MAX_PENDING_ROWS = 10_000;
 const MAX_RECENT_ROWS = 10_000;
 /** How long a training that failed, for a full disk say, is not tried again. */
 const RETRY_MS = 60_000;
-/** Bounds the memory of one calibration run. */
-const CALIBRATION_ROWS = 1_000;
 
 export class UnusableModelError extends Error {
   constructor(message: string) {
@@ -40,6 +53,9 @@ export class UnusableModelError extends Error {
     this.name = "UnusableModelError";
   }
 }
+
+/** Of a model that came; "held": it did clearly worse than the active one, which goes on. "unchanged": it had come before. */
+export type Activation = "activated" | "held" | "unchanged";
 
 export interface LearnerDeps {
   readonly cohort: CohortId;
@@ -66,6 +82,7 @@ export class Learner {
   readonly #model: PlanModel;
   readonly #pending = new PendingRows(MAX_PENDING_ROWS);
   #slot: Slot | null;
+  #spares: Spares;
   #factor: number;
   /** The last one, and when it ends. */
   #invitation: (Pick<Invitation, "roundId" | "baseVersion"> & { readonly untilMs: number }) | null = null;
@@ -77,18 +94,24 @@ export class Learner {
   /** Of the last calibration; undefined: nobody has asked since. */
   #statistics: CohortStatistics | null | undefined;
 
-  constructor(deps: LearnerDeps, model: PlanModel, { plan, slot, learningRateFactor }: CohortRecord) {
+  constructor(deps: LearnerDeps, model: PlanModel, record: CohortRecord) {
     this.#deps = deps;
     this.#model = model;
-    this.plan = plan;
-    this.#slot = slot;
-    this.#factor = learningRateFactor;
+    const { candidate, previous } = record;
+    this.plan = record.plan;
+    this.#slot = record.slot;
+    this.#spares = { candidate, previous };
+    this.#factor = record.learningRateFactor;
     this.#lastTrainingMs = deps.nowMs();
     this.#keptUpAtMs = this.#lastTrainingMs;
   }
 
   get slot(): Slot | null {
     return this.#slot;
+  }
+
+  get spares(): Spares {
+    return this.#spares;
   }
 
   /** What the fleet knows, as it came with the champion: for every device of the cohort. */
@@ -123,50 +146,99 @@ export class Learner {
   }
 
   /**
-   * False when it is active already; its factor, its fleet statistics and when to train are in force either way. Throws
-   * UnusableModelError, changing nothing.
+   * Its factor and when to train are in force whatever becomes of it. A trained model is first tried beside a trained
+   * active one; one that had come before is not tried again. Throws UnusableModelError, changing nothing.
    */
-  async activate(model: GlobalModel): Promise<boolean> {
-    const { globalVersion, trained, weights, fleet, trainWhenInvited } = model;
-    const before = this.#slot;
+  async activate(model: GlobalModel): Promise<Activation> {
+    const { fleet, trainWhenInvited } = model;
+    const slots = this.#slots;
     const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
-    const active = before?.globalVersion === globalVersion && before.trained === trained && same(before.base, weights);
-    if (active && sameFleet(before.fleet, fleet) && before.trainWhenInvited === trainWhenInvited) {
-      if (factor !== this.#factor) this.#deps.store.learning.saveFactor(this.#deps.cohort, factor);
-      this.#factor = factor;
-      return false;
+    if (isServing(slots) && isSameModel(modelOf(slots.active), model)) {
+      const { active } = slots;
+      const alike = sameFleet(active.fleet, fleet) && active.trainWhenInvited === trainWhenInvited;
+      if (alike && slots.candidate === null) this.#keep(slots, factor);
+      else {
+        this.#checkFleet(fleet);
+        await this.#take({ ...slots, active: { ...active, fleet, trainWhenInvited }, candidate: null }, factor);
+      }
+      return "unchanged";
     }
-    checkWeights(this.plan.manifest, weights);
-    if (!isUsableFleet(this.plan.manifest, fleet))
-      throw new UnusableModelError("its fleet statistics don't fit the plan");
-    const untrained = { localSteps: 0, residual: new Float32Array(weights.length), answeredRound: null };
-    const { localSteps, residual, answeredRound } = before ?? untrained;
-    const kept = { localSteps, residual, answeredRound };
-    const champion = { ...kept, globalVersion, trained, fleet, trainWhenInvited, base: weights, local: weights };
-    await this.#take(active ? { ...before, fleet, trainWhenInvited } : champion, factor);
-    return !active;
+    if (isServing(slots) && slots.candidate !== null && isSameModel(slots.candidate, model)) {
+      this.#keep(invited(slots, trainWhenInvited), factor);
+      return "unchanged";
+    }
+    checkWeights(this.plan.manifest, model.weights);
+    this.#checkFleet(fleet);
+    const trial = servedBefore(slots, model) ? null : await this.#try(model);
+    const again = beginsAgain(slots, model);
+    if (isServing(slots) && trial?.worse) {
+      this.#keep(invited(held(slots, model, trial), trainWhenInvited), factor, again);
+      return "held";
+    }
+    await this.#take(activated(slots, model, trainWhenInvited), factor, again);
+    return "activated";
+  }
+
+  /** The candidate becomes the active model. False: there is none of this version. */
+  activateCandidate(globalVersion: number): Promise<boolean> {
+    return this.#exchange((slots) => forced(slots, globalVersion));
+  }
+
+  /** The model before becomes the active one until a newer one comes than is active now. False: there is none before. */
+  rollBack(): Promise<boolean> {
+    return this.#exchange(rolledBack);
+  }
+
+  async #exchange(exchanged: (slots: ServingSlots) => ServingSlots | null): Promise<boolean> {
+    const slots = this.#slots;
+    const next = isServing(slots) ? exchanged(slots) : null;
+    if (next !== null) await this.#take(next, this.#factor);
+    return next !== null;
+  }
+
+  get #scorer(): Scorer {
+    return { model: this.#model, manifest: this.plan.manifest };
+  }
+
+  get #slots(): ModelSlots {
+    return { active: this.#slot, ...this.#spares };
+  }
+
+  #try(model: HeldModel): Promise<Trial | null> {
+    const active = this.#slot && modelOf(this.#slot);
+    return tryCandidate(this.#scorer, this.#deps.devices, active, model);
   }
 
   /** The fleet's scales change the devices' features, so they go to the devices before these are calibrated. */
-  async #take(slot: Slot, factor: number): Promise<void> {
-    const { store, cohort } = this.#deps;
-    this.#tellDevices(slot.fleet);
+  async #take(next: ServingSlots, factor: number, versionsBeganAgain = false): Promise<void> {
+    const { active } = next;
+    tellDevices(this.#deps.devices(), active.fleet);
     try {
-      const scored = slot.trained ? await this.#calibrationScores(slot.base) : [];
-      this.#training?.abort();
-      const versionsBeganAgain = this.#slot !== null && slot.globalVersion < this.#slot.globalVersion;
-      store.transaction(() => {
-        if (versionsBeganAgain) store.learning.forgetFeedback(cohort);
-        store.learning.saveSlot(cohort, slot);
-        store.learning.saveFactor(cohort, factor);
-      });
-      this.#slot = slot;
-      this.#factor = factor;
+      const scored = active.trained ? await this.#calibrationScores(active.base) : [];
+      this.#keep(next, factor, versionsBeganAgain);
       this.#calibrate(scored);
     } catch (error) {
-      this.#tellDevices(this.fleet);
+      tellDevices(this.#deps.devices(), this.fleet);
       throw error;
     }
+  }
+
+  /** Writes what changed, all of it or nothing. */
+  #keep(next: ServingSlots, factor: number, versionsBeganAgain = false): void {
+    const { store, cohort } = this.#deps;
+    const { active, candidate, previous } = next;
+    const spares =
+      candidate === this.#spares.candidate && previous === this.#spares.previous ? null : { candidate, previous };
+    store.transaction(() => {
+      if (versionsBeganAgain) store.learning.forgetFeedback(cohort);
+      if (active !== this.#slot) store.learning.saveSlot(cohort, active);
+      if (spares !== null) store.learning.saveSpares(cohort, spares);
+      if (factor !== this.#factor) store.learning.saveFactor(cohort, factor);
+    });
+    if (active !== this.#slot) this.#training?.abort();
+    this.#slot = active;
+    this.#spares = spares ?? this.#spares;
+    this.#factor = factor;
   }
 
   /**
@@ -342,10 +414,6 @@ export class Learner {
     return { next, update };
   }
 
-  #tellDevices(fleet: FleetStatistics): void {
-    for (const device of this.#deps.devices()) device.monitor?.adoptFleet(fleet);
-  }
-
   #calibrate(scored: readonly [Device, Float32Array][]): void {
     for (const [device, scores] of scored) device.monitor?.calibrate(scores);
     this.#statistics = undefined;
@@ -366,50 +434,17 @@ export class Learner {
     weights: Float32Array,
     devices: Iterable<Device> = this.#deps.devices(),
   ): Promise<[Device, Float32Array][]> {
-    const calibrated: [Device, Float32Array][] = [];
-    for (const group of groupsOf(devices, this.plan.manifest.featureCount)) {
-      const { scores } = await this.#model.score(weights, group.x, group.rows);
-      if (!scores.every(Number.isFinite)) throw new UnusableModelError("its scores are not finite");
-      let from = 0;
-      for (const { device, rows } of group.members) {
-        calibrated.push([device, scores.slice(from, from + rows)]);
-        from += rows;
-      }
-    }
-    return calibrated;
+    const scored = await calibrationScores(this.#scorer, devices, weights);
+    const usable = scored.every(([, scores]) => scores.every(Number.isFinite));
+    if (!usable) throw new UnusableModelError("its scores are not finite");
+    return scored;
   }
-}
 
-interface CalibrationGroup {
-  readonly x: Float32Array;
-  readonly rows: number;
-  readonly members: readonly { readonly device: Device; readonly rows: number }[];
-}
-
-/** The calibration rows of many devices side by side, so that one run scores them all. */
-function* groupsOf(devices: Iterable<Device>, featureCount: number): Generator<CalibrationGroup> {
-  let members: { device: Device; x: Float32Array; rows: number }[] = [];
-  let rows = 0;
-  const flush = () => {
-    const x = new Float32Array(rows * featureCount);
-    let at = 0;
-    for (const member of members) {
-      x.set(member.x, at);
-      at += member.x.length;
-    }
-    const group = { x, rows, members };
-    members = [];
-    rows = 0;
-    return group;
-  };
-  for (const device of devices) {
-    const own = device.monitor?.calibrationFeatures();
-    if (own === undefined || own.rows === 0) continue;
-    if (rows > 0 && rows + own.rows > CALIBRATION_ROWS) yield flush();
-    members.push({ device, ...own });
-    rows += own.rows;
+  /** Throws UnusableModelError unless they fit the plan. */
+  #checkFleet(fleet: FleetStatistics): void {
+    if (!isUsableFleet(this.plan.manifest, fleet))
+      throw new UnusableModelError("its fleet statistics don't fit the plan");
   }
-  if (rows > 0) yield flush();
 }
 
 /** Throws UnusableModelError unless they are weights of the plan. */
@@ -430,5 +465,4 @@ const backToBase = (slot: Slot): Slot => ({
   residual: new Float32Array(slot.base.length),
 });
 
-const same = (a: Float32Array, b: Float32Array) =>
-  a.length === b.length && a.every((value, index) => value === b[index]);
+const isServing = (slots: ModelSlots): slots is ServingSlots => slots.active !== null;

@@ -67,8 +67,15 @@ export class SelfReport {
       {
         agent_version: version,
         cohorts: Array.from(cohorts, (cohort) => {
-          const { planId, globalVersion, devices } = cohort.held();
-          return { cohort: cohort.cohort, plan_id: planId, global_version: globalVersion, devices: devices.length };
+          const { planId, globalVersion, devices, candidate, previousVersion } = cohort.held();
+          return {
+            cohort: cohort.cohort,
+            plan_id: planId,
+            global_version: globalVersion,
+            candidate_version: candidate?.globalVersion ?? null,
+            previous_version: previousVersion,
+            devices: devices.length,
+          };
         }),
         moved_thresholds: this.#movedThresholds(),
         snoozed: this.#snoozed(),

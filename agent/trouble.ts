@@ -14,6 +14,8 @@ export type TroubleKind =
   | "plan_fetch"
   | "plan_refused"
   | "bad_model"
+  | "model_held"
+  | "command_refused"
   | "training_failed"
   | "training_diverged"
   | "store_failed"

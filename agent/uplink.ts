@@ -10,6 +10,7 @@ import type {
   GlobalModel,
   Hello,
   Invitation,
+  ModelCommand,
   Report,
   Session,
   Update,
@@ -33,6 +34,7 @@ export interface UplinkHandlers {
   readonly invitation: (message: Invitation) => void;
   /** The day's budget is spent; asked before each one. */
   readonly updatesWait: () => boolean;
+  readonly modelCommand: (message: ModelCommand) => Promise<void>;
   readonly sessionChanged: (connected: boolean, detail: string) => void;
   readonly problem: (kind: UplinkProblem, what: string) => void;
   readonly storeFailed: (error: Error) => void;
@@ -158,6 +160,9 @@ export class Uplink {
         return;
       case "invitation":
         return handlers.invitation(message);
+      case "activateModel":
+      case "rollBackModel":
+        return handlers.modelCommand(message);
       case "updateResult":
         return this.#answered(message);
       case "reportResult":

@@ -46,7 +46,7 @@ async function follow(deps: ReplicaDeps, notice: Notice | "resync"): Promise<voi
     case "session":
       return notice.replicaId === deps.replicaId ? undefined : deps.fleet.movedAway(gatewayId(notice.gatewayId));
     case "command":
-      return deps.fleet.command(gatewayId(notice.gatewayId), notice.commandId, notice.action);
+      return deps.fleet.command(gatewayId(notice.gatewayId), notice.commandId, notice.command);
   }
 }
 

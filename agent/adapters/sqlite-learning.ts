@@ -5,7 +5,7 @@ import { type FleetStatistics, noFleet } from "../../learning/fleet.ts";
 import { type CohortId, planId, type UpdateId } from "../../learning/ids.ts";
 import { decodeBundle } from "../../proto/plan-bundle.ts";
 import type { DeviceRecord } from "../core/device.ts";
-import type { CohortRecord, LearningStore, Slot } from "../ports/agent-store.ts";
+import type { CohortRecord, LearningStore, Slot, Spares } from "../ports/agent-store.ts";
 import type { Update } from "../ports/coordinator-link.ts";
 import type { Plan } from "../ports/plan.ts";
 import type { Counters } from "./sqlite-counters.ts";
@@ -18,6 +18,8 @@ interface CohortRow {
   readonly learning_rate_factor: number;
   readonly slot: Buffer | null;
   readonly fleet: Buffer | null;
+  readonly candidate: Buffer | null;
+  readonly previous: Buffer | null;
 }
 
 export interface SqliteLearningDeps {
@@ -46,7 +48,13 @@ export class SqliteLearning implements LearningStore {
       .get(cohort);
     const plan = row === undefined ? null : readPlan(row.plan_id, row.bundle);
     if (row === undefined || plan === null) return null;
-    return { plan, learningRateFactor: row.learning_rate_factor, slot: row.slot && readSlot(row.slot, row.fleet) };
+    return {
+      plan,
+      learningRateFactor: row.learning_rate_factor,
+      slot: row.slot && readSlot(row.slot, row.fleet),
+      candidate: row.candidate && deserialize(row.candidate),
+      previous: row.previous && deserialize(row.previous),
+    };
   }
 
   startPlan(cohort: CohortId, plan: Plan): void {
@@ -77,6 +85,11 @@ export class SqliteLearning implements LearningStore {
       serialize(fleet),
       cohort,
     ]);
+  }
+
+  saveSpares(cohort: CohortId, { candidate, previous }: Spares): void {
+    const written = [candidate, previous].map((model) => model && serialize(model));
+    this.#run("UPDATE cohorts SET candidate = ?, previous = ? WHERE cohort = ?", [...written, cohort]);
   }
 
   saveFactor(cohort: CohortId, factor: number): void {
@@ -148,7 +161,7 @@ export class SqliteLearning implements LearningStore {
     this.#room.write("learning", () => this.#run(sql, values));
   }
 
-  #run(sql: string, values: readonly (string | number | Buffer | Record<string, string | number>)[]): number {
+  #run(sql: string, values: readonly (string | number | Buffer | null | Record<string, string | number>)[]): number {
     return this.#database.prepare(sql).run(...values).changes;
   }
 }

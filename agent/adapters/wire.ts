@@ -6,10 +6,13 @@ import {
   type SessionResponse,
   type Episode as WireEpisode,
   UpdateStatus as WireStatus,
+  type Trial as WireTrial,
 } from "../../proto/gen/flead/v1/federation.ts";
 import { decodeWeights } from "../../proto/weights.ts";
 import type { Episode } from "../core/episode.ts";
+import type { Measure, Trial } from "../core/try-model.ts";
 import type {
+  CohortHeld,
   CohortStatistics,
   FromCoordinator,
   Hello,
@@ -31,8 +34,26 @@ function wireCohorts(cohorts: Hello["cohorts"]) {
     planId: held.planId ?? "",
     globalVersion: BigInt(held.globalVersion),
     devices: [...held.devices],
+    candidate: held.candidate === null ? undefined : wireCandidate(held.candidate),
+    previousVersion: BigInt(held.previousVersion ?? 0),
   }));
 }
+
+function wireCandidate({ globalVersion, trial }: NonNullable<CohortHeld["candidate"]>) {
+  return { globalVersion: BigInt(globalVersion), trial: trial === null ? undefined : wireTrial(trial) };
+}
+
+function wireTrial({ measure, rows, change, labelledRows, labelledChange }: Trial): WireTrial {
+  return {
+    rows,
+    change: change === null ? undefined : wireChange(measure, change),
+    labelledRows,
+    labelledDifference: labelledChange ?? undefined,
+  };
+}
+
+const wireChange = (measure: Measure, change: number): WireTrial["change"] =>
+  measure === "ratio" ? { $case: "ratio", value: change } : { $case: "difference", value: change };
 
 export function wireMessage(message: ToCoordinator): SessionRequest {
   switch (message.kind) {
@@ -224,7 +245,18 @@ function readMessage(message: NonNullable<SessionResponse["message"]>): FromCoor
 type Action = Extract<NonNullable<SessionResponse["message"]>, { $case: "command" }>["value"]["action"];
 
 function readCommand(action: Action): FromCoordinator | null {
-  if (action?.$case === "sendReport") return { kind: "sendReport" };
-  if (action?.$case === "drain") return { kind: "drain", reconnectAfterMs: action.value.reconnectAfterMs };
-  return null;
+  switch (action?.$case) {
+    case "sendReport":
+      return { kind: "sendReport" };
+    case "drain":
+      return { kind: "drain", reconnectAfterMs: action.value.reconnectAfterMs };
+    case "activateModel": {
+      const { cohort, globalVersion } = action.value;
+      return { kind: "activateModel", cohort: cohortId(cohort), globalVersion: Number(globalVersion) };
+    }
+    case "rollBackModel":
+      return { kind: "rollBackModel", cohort: cohortId(action.value.cohort) };
+    default:
+      return null;
+  }
 }

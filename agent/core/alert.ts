@@ -148,10 +148,10 @@ const ackData = ({ action, atMs, untilMs }: Ack) => ({
   ...(untilMs === undefined ? {} : { until: new Date(untilMs).toISOString() }),
 });
 
-/** A training step or an activated model. */
+/** A training step, an activated model, or one that is kept beside it. */
 export function modelMessage(
   origin: Origin,
-  what: "trained" | "activated",
+  what: "trained" | "activated" | "candidate",
   stamp: { readonly id: string; readonly atMs: number },
   data: { readonly cohort: CohortId } & Readonly<Record<string, unknown>>,
 ): OutgoingMessage {

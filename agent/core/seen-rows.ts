@@ -87,6 +87,18 @@ export class SeenRows {
     return { rows, trained, late: fromMs <= this.#goneAtMs };
   }
 
+  /** Features and label of the newest labelled rows, at most `most`, newest first. */
+  labelled(most: number): { readonly features: Float32Array; readonly label: 0 | 1 }[] {
+    const ring = this.#features;
+    const rows: { features: Float32Array; label: 0 | 1 }[] = [];
+    for (let age = 0; age < ring.count && rows.length < most; age++) {
+      const at = ring.offset(age);
+      const label = this.#marks[at / ring.columns]?.label ?? null;
+      if (label !== null) rows.push({ features: ring.values.subarray(at, at + ring.columns), label });
+    }
+    return rows;
+  }
+
   #forget(place: number): void {
     const atMs = Number(this.#atMs[place]);
     const label = this.#marks[place]?.label ?? null;

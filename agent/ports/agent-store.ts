@@ -10,6 +10,7 @@ import type { DeviceRecord } from "../core/device.ts";
 import type { Episode, ModelKind } from "../core/episode.ts";
 import type { Kept } from "../core/keeping.ts";
 import type { Storm } from "../core/storm.ts";
+import type { Trial } from "../core/try-model.ts";
 import type { WindowsSnapshot } from "../core/windows.ts";
 import type { Update, WindowSummaries } from "./coordinator-link.ts";
 import type { Plan } from "./plan.ts";
@@ -35,7 +36,25 @@ export interface Slot {
   readonly answeredRound: number | null;
 }
 
-export interface CohortRecord {
+/** A global model as it came. */
+export interface HeldModel extends Pick<Slot, "globalVersion" | "trained" | "fleet"> {
+  readonly weights: Float32Array;
+}
+
+/** The cohort's champion, which is not used here. */
+export interface Candidate extends HeldModel {
+  /** In which it did clearly worse than the active model; null: an operator rolled back from it. */
+  readonly trial: Trial | null;
+}
+
+/** The models beside the active one. */
+export interface Spares {
+  readonly candidate: Candidate | null;
+  /** The model that was active before; null: there was none, or it was rolled back to. */
+  readonly previous: HeldModel | null;
+}
+
+export interface CohortRecord extends Spares {
   readonly plan: Plan;
   readonly learningRateFactor: number;
   readonly slot: Slot | null;
@@ -44,12 +63,13 @@ export interface CohortRecord {
 export interface LearningStore {
   /** Null when the cohort has no plan, or none that is still whole. */
   cohort(cohort: CohortId): CohortRecord | null;
-  /** The cohort begins anew with `plan`: factor 1, no slot, no devices, no feedback. */
+  /** The cohort begins anew with `plan`: factor 1, no models, no devices, no feedback. */
   startPlan(cohort: CohortId, plan: Plan): void;
   /** That signed the plans in use; null: none did yet. */
   planKey(): string | null;
   keepPlanKey(key: string): void;
   saveSlot(cohort: CohortId, slot: Slot): void;
+  saveSpares(cohort: CohortId, spares: Spares): void;
   saveFactor(cohort: CohortId, learningRateFactor: number): void;
   /** False, and nothing changes, when feedback on this version of the cohort or on a later one was recorded before. */
   recordFeedback(cohort: CohortId, globalVersion: number, learningRateFactor: number): boolean;

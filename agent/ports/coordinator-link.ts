@@ -6,6 +6,7 @@ import type { DeltaCodec } from "../../learning/plan.ts";
 import type { ClockQuality } from "../core/clock.ts";
 import type { Withheld } from "../core/day-bytes.ts";
 import type { Episode } from "../core/episode.ts";
+import type { Trial } from "../core/try-model.ts";
 import type { WindowSummary } from "../core/windows.ts";
 import type { FetchedPlan } from "./plan.ts";
 
@@ -22,6 +23,10 @@ export interface CohortHeld {
   /** 0: no model held. */
   readonly globalVersion: number;
   readonly devices: readonly DeviceId[];
+  /** The champion that is not used, and why: an operator rolled back from it where there is no trial; null: it is used. */
+  readonly candidate: { readonly globalVersion: number; readonly trial: Trial | null } | null;
+  /** That can be rolled back to; null: none. */
+  readonly previousVersion: number | null;
 }
 
 export interface Update {
@@ -135,6 +140,11 @@ export interface Invitation {
   readonly deadlineMs: number;
 }
 
+/** An operator's word on the model that a cohort uses here. */
+export type ModelCommand =
+  | { readonly kind: "activateModel"; readonly cohort: CohortId; readonly globalVersion: number }
+  | { readonly kind: "rollBackModel"; readonly cohort: CohortId };
+
 export type UpdateStatus = "accepted" | "known" | "refused" | "retry";
 
 export type FromCoordinator =
@@ -142,6 +152,7 @@ export type FromCoordinator =
   | GlobalModel
   | Feedback
   | Invitation
+  | ModelCommand
   | {
       readonly kind: "updateResult";
       readonly updateId: string;

@@ -159,6 +159,7 @@ export class SimulatedGateway {
       feedback: async (feedback) => this.#apply(feedback),
       invitation: (invitation) => this.#answer(invitation),
       updatesWait: () => false,
+      modelCommand: async () => undefined, // it has no models to choose from
       sessionChanged: (connected) => this.#sessionChanged(connected),
       problem: (kind, what) => {
         if (kind === "no_session") this.#deps.meter.count("attemptsFailed");
@@ -171,7 +172,9 @@ export class SimulatedGateway {
   #held(): Hello["cohorts"] {
     this.#plan ??= this.#deps.cachedPlan();
     const { cohort } = this.#deps;
-    return [{ cohort, planId: this.#plan?.planId ?? null, globalVersion: this.#globalVersion, devices: [DEVICE] }];
+    const planId = this.#plan?.planId ?? null;
+    const globalVersion = this.#globalVersion;
+    return [{ cohort, planId, globalVersion, devices: [DEVICE], candidate: null, previousVersion: null }];
   }
 
   #hello(): Hello {

@@ -1,8 +1,9 @@
 // Notices between coordinators by LISTEN and NOTIFY, on a connection of their own.
 import { z } from "zod";
+import { gatewayCommandSchema } from "../../proto/gateway-command.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { backoffMs, pause, within } from "../../runtime/retry.ts";
-import { GATEWAY_ACTIONS, type Notice, type Notices } from "../ports/notices.ts";
+import type { Notice, Notices } from "../ports/notices.ts";
 import type { Database } from "./database.ts";
 
 const CHANNEL = "flead";
@@ -18,7 +19,7 @@ const noticeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("cohort"), cohort: text }),
   z.object({ kind: z.literal("updates"), cohort: text }),
   z.object({ kind: z.literal("session"), gatewayId: text, replicaId: text }),
-  z.object({ kind: z.literal("command"), gatewayId: text, commandId: text, action: z.enum(GATEWAY_ACTIONS) }),
+  z.object({ kind: z.literal("command"), gatewayId: text, commandId: text, command: gatewayCommandSchema }),
 ]);
 
 export function postgresNotices(database: Pick<Database, "connect" | "pool">, log: Logger): Notices {

@@ -24,20 +24,7 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
     cohorts: () => answered(readCohorts(kysely)),
 
     gateways: async ({ limit, after, cohort }) => {
-      const query = kysely
-        .selectFrom("gateways")
-        .selectAll()
-        .select(microseconds("created_at"))
-        .select((eb) =>
-          eb
-            .selectFrom("gateway_standings as s")
-            .whereRef("s.gateway_id", "=", "gateways.gateway_id")
-            .select(
-              sql<StandingColumns[]>`coalesce(json_agg(json_build_object('cohort', s.cohort, 'standing', s.standing,
-                'reason', s.reason, 'changedAt', s.changed_at)), '[]')`.as("all"),
-            )
-            .as("standings"),
-        )
+      const query = gatewayRows(kysely)
         .where(cohort === null ? ALL : sql<SqlBool>`cohorts @> ${JSON.stringify([{ cohort }])}::jsonb`)
         .where(after === null ? ALL : olderThan("created_at", ["gateway_id"], after.atUs, [after.id]))
         .orderBy("created_at", "desc")
@@ -49,10 +36,9 @@ export function postgresQueries(kysely: Kysely<Tables>): FleetQueries {
       }));
     },
 
-    gatewayPresence: async (gateway) => {
-      const query = kysely.selectFrom("gateways").select("connected").where("gateway_id", "=", gateway);
-      const row = await answered(query.executeTakeFirst());
-      return row === undefined ? "unknown" : row.connected ? "connected" : "offline";
+    gateway: async (gateway) => {
+      const row = await answered(gatewayRows(kysely).where("gateway_id", "=", gateway).executeTakeFirst());
+      return row === undefined ? null : gatewayItem(row);
     },
 
     replicas: () => answered(readReplicas(kysely)),
@@ -265,6 +251,22 @@ function standingItem(cohort: string, standings: readonly StandingColumns[] | nu
   };
 }
 
+const gatewayRows = (kysely: Kysely<Tables>) =>
+  kysely
+    .selectFrom("gateways")
+    .selectAll()
+    .select(microseconds("created_at"))
+    .select((eb) =>
+      eb
+        .selectFrom("gateway_standings as s")
+        .whereRef("s.gateway_id", "=", "gateways.gateway_id")
+        .select(
+          sql<StandingColumns[]>`coalesce(json_agg(json_build_object('cohort', s.cohort, 'standing', s.standing,
+            'reason', s.reason, 'changedAt', s.changed_at)), '[]')`.as("all"),
+        )
+        .as("standings"),
+    );
+
 type GatewayRow = Selectable<Tables["gateways"]> & { readonly standings: StandingColumns[] | null };
 
 function gatewayItem(row: GatewayRow): GatewayItem {
@@ -280,6 +282,8 @@ function gatewayItem(row: GatewayRow): GatewayItem {
       planId: held.planId || null,
       globalVersion: number(held.globalVersion),
       devices: (held.devices ?? []).map(String),
+      candidate: held.candidate ?? null,
+      previousVersion: held.previousVersion ?? null,
       ...standingItem(String(held.cohort), row.standings),
     })),
     health: row.health === null ? null : gatewayHealth(row.health as Record<string, unknown>),

@@ -4,6 +4,7 @@ import type { GatewayId } from "../../learning/ids.ts";
 import type { Baselines } from "../core/evaluate.ts";
 import type { Judgement } from "../core/gate.ts";
 import type { ModelStatus, Pin, WeightsState } from "../core/model-actions.ts";
+import type { HeldCandidate } from "./gateway-store.ts";
 
 export interface PageRequest<Key> {
   readonly limit: number;
@@ -97,6 +98,8 @@ export interface GatewayCohort {
   readonly planId: string | null;
   readonly globalVersion: number | null;
   readonly devices: string[];
+  readonly candidate: HeldCandidate | null;
+  readonly previousVersion: number | null;
   /** In [0.1, 1]. */
   readonly standing: number;
   /** Why it is, or was lately, below 1; null: nothing lowered it. */
@@ -233,7 +236,8 @@ export interface EpisodeItem {
 export interface FleetQueries {
   cohorts(): Promise<CohortOverview[]>;
   gateways(request: PageRequest<TimeKey>): Promise<Page<GatewayItem, TimeKey>>;
-  gatewayPresence(gateway: GatewayId): Promise<"unknown" | "offline" | "connected">;
+  /** Null: there is none of this name. */
+  gateway(gateway: GatewayId): Promise<GatewayItem | null>;
   /** The coordinators that showed themselves lately. */
   replicas(): Promise<ReplicaItem[]>;
   rounds(request: PageRequest<RoundKey>): Promise<Page<RoundItem, RoundKey>>;

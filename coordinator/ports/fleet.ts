@@ -1,9 +1,9 @@
 // The gateways that have a session with this coordinator right now; who has none gets the same on its next hello.
 import type { GatewayId } from "../../learning/ids.ts";
 import type { CohortState } from "../core/cohort-state.ts";
+import type { GatewayCommand } from "../core/gateway-command.ts";
 import type { Invitation } from "../core/invitation.ts";
 import type { GatewayFeedback } from "./federation-store.ts";
-import type { GatewayAction } from "./notices.ts";
 
 export interface Fleet {
   /** Tells every gateway of the cohort of its active plan, and of the champion under it. */
@@ -16,5 +16,5 @@ export interface Fleet {
   invite(invitation: Invitation): void;
   /** Ends the gateway's session here: it has a newer one elsewhere. */
   movedAway(gateway: GatewayId): void;
-  command(gateway: GatewayId, commandId: string, action: GatewayAction): void;
+  command(gateway: GatewayId, commandId: string, command: GatewayCommand): void;
 }

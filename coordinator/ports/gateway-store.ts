@@ -7,8 +7,30 @@ import type { GatewayFeedback } from "./federation-store.ts";
 export interface HeldCohort {
   readonly cohort: string;
   readonly planId: string;
+  /** That is active there. */
   readonly globalVersion: number;
   readonly devices: readonly string[];
+  readonly candidate: HeldCandidate | null;
+  /** That it can go back to; null: none. */
+  readonly previousVersion: number | null;
+}
+
+/** The cohort's champion, which the gateway does not use. */
+export interface HeldCandidate {
+  readonly globalVersion: number;
+  /** In which it did clearly worse than the active model on the gateway's own rows; null: it was rolled back from. */
+  readonly trial: HeldTrial | null;
+}
+
+/** The candidate beside the active model; null: not measured. */
+export interface HeldTrial {
+  readonly rows: number;
+  /** Median of candidate to active over normal rows: of errors … */
+  readonly ratio: number | null;
+  /** … or of probabilities and isolation scores. */
+  readonly difference: number | null;
+  readonly labelledRows: number;
+  readonly labelledDifference: number | null;
 }
 
 export interface GatewayHello {

@@ -1,4 +1,5 @@
 // What the coordinators of one database tell each other. A notice may be lost: it only says where to look.
+import type { GatewayCommand } from "../core/gateway-command.ts";
 
 export type Notice =
   /** Its row changed: a round was recorded, an operator acted, another plan came. */
@@ -12,11 +13,8 @@ export type Notice =
       readonly kind: "command";
       readonly gatewayId: string;
       readonly commandId: string;
-      readonly action: GatewayAction;
+      readonly command: GatewayCommand;
     };
-
-export const GATEWAY_ACTIONS = ["send_report", "reconnect"] as const;
-export type GatewayAction = (typeof GATEWAY_ACTIONS)[number];
 
 export interface Notices {
   /**

@@ -9,7 +9,7 @@ import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
 import type { Storm } from "../../agent/core/storm.ts";
 import { DeviceWindows } from "../../agent/core/windows.ts";
-import type { AgentStore, Slot } from "../../agent/ports/agent-store.ts";
+import type { AgentStore, Slot, Spares } from "../../agent/ports/agent-store.ts";
 import type { Update, WindowSummaries } from "../../agent/ports/coordinator-link.ts";
 import type { Plan } from "../../agent/ports/plan.ts";
 import { noFleet } from "../../learning/fleet.ts";
@@ -78,6 +78,17 @@ const slot: Slot = {
   answeredRound: 6,
 };
 
+const spares: Spares = {
+  candidate: {
+    globalVersion: 4,
+    trained: true,
+    fleet: noFleet,
+    weights: Float32Array.of(9, -9),
+    trial: { measure: "ratio", rows: 200, change: 7.5, labelledRows: 0, labelledChange: null, worse: true },
+  },
+  previous: { globalVersion: 2, trained: true, fleet: slot.fleet, weights: Float32Array.of(0, 1) },
+};
+
 const message = (topic: string): OutgoingMessage => ({ topic, payload: "{}", retain: false });
 
 const summariesOf = (startMs: number, devices = 1): WindowSummaries => ({
@@ -123,14 +134,31 @@ function agentStoreContract(open: (limits?: { maxOutboxBytes?: number }) => Open
     expect(back?.plan.manifest).toEqual(PLAN.manifest);
   });
 
+  test("the models beside the active one come back as they were saved last", () => {
+    const { store, reopen } = open();
+    store.learning.startPlan(PUMPS, PLAN);
+    expect(store.learning.cohort(PUMPS)).toMatchObject({ candidate: null, previous: null });
+    store.learning.saveSpares(PUMPS, spares);
+    const back = reopen();
+    expect(back.learning.cohort(PUMPS)).toMatchObject({ slot: null, ...spares });
+    back.learning.saveSpares(PUMPS, { candidate: null, previous: spares.previous });
+    expect(reopen().learning.cohort(PUMPS)).toMatchObject({ candidate: null, previous: spares.previous });
+  });
+
   test("another plan begins anew", () => {
     const { store } = open();
     store.learning.startPlan(PUMPS, PLAN);
     store.learning.saveSlot(PUMPS, slot);
+    store.learning.saveSpares(PUMPS, spares);
     store.learning.recordFeedback(PUMPS, 4, 2);
     store.learning.saveDevices(PUMPS, [new Device(deviceId("pump-1"), [{ name: "flow", unit: "" }]).record()]);
     store.learning.startPlan(PUMPS, planOf({ ...smallSettings(), commissioningRows: 11 }));
-    expect(store.learning.cohort(PUMPS)).toMatchObject({ learningRateFactor: 1, slot: null });
+    expect(store.learning.cohort(PUMPS)).toMatchObject({
+      learningRateFactor: 1,
+      slot: null,
+      candidate: null,
+      previous: null,
+    });
     expect(store.learning.devices(PUMPS)).toEqual([]);
     expect(store.learning.recordFeedback(PUMPS, 4, 1.5)).toBe(true);
   });
@@ -455,7 +483,8 @@ test("a file from before fleet statistics keeps its slot and knows nothing of th
   const database = new Database(path);
   database.exec(
     `ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger;
-     DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered`,
+     DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered;
+     ALTER TABLE cohorts DROP COLUMN candidate; ALTER TABLE cohorts DROP COLUMN previous`,
   );
   database.pragma("user_version = 1");
   database.close();

@@ -35,7 +35,9 @@ onEveryHome((home) => {
       gatewayId: gatewayId(gateway),
       site: "lab",
       agentVersion: "1",
-      cohorts: [{ cohort: rounds.cohort, planId, globalVersion: 1, devices: [] }],
+      cohorts: [
+        { cohort: rounds.cohort, planId, globalVersion: 1, devices: [], candidate: null, previousVersion: null },
+      ],
     });
   const statusesOf = async (ids: readonly string[]) =>
     db().selectFrom("local_models").select(["status", "reason"]).where("update_id", "in", ids).orderBy("id").execute();

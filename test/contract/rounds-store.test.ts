@@ -187,7 +187,7 @@ onEveryHome((home) => {
         gatewayId: gatewayId(id),
         site: "north",
         agentVersion: "1",
-        cohorts: [{ cohort: of, planId: plan, globalVersion: 1, devices: [] }],
+        cohorts: [{ cohort: of, planId: plan, globalVersion: 1, devices: [], candidate: null, previousVersion: null }],
       });
     await connect("gw-1", planId);
     await connect("gw-2", planId);

@@ -142,11 +142,11 @@ test("what the fleet knows is in force on every device, new ones too, and is kep
   await learner.activate(champion());
   const own = thresholds();
   const scale = cohort.statistics()?.scales;
-  expect(await learner.activate(champion({ globalVersion: 3, fleet: { ...FLEET, scales: null } }))).toBe(true);
+  expect(await learner.activate(champion({ globalVersion: 3, fleet: { ...FLEET, scales: null } }))).toBe("activated");
   const factored = thresholds();
   expect(factored).not.toEqual(own);
   // Larger scales make smaller features, and other scores.
-  expect(await learner.activate(champion({ globalVersion: 3, fleet: FLEET }))).toBe(false);
+  expect(await learner.activate(champion({ globalVersion: 3, fleet: FLEET }))).toBe("unchanged");
   expect(thresholds()).not.toEqual(factored);
   expect(learner.fleet).toEqual(FLEET);
   expect(store.learning.cohort(PUMPS)?.slot?.fleet).toEqual(FLEET);

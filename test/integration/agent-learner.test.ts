@@ -161,7 +161,7 @@ test("the factor that comes with a model is bounded, kept, and in force for a mo
   expect(kept()).toBe(1.5);
   await learner.activate(model({ globalVersion: 3 }));
   expect(kept()).toBe(1.5);
-  expect(await learner.activate(model({ globalVersion: 3, learningRateFactor: 99 }))).toBe(false);
+  expect(await learner.activate(model({ globalVersion: 3, learningRateFactor: 99 }))).toBe("unchanged");
   expect(kept()).toBe(4);
   expect(learner.applyFeedback(feedback(4, Number.NaN)).learningRateFactor).toBe(4);
 });

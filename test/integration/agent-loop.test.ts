@@ -309,7 +309,14 @@ test("a restart takes up the active episode, the learned state and the outbox", 
   const again = (await updatesOf(coordinator, 2))[1];
   expect(again?.updateId).toBe(unanswered?.updateId);
   expect(coordinator.hellos.at(-1)?.cohorts).toEqual([
-    { cohort: COHORT, planId: PLAN.planId, globalVersion: 1n, devices: ["pump-1"] },
+    {
+      cohort: COHORT,
+      planId: PLAN.planId,
+      globalVersion: 1n,
+      devices: ["pump-1"],
+      candidate: undefined,
+      previousVersion: 0n,
+    },
   ]);
   await pump.run(120);
   const events = await alerts(site, 2);

@@ -77,6 +77,7 @@ async function openUplink(coordinator: ScriptedCoordinator) {
       feedback: () => Promise.reject(new Error("disk full")),
       invitation: () => undefined,
       updatesWait: () => budget.spent,
+      modelCommand: async () => undefined,
       sessionChanged: () => undefined,
       problem: () => undefined,
       storeFailed: ({ message }) => failures.push(message),

@@ -110,7 +110,14 @@ beforeAll(async () => {
   coordinator = await openCoordinator(config, createLogger("test", "silent"));
   clients = PULLS.map((_, n) => new GatewayClient(`localhost:${coordinator.grpcAddress.port}`, `gw-${n}`));
   for (const client of clients) {
-    const cohorts = COHORTS.map((cohort) => ({ cohort, planId, globalVersion: 1n, devices: [] }));
+    const cohorts = COHORTS.map((cohort) => ({
+      cohort,
+      planId,
+      globalVersion: 1n,
+      devices: [],
+      candidate: undefined,
+      previousVersion: 0n,
+    }));
     client.say({
       $case: "hello",
       value: { gatewayId: client.gatewayId, agentVersion: "test", site: "lab", cohorts },

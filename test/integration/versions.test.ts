@@ -195,6 +195,64 @@ describe("what is refused", () => {
   });
 });
 
+test("a gateway's candidate is shown with its trial, and only what the gateway could do is passed on to it", async () => {
+  const gateway = await connect("slotted", "told");
+  const order = { action: "activate_model", cohort: "told", globalVersion: 7 };
+  const path = "gateways/slotted/commands";
+  const refused = (detail: string) => ({ status: 409, body: { detail: `gateway slotted can't do it: ${detail}` } });
+  expect(await call(path, order)).toMatchObject(refused("version 7 of told is not its candidate, which is none"));
+  expect(await call(path, { action: "roll_back_model", cohort: "told" })).toMatchObject(
+    refused("it keeps no model of told from before the active one"),
+  );
+  expect(await call(path, { ...order, cohort: "other" })).toMatchObject(refused("it has no cohort other; it has told"));
+  expect((await call(path, { ...order, globalVersion: 0 })).status).toBe(422);
+  const trial = {
+    rows: 200,
+    change: { $case: "ratio", value: 7.5 },
+    labelledRows: 0,
+    labelledDifference: undefined,
+  } as const;
+  const held = { cohort: "told", planId, globalVersion: 6n, devices: ["pump-1"], previousVersion: 5n };
+  gateway.say({
+    $case: "report",
+    value: {
+      reportId: "held",
+      clock: "synced",
+      episodes: [],
+      health: undefined,
+      statistics: [],
+      summaries: [],
+      cohorts: [{ ...held, candidate: { globalVersion: 7n, trial } }],
+    },
+  });
+  await gateway.hears("reportResult");
+  const shown = (await call("gateways/slotted")).body;
+  expect(shown.cohorts).toMatchObject([
+    {
+      globalVersion: 6,
+      previousVersion: 5,
+      candidate: {
+        globalVersion: 7,
+        trial: { rows: 200, ratio: 7.5, difference: null, labelledRows: 0, labelledDifference: null },
+      },
+    },
+  ]);
+  expect((await call("gateways")).body.items.find(({ gatewayId }: Json) => gatewayId === "slotted")).toEqual(shown);
+  for (const [command, action] of [
+    [order, { $case: "activateModel", value: { cohort: "told", globalVersion: 7n } }],
+    [
+      { action: "roll_back_model", cohort: "told" },
+      { $case: "rollBackModel", value: { cohort: "told" } },
+    ],
+  ]) {
+    const { status, body } = await call(path, command);
+    expect(status).toBe(202);
+    const heard = await gateway.hears("command", ({ commandId }) => commandId === body.commandId);
+    expect(heard.action).toEqual(action);
+  }
+  expect(await call("gateways/nobody")).toMatchObject({ status: 404, body: { detail: "there is no gateway nobody" } });
+});
+
 test("a connected gateway hears a command under the id that was answered; one that left does not", async () => {
   const gateway = await connect("commanded", "told");
   for (const [action, heard] of [

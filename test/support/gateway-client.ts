@@ -43,7 +43,8 @@ export class GatewayClient {
   }
 
   async hello(cohort: string, planId = "", globalVersion = 0): Promise<void> {
-    const cohorts = [{ cohort, planId, globalVersion: BigInt(globalVersion), devices: ["pump-1"] }];
+    const held = { cohort, planId, globalVersion: BigInt(globalVersion), devices: ["pump-1"] };
+    const cohorts = [{ ...held, candidate: undefined, previousVersion: 0n }];
     this.say({ $case: "hello", value: { gatewayId: this.gatewayId, agentVersion: "test", site: "lab", cohorts } });
     await this.hears("welcome");
   }

@@ -57,5 +57,13 @@ export async function openLearner(cohortId: CohortId, settings: PlanSettings) {
       fleet: noFleet,
     });
   await activate(1, false);
-  return { bundle, path, store, cohort, learner, updates, clock, activate };
+  /** A learner of what the file holds. */
+  const reopen = async () => {
+    const kept = store.learning.cohort(cohortId);
+    if (kept === null) throw new Error("the file holds no plan");
+    const again = new Learner(deps, await PlanModel.load(bundle), kept);
+    onTestFinished(() => again.close());
+    return again;
+  };
+  return { bundle, path, store, cohort, learner, updates, clock, activate, reopen };
 }

@@ -111,7 +111,9 @@ test("both plans live until the last gateway has moved, through a kill of the co
     await champion(gateway, NEW, 3);
   }
 
-  const cohorts = [{ cohort: COHORT, planId: NEW.planId, globalVersion: 3n, devices: [] }];
+  const cohorts = [
+    { cohort: COHORT, planId: NEW.planId, globalVersion: 3n, devices: [], candidate: undefined, previousVersion: 0n },
+  ];
   const moved = {
     reportId: "01JD0000000000000000000001",
     clock: "synced",

@@ -15,6 +15,8 @@ const largest = (n: number): TakenReport => ({
     planId: "",
     globalVersion: 1,
     devices: DEVICES,
+    candidate: null,
+    previousVersion: null,
   })),
   statistics: [],
   health: null,

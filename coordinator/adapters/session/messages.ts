@@ -1,9 +1,12 @@
 // What the coordinator says to a gateway, from its own values to the wire.
-import type { Feedback, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
+import type { Command, Feedback, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { encodeWeights } from "../../../proto/weights.ts";
 import type { CohortState } from "../../core/cohort-state.ts";
+import type { GatewayCommand } from "../../core/gateway-command.ts";
 import type { Invitation } from "../../core/invitation.ts";
 import type { GatewayFeedback } from "../../ports/federation-store.ts";
+
+const RECONNECT_AFTER_MS = 1_000;
 
 type Message = NonNullable<SessionResponse["message"]>;
 
@@ -58,4 +61,22 @@ export function feedbackMessage(feedback: GatewayFeedback): SessionResponse {
     reason: feedback.reason,
   };
   return respond({ $case: "feedback", value });
+}
+
+export const commandMessage = (commandId: string, command: GatewayCommand): SessionResponse =>
+  respond({ $case: "command", value: { commandId, action: commandAction(command) } });
+
+function commandAction(command: GatewayCommand): Command["action"] {
+  switch (command.action) {
+    case "send_report":
+      return { $case: "sendReport", value: {} };
+    case "reconnect":
+      return { $case: "drain", value: { reconnectAfterMs: RECONNECT_AFTER_MS } };
+    case "activate_model": {
+      const { cohort, globalVersion } = command;
+      return { $case: "activateModel", value: { cohort, globalVersion: BigInt(globalVersion) } };
+    }
+    case "roll_back_model":
+      return { $case: "rollBackModel", value: { cohort: command.cohort } };
+  }
 }

@@ -4,13 +4,12 @@ import { cohortId, gatewayId } from "../../../learning/ids.ts";
 import type { SessionRequest, SessionResponse } from "../../../proto/gen/flead/v1/federation.ts";
 import { within } from "../../../runtime/retry.ts";
 import type { Fleet } from "../../ports/fleet.ts";
-import type { GatewayAction } from "../../ports/notices.ts";
 import type { Service } from "../grpc-server.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
 import { Admission, NotAdmittedError } from "./admission.ts";
 import { DATABASE_ANSWER_MS, type Gateway, type SessionDeps } from "./deps.ts";
 import { championSubject, type Greeting, greet, StandingUnknownError } from "./hello.ts";
-import { feedbackMessage, globalModel, invitationMessage, planChanged, respond } from "./messages.ts";
+import { commandMessage, feedbackMessage, globalModel, invitationMessage, planChanged, respond } from "./messages.ts";
 import { type Outlet, Outlets } from "./outlets.ts";
 import { Presence } from "./presence.ts";
 import { addReport } from "./report.ts";
@@ -35,7 +34,6 @@ const UNREAD_LIMITS = { maxBytes: 32 * 1024 * 1024, patience: 30, hurry: 2, maxM
 const UNREAD_CHECK_MS = 1_000;
 const TELL_PRESENCE_MS = 5_000;
 const TELL_ACKNOWLEDGED_MS = 1_000;
-const DRAIN_RECONNECT_MS = 1_000;
 
 export interface Sessions extends Fleet {
   readonly service: Service;
@@ -131,7 +129,7 @@ export function openSessions(deps: SessionDeps): Sessions {
     if (older) fail(older.call, status.ABORTED, "the gateway began a newer session");
     sessions.set(gateway.gatewayId, session);
     for (const { message, subject } of responses()) outlet.send(message, subject);
-    send(session, command("", "send_report"));
+    send(session, commandMessage("", { action: "send_report" }));
     deps.log.info({ gateway: gateway.gatewayId, sessions: sessions.size }, "gateway connected");
     return session;
   };
@@ -194,26 +192,18 @@ export function openSessions(deps: SessionDeps): Sessions {
       const session = sessions.get(gateway);
       if (session) fail(session.call, status.ABORTED, "the gateway began a newer session");
     },
-    command: (gateway, commandId, action) => {
+    command: (gateway, commandId, command) => {
       const session = sessions.get(gateway);
-      if (session) send(session, command(commandId, action));
+      if (session) send(session, commandMessage(commandId, command));
     },
     drain: () => {
-      for (const session of sessions.values()) send(session, command("", "reconnect"));
+      for (const session of sessions.values()) send(session, commandMessage("", { action: "reconnect" }));
     },
     close: async () => {
       for (const timer of [checks, telling, noting]) clearInterval(timer);
       await tellAcknowledged();
     },
   };
-}
-
-function command(commandId: string, action: GatewayAction): SessionResponse {
-  const value =
-    action === "send_report"
-      ? ({ $case: "sendReport", value: {} } as const)
-      : ({ $case: "drain", value: { reconnectAfterMs: DRAIN_RECONNECT_MS } } as const);
-  return respond({ $case: "command", value: { commandId, action: value } });
 }
 
 const hangUpAfter = (call: Call, ms: number) =>

@@ -225,7 +225,7 @@ function gatewayColumns(cohort) {
     {
       label: "Model",
       kind: "number",
-      cell: (gateway) => (version(gateway) ? `v${version(gateway)}` : el("span.absent", "none yet")),
+      cell: (gateway) => (version(gateway) ? model(held(gateway)) : el("span.absent", "none yet")),
     },
     { label: "Voice", cell: (gateway) => standing(held(gateway)) },
     { label: "Rows", kind: "number", cell: ({ health }) => qualified(health?.rows, health?.rowsRefused, "refused") },
@@ -243,6 +243,13 @@ function gatewayColumns(cohort) {
 function presence(gateway) {
   const shown = gateway.connected ? badge("good", "●", "connected") : badge("quiet", "○", "offline");
   return el("div.stacked", shown, el("span.muted.small", ago(gateway.lastSeenAt, "seen ")));
+}
+
+/** The active version; beside it the champion that the gateway does not use, and why. */
+function model({ globalVersion, candidate }) {
+  if (candidate === null) return `v${globalVersion}`;
+  const why = candidate.trial === null ? "rolled back from" : "did worse here";
+  return stacked(`v${globalVersion}`, `v${candidate.globalVersion} waits: ${why}`);
 }
 
 /** What the gateway's voice counts for in rounds, and why it is not the full one. */

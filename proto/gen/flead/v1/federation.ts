@@ -109,8 +109,39 @@ export interface CohortState {
   cohort: string;
   /** empty: none held */
   planId: string;
+  /** that is active */
   globalVersion: bigint;
   devices: string[];
+  /** the champion, where it is not the active model; absent: it is */
+  candidate:
+    | Candidate
+    | undefined;
+  /** that can be rolled back to; 0: none */
+  previousVersion: bigint;
+}
+
+/** A global model that came and is not used. Without a trial an operator rolled back from it. */
+export interface Candidate {
+  globalVersion: bigint;
+  trial: Trial | undefined;
+}
+
+/** A new model beside the active one on the gateway's own recent rows, in which it did clearly worse. */
+export interface Trial {
+  /** normal ones */
+  rows: number;
+  /** median of new to active score; absent: too few rows */
+  change:
+    | //
+    /** of errors */
+    { $case: "ratio"; value: number }
+    | //
+    /** of probabilities and isolation scores */
+    { $case: "difference"; value: number }
+    | undefined;
+  labelledRows: number;
+  /** Of the mean distance between probability and label, each label counting the same; absent: too few rows. */
+  labelledDifference?: number | undefined;
 }
 
 export interface Welcome {
@@ -340,7 +371,12 @@ export interface ReportResult {
 
 export interface Command {
   commandId: string;
-  action: { $case: "sendReport"; value: SendReport } | { $case: "drain"; value: Drain } | undefined;
+  action:
+    | { $case: "sendReport"; value: SendReport }
+    | { $case: "drain"; value: Drain }
+    | { $case: "activateModel"; value: ActivateModel }
+    | { $case: "rollBackModel"; value: RollBackModel }
+    | undefined;
 }
 
 export interface SendReport {
@@ -349,6 +385,17 @@ export interface SendReport {
 /** The coordinator is going away: close the session and come back after this long, plus jitter. */
 export interface Drain {
   reconnectAfterMs: number;
+}
+
+/** The candidate of this version becomes the active model, whatever its trial said. */
+export interface ActivateModel {
+  cohort: string;
+  globalVersion: bigint;
+}
+
+/** The model before the active one becomes active, until a newer one comes than is active now. */
+export interface RollBackModel {
+  cohort: string;
 }
 
 export interface Heartbeat {
@@ -785,7 +832,7 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseCohortState(): CohortState {
-  return { cohort: "", planId: "", globalVersion: 0n, devices: [] };
+  return { cohort: "", planId: "", globalVersion: 0n, devices: [], candidate: undefined, previousVersion: 0n };
 }
 
 export const CohortState: MessageFns<CohortState> = {
@@ -804,6 +851,15 @@ export const CohortState: MessageFns<CohortState> = {
     }
     for (const v of message.devices) {
       writer.uint32(34).string(v!);
+    }
+    if (message.candidate !== undefined) {
+      Candidate.encode(message.candidate, writer.uint32(42).fork()).join();
+    }
+    if (message.previousVersion !== 0n) {
+      if (BigInt.asUintN(64, message.previousVersion) !== message.previousVersion) {
+        throw new globalThis.Error("value provided for field message.previousVersion of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.previousVersion);
     }
     return writer;
   },
@@ -853,6 +909,22 @@ export const CohortState: MessageFns<CohortState> = {
             message.devices.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.candidate = Candidate.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.previousVersion = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -876,6 +948,201 @@ export const CohortState: MessageFns<CohortState> = {
       ? BigInt(object.globalVersion)
       : 0n;
     message.devices = object.devices?.map((e) => e) || [];
+    message.candidate = (object.candidate !== undefined && object.candidate !== null)
+      ? Candidate.fromPartial(object.candidate)
+      : undefined;
+    message.previousVersion = (object.previousVersion !== undefined && object.previousVersion !== null)
+      ? BigInt(object.previousVersion)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseCandidate(): Candidate {
+  return { globalVersion: 0n, trial: undefined };
+}
+
+export const Candidate: MessageFns<Candidate> = {
+  encode(message: Candidate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.globalVersion !== 0n) {
+      if (BigInt.asUintN(64, message.globalVersion) !== message.globalVersion) {
+        throw new globalThis.Error("value provided for field message.globalVersion of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.globalVersion);
+    }
+    if (message.trial !== undefined) {
+      Trial.encode(message.trial, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Candidate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCandidate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.globalVersion = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.trial = Trial.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Candidate>): Candidate {
+    return Candidate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Candidate>): Candidate {
+    const message = createBaseCandidate();
+    message.globalVersion = (object.globalVersion !== undefined && object.globalVersion !== null)
+      ? BigInt(object.globalVersion)
+      : 0n;
+    message.trial = (object.trial !== undefined && object.trial !== null) ? Trial.fromPartial(object.trial) : undefined;
+    return message;
+  },
+};
+
+function createBaseTrial(): Trial {
+  return { rows: 0, change: undefined, labelledRows: 0, labelledDifference: undefined };
+}
+
+export const Trial: MessageFns<Trial> = {
+  encode(message: Trial, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rows !== 0) {
+      writer.uint32(8).uint32(message.rows);
+    }
+    switch (message.change?.$case) {
+      case "ratio":
+        writer.uint32(17).double(message.change.value);
+        break;
+      case "difference":
+        writer.uint32(25).double(message.change.value);
+        break;
+    }
+    if (message.labelledRows !== 0) {
+      writer.uint32(32).uint32(message.labelledRows);
+    }
+    if (message.labelledDifference !== undefined) {
+      writer.uint32(41).double(message.labelledDifference);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Trial {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTrial();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.rows = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.change = { $case: "ratio", value: reader.double() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.change = { $case: "difference", value: reader.double() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.labelledRows = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.labelledDifference = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Trial>): Trial {
+    return Trial.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Trial>): Trial {
+    const message = createBaseTrial();
+    message.rows = object.rows ?? 0;
+    switch (object.change?.$case) {
+      case "ratio": {
+        if (object.change?.value !== undefined && object.change?.value !== null) {
+          message.change = { $case: "ratio", value: object.change.value };
+        }
+        break;
+      }
+      case "difference": {
+        if (object.change?.value !== undefined && object.change?.value !== null) {
+          message.change = { $case: "difference", value: object.change.value };
+        }
+        break;
+      }
+    }
+    message.labelledRows = object.labelledRows ?? 0;
+    message.labelledDifference = object.labelledDifference ?? undefined;
     return message;
   },
 };
@@ -3195,6 +3462,12 @@ export const Command: MessageFns<Command> = {
       case "drain":
         Drain.encode(message.action.value, writer.uint32(26).fork()).join();
         break;
+      case "activateModel":
+        ActivateModel.encode(message.action.value, writer.uint32(34).fork()).join();
+        break;
+      case "rollBackModel":
+        RollBackModel.encode(message.action.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3236,6 +3509,22 @@ export const Command: MessageFns<Command> = {
             message.action = { $case: "drain", value: Drain.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.action = { $case: "activateModel", value: ActivateModel.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.action = { $case: "rollBackModel", value: RollBackModel.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3264,6 +3553,18 @@ export const Command: MessageFns<Command> = {
       case "drain": {
         if (object.action?.value !== undefined && object.action?.value !== null) {
           message.action = { $case: "drain", value: Drain.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "activateModel": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "activateModel", value: ActivateModel.fromPartial(object.action.value) };
+        }
+        break;
+      }
+      case "rollBackModel": {
+        if (object.action?.value !== undefined && object.action?.value !== null) {
+          message.action = { $case: "rollBackModel", value: RollBackModel.fromPartial(object.action.value) };
         }
         break;
       }
@@ -3366,6 +3667,133 @@ export const Drain: MessageFns<Drain> = {
   fromPartial(object: DeepPartial<Drain>): Drain {
     const message = createBaseDrain();
     message.reconnectAfterMs = object.reconnectAfterMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseActivateModel(): ActivateModel {
+  return { cohort: "", globalVersion: 0n };
+}
+
+export const ActivateModel: MessageFns<ActivateModel> = {
+  encode(message: ActivateModel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    if (message.globalVersion !== 0n) {
+      if (BigInt.asUintN(64, message.globalVersion) !== message.globalVersion) {
+        throw new globalThis.Error("value provided for field message.globalVersion of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.globalVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActivateModel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActivateModel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.globalVersion = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ActivateModel>): ActivateModel {
+    return ActivateModel.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ActivateModel>): ActivateModel {
+    const message = createBaseActivateModel();
+    message.cohort = object.cohort ?? "";
+    message.globalVersion = (object.globalVersion !== undefined && object.globalVersion !== null)
+      ? BigInt(object.globalVersion)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseRollBackModel(): RollBackModel {
+  return { cohort: "" };
+}
+
+export const RollBackModel: MessageFns<RollBackModel> = {
+  encode(message: RollBackModel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cohort !== "") {
+      writer.uint32(10).string(message.cohort);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RollBackModel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRollBackModel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cohort = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RollBackModel>): RollBackModel {
+    return RollBackModel.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RollBackModel>): RollBackModel {
+    const message = createBaseRollBackModel();
+    message.cohort = object.cohort ?? "";
     return message;
   },
 };
