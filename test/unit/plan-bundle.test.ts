@@ -22,8 +22,8 @@ test("a bundle holds the plan that was compiled", () => {
   const decoded = decodeBundle(bundle.bytes, bundle.planId);
   expect(decoded.manifest).toEqual(compiled.manifest);
   expect(decoded.initialWeights).toEqual(compiled.initialWeights);
-  expect(decoded.scoreOnnx).toEqual(Buffer.from(encodeOnnx(compiled.score)));
-  expect(decoded.trainOnnx).toEqual(Buffer.from(encodeOnnx(compiled.train)));
+  expect(Buffer.from(decoded.scoreOnnx as Uint8Array)).toEqual(Buffer.from(encodeOnnx(compiled.score)));
+  expect(Buffer.from(decoded.trainOnnx as Uint8Array)).toEqual(Buffer.from(encodeOnnx(compiled.train)));
 });
 
 test("the same settings give the same plan id, whatever the order of their keys; other settings another", () => {
