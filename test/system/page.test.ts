@@ -6,11 +6,13 @@ import { sql } from "kysely";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
+import { postgresGatewayStore } from "../../coordinator/adapters/postgres-gateway-store.ts";
 import { postgresLiveDrift } from "../../coordinator/adapters/postgres-live-drift.ts";
 import { postgresLiveWindows } from "../../coordinator/adapters/postgres-live-windows.ts";
 import { postgresModelActions } from "../../coordinator/adapters/postgres-model-actions.ts";
 import type { Admin } from "../../coordinator/admin/server.ts";
-import { cohortId, deviceId } from "../../learning/ids.ts";
+import type { HeldCandidate } from "../../coordinator/ports/gateway-store.ts";
+import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { adminOver } from "../support/admin.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, scores } from "../support/fleet-rows.ts";
@@ -153,6 +155,29 @@ describe.skipIf(absent)(`the page${absent ? ` (skipped: there is no ${CHROMIUM})
     expect(await page.evaluate("document.body.dataset.broken")).toBeUndefined();
     expect(faults).toEqual([]);
     await close();
+  });
+
+  test("a gateway that does not use the champion shows what waits there, and why", async () => {
+    const gateways = postgresGatewayStore(database.kysely, { replicaId: "r", version: "t", alone: true });
+    const held = { cohort: "fans", planId: "f", globalVersion: 2, devices: ["fan-1"], previousVersion: null };
+    const trial = { rows: 200, ratio: 7.5, difference: null, labelledRows: 0, labelledDifference: null };
+    const connect = (name: string, candidate: HeldCandidate) =>
+      gateways.connected({
+        gatewayId: gatewayId(name),
+        site: "hall",
+        agentVersion: "t",
+        cohorts: [{ ...held, candidate }],
+      });
+    await connect("gw-worse", { globalVersion: 3, trial });
+    await connect("gw-back", { globalVersion: 4, trial: null });
+    const { page, faults, close } = await open("/#fans");
+    const row = (name: string) => page.locator("#gateways tbody tr", { hasText: name });
+    await row("gw-worse").getByText("v3 waits: did worse here").waitFor();
+    expect(await row("gw-worse").textContent()).toContain("v2v3 waits");
+    await row("gw-back").getByText("v4 waits: rolled back from").waitFor();
+    expect(faults).toEqual([]);
+    await close();
+    await database.kysely.deleteFrom("gateways").where("gateway_id", "in", ["gw-worse", "gw-back"]).execute();
   });
 
   test("a round that closes appears by itself", async () => {
