@@ -5,9 +5,9 @@ import type { Logger } from "../runtime/log.ts";
 import { packageVersion } from "../runtime/package-root.ts";
 import { openByteMeter } from "./adapters/byte-meter.ts";
 import { GrpcLink } from "./adapters/grpc-link.ts";
-import { openBrokers, siteBrokers } from "./adapters/open-brokers.ts";
+import { openBrokers } from "./adapters/open-brokers.ts";
+import { openSite } from "./adapters/open-site.ts";
 import { AgentOperation } from "./adapters/operation.ts";
-import { sparkplugCodec } from "./adapters/sparkplug-codec.ts";
 import { SqliteStore } from "./adapters/sqlite-store.ts";
 import { SystemClock } from "./adapters/system-clock.ts";
 import { Agent } from "./agent.ts";
@@ -15,9 +15,6 @@ import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
 import { birthTopic } from "./core/home-assistant.ts";
 import { labelTopics } from "./core/labels.ts";
-import { MappedSensors } from "./core/mapping/mapped-sensors.ts";
-import { Mapping } from "./core/mapping/mapping.ts";
-import { defaultReader } from "./core/mapping/sensor-reader.ts";
 
 /** For a service manager to start it again; a loop that hangs ends by SIGKILL instead. */
 const STUCK_EXIT_CODE = 70;
@@ -28,14 +25,11 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId, FLEAD_HOME_ASSISTANT: homeAssistant } = config;
   const version = packageVersion;
-  const file = config.FLEAD_MAPPING;
-  // Loaded where there is one: reading YAML takes memory that a gateway without a mapping keeps.
-  const mapping = file === null ? null : await (await import("./adapters/mapping-file.ts")).readMappingFile(file);
-  const sensors =
-    mapping === null ? defaultReader(site) : new MappedSensors(new Mapping(mapping.subscriptions, sparkplugCodec));
-  const brokers = await siteBrokers(mapping, file ?? "", {
-    url: config.FLEAD_MQTT_URL,
+  const { sensors, brokers } = await openSite({
+    site,
     clientId: `flead-${site}-${gatewayId}`,
+    mqttUrl: config.FLEAD_MQTT_URL,
+    mappingFile: config.FLEAD_MAPPING,
   });
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), {
     nowMs: nowMs(),

@@ -63,6 +63,7 @@ export function vitalsOf(deps: VitalsDeps): OperationView {
         today: ledger.today(),
         withheld: ledger.withheld(),
       }),
+    damaged: () => store.state().damaged,
     unjudgedForMs: () => (intake.unjudgedSinceMs === null ? 0 : monotonicMs() - intake.unjudgedSinceMs),
   };
 }

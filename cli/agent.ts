@@ -5,6 +5,7 @@ import { createLogger } from "../runtime/log.ts";
 import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
 import { agentCheckCommand } from "./agent-check.ts";
 import { agentDiscoverCommand } from "./agent-discover.ts";
+import { agentDoctorCommand } from "./agent-doctor.ts";
 import { agentSchemaCommand } from "./agent-schema.ts";
 import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
 
@@ -72,10 +73,13 @@ const OPTIONS: readonly VariableOption[] = [
   { flags: "--log-level <level>", variable: "FLEAD_LOG_LEVEL", description: "debug, info, warn, error or silent" },
 ];
 
+/** 172,800 a day at the very most; at rest it is a line now and then. */
+const LOG_LINES_A_MINUTE = 120;
+
 export function agentCommand(): Command {
   const command = new Command("agent").description("Run the agent of one gateway.").action(async () => {
     const config = readAgentConfig(environmentWith(command, OPTIONS));
-    const log = createLogger("flead-agent", config.FLEAD_LOG_LEVEL);
+    const log = createLogger("flead-agent", config.FLEAD_LOG_LEVEL, LOG_LINES_A_MINUTE);
     const signal = shutdownSignal();
     const { startAgent } = await import("../agent/main.ts");
     const agent = await startAgent(config, log);
@@ -84,7 +88,7 @@ export function agentCommand(): Command {
     await agent.close();
   });
   command.enablePositionalOptions();
-  for (const subcommand of [agentCheckCommand(), agentDiscoverCommand(), agentSchemaCommand()])
-    command.addCommand(subcommand);
+  const subcommands = [agentCheckCommand(), agentDiscoverCommand(), agentSchemaCommand(), agentDoctorCommand(OPTIONS)];
+  for (const subcommand of subcommands) command.addCommand(subcommand);
   return addVariableOptions(command, OPTIONS);
 }

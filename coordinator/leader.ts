@@ -96,7 +96,7 @@ export class Leader {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { directory, gateways } = this.#deps;
+    const { directory, gateways, log } = this.#deps;
     await gateways.forgetGoneReplicas();
     for (const [key, round] of this.#rounds) {
       const { cohort, planId } = round.state;
@@ -106,8 +106,11 @@ export class Leader {
     }
     for (const state of directory.cohorts) {
       if (signal.aborted) return;
-      await this.#begin(state);
-      this.check(state.cohort);
+      const { cohort, planId } = state;
+      await this.#begin(state).catch((error: Error) => {
+        log.error({ err: error, cohort, planId }, "a cohort's rounds could not begin; it is tried again");
+      });
+      this.check(cohort);
     }
   }
 

@@ -1,7 +1,9 @@
 // Runs the rounds of one cohort under one plan: does what the round machine says, and tells it what came of that.
+import { weightCount } from "../learning/plan.ts";
 import type { Logger } from "../runtime/log.ts";
 import { backoffMs } from "../runtime/retry.ts";
 import type { CohortState } from "./core/cohort-state.ts";
+import { roundCapacity } from "./core/round-capacity.ts";
 import {
   beginRounds,
   dueNow,
@@ -193,7 +195,10 @@ interface Done {
   readonly event: RoundEvent;
 }
 
-function begin({ federation, champion, invitation }: CohortState, open: OpenRound, early: boolean, nowMs: number) {
-  const facts = { settings: federation.round, championVersion: champion.version, invitation, open };
+function begin(cohort: CohortState, open: OpenRound, early: boolean, nowMs: number) {
+  const { federation, champion, invitation, manifest } = cohort;
+  const { round: settings } = federation;
+  const capacity = roundCapacity(settings, weightCount(manifest.weights));
+  const facts = { settings, capacity, championVersion: champion.version, invitation, open };
   return beginRounds(early ? dueNow(facts) : facts, nowMs);
 }

@@ -17,7 +17,7 @@ export interface OperationSettings {
   /** How long systemd waits for a sign of life; null: it does not. */
   readonly watchdogMs: number | null;
   readonly onProblem: (what: string) => void;
-  /** Called once, with the reason, when the agent is stuck while its loop goes round. */
+  /** Called once, with the reason, when the agent can't go on while its loop goes round. */
   readonly onStuck: (what: string) => void;
 }
 
@@ -73,14 +73,22 @@ export class AgentOperation implements Operation {
       this.#guard?.beat();
     }
     if (this.#view === null) return;
-    const unjudgedMs = this.#view.unjudgedForMs();
-    if (stuckMs !== null && unjudgedMs > stuckMs) {
+    const why = this.#whyStuck(this.#view);
+    if (why !== null) {
       this.#view = null;
-      onStuck(`rows wait and none was judged for ${Math.round(unjudgedMs / 1000)} s; the process ends`);
+      onStuck(`${why}; the process ends`);
     } else if (watchdogMs !== null && nowMs - this.#toldAtMs >= watchdogMs / SIGNS) {
       this.#toldAtMs = nowMs;
       this.#tell("WATCHDOG=1");
     }
+  }
+
+  #whyStuck({ damaged, unjudgedForMs }: OperationView): string | null {
+    if (damaged()) return "the database was found damaged, and is set aside with the next start";
+    const { stuckMs } = this.#settings;
+    const unjudgedMs = unjudgedForMs();
+    if (stuckMs === null || unjudgedMs <= stuckMs) return null;
+    return `rows wait and none was judged for ${Math.round(unjudgedMs / 1000)} s`;
   }
 
   #tell(state: "READY=1" | "WATCHDOG=1"): void {

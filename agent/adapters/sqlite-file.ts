@@ -1,5 +1,5 @@
 // The gateway's database file: opened, brought to the current schema, and set aside when it is damaged.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { packageRoot } from "../../runtime/package-root.ts";
@@ -19,6 +19,11 @@ const KEPT_QUARANTINED = 2;
 /** What the journal may hold on to between two checkpoints, as much as it has at SQLite's default of 1,000 pages. */
 const JOURNAL_BYTES = 4 * 1024 * 1024;
 
+/** Its file is set aside when it is opened next, whatever is found in it then. */
+export const suspect = (path: string): void => writeFileSync(suspicion(path), "");
+
+const suspicion = (path: string) => `${path}.suspect`;
+
 /**
  * `maxBytes`: of the file without its journal. Throws when the folder can't be written or the file is of a later version;
  * a damaged file is never a reason not to start.
@@ -28,6 +33,7 @@ export function openFile(path: string, nowMs: number, maxBytes?: number): Opened
   let quarantined: string | null = null;
   let database: Database.Database;
   try {
+    if (existsSync(suspicion(path))) throw new DamagedFileError(`${path} was found damaged while it was in use`);
     database = open(path, maxBytes);
   } catch (error) {
     if (!isDamage(error)) throw error;
@@ -35,6 +41,7 @@ export function openFile(path: string, nowMs: number, maxBytes?: number): Opened
     for (const suffix of ["", "-wal", "-shm"]) {
       if (existsSync(path + suffix)) renameSync(path + suffix, quarantined + suffix);
     }
+    rmSync(suspicion(path), { force: true });
     database = open(path, maxBytes);
   }
   return { database, quarantined, quarantinedFiles: keepNewest(path) };
@@ -75,7 +82,8 @@ function open(path: string, maxBytes: number | undefined): Database.Database {
 
 class DamagedFileError extends Error {}
 
-function isDamage(error: unknown): boolean {
+/** Whether the file is not, or not any more, the database it was. */
+export function isDamage(error: unknown): boolean {
   if (error instanceof DamagedFileError) return true;
   return error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code);
 }

@@ -2,6 +2,7 @@
 import Database from "better-sqlite3";
 import { givingWayTo, KEEPING_ORDER, type Kept, keptLonger } from "../core/keeping.ts";
 import type { Ballast } from "./ballast.ts";
+import { isDamage } from "./sqlite-file.ts";
 
 /** What can be dropped to make room; counted as dropped. */
 export interface Droppable {
@@ -13,6 +14,8 @@ export interface RoomDeps {
   readonly database: Database.Database;
   readonly queues: Readonly<Record<"summaries" | "updates", Droppable>>;
   readonly ballast: Ballast | null;
+  /** The file turned out not to be the database it was; said once. */
+  readonly onDamage: () => void;
 }
 
 const DROPPED_AT_ONCE_BYTES = 1024 * 1024;
@@ -27,8 +30,14 @@ export class Room {
   #kept: Kept = "summaries";
   readonly #failedAtMs = new Map<Kept, number>();
 
+  #damaged = false;
+
   constructor(deps: RoomDeps) {
     this.#deps = deps;
+  }
+
+  get damaged(): boolean {
+    return this.#damaged;
   }
 
   /** What could not be written when it was last tried, in the last minute. */
@@ -64,10 +73,17 @@ export class Room {
         return result;
       } catch (error) {
         if (isFull(error) && this.#makeRoom()) continue;
+        if (isDamage(error)) this.#foundDamaged();
         if (error instanceof Database.SqliteError) this.#failedAtMs.set(this.#kept, performance.now());
         throw error;
       }
     }
+  }
+
+  #foundDamaged(): void {
+    if (this.#damaged) return;
+    this.#damaged = true;
+    this.#deps.onDamage();
   }
 
   /** A full disk has no room even for a deletion; then only the ballast helps, and it is the alerts'. */

@@ -8,7 +8,7 @@ import type { Update, WindowSummaries } from "../ports/coordinator-link.ts";
 import { Ballast, freeBytes } from "./ballast.ts";
 import { SqliteAlerts } from "./sqlite-alerts.ts";
 import { Counters } from "./sqlite-counters.ts";
-import { openFile } from "./sqlite-file.ts";
+import { openFile, suspect } from "./sqlite-file.ts";
 import { SqliteLearning } from "./sqlite-learning.ts";
 import { SqliteLedger } from "./sqlite-ledger.ts";
 import { Outbox } from "./sqlite-outbox.ts";
@@ -56,7 +56,7 @@ export class SqliteStore implements AgentStore {
     this.#windows = new Outbox(database, "window", { ...settings, partsOf: ({ windows }) => windows.length });
     this.#ballast = ballastBytes === 0 ? null : new Ballast(`${path}.ballast`, ballastBytes);
     const queues = { summaries: this.#windows, updates: this.#updates };
-    this.#room = new Room({ database, queues, ballast: this.#ballast });
+    this.#room = new Room({ database, queues, ballast: this.#ballast, onDamage: () => suspect(path) });
     this.learning = new SqliteLearning({
       database,
       updates: this.#updates,
@@ -89,6 +89,7 @@ export class SqliteStore implements AgentStore {
       bytes: sizes.reduce((sum, size) => sum + size, 0),
       freeBytes: freeBytes(dirname(this.#path)),
       ballast: this.#ballast?.held ?? null,
+      damaged: this.#room.damaged,
       unwritable: this.#room.failing,
       activeEpisodes: this.alerts.activeEpisodes(),
     };

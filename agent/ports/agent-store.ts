@@ -166,6 +166,8 @@ export interface StoreState {
   readonly freeBytes: number;
   /** There is a ballast to be given up for alerts; null: none is wanted. */
   readonly ballast: boolean | null;
+  /** The file is not what it was; it is set aside when it is opened next, which should be soon. */
+  readonly damaged: boolean;
   /** What could not be written when it was last tried, in the last minute. */
   readonly unwritable: readonly Kept[];
   readonly activeEpisodes: number;

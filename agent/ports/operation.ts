@@ -8,6 +8,8 @@ export interface OperationView {
   readonly metrics: () => string;
   /** Since when rows wait and none was judged, milliseconds ago; 0: none wait. */
   readonly unjudgedForMs: () => number;
+  /** The database is; the next start begins a new one. */
+  readonly damaged: () => boolean;
 }
 
 export interface Operation {

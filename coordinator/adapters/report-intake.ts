@@ -15,7 +15,7 @@ export interface ReportIntake {
 
 /** A report may come this much later: a fleet's cost is mostly its reports, and a transaction for each was most of it. */
 const GATHER_MS = 100;
-const BYTES = { episode: 1_000, window: 300, rest: 2_000 };
+const BYTES = { episode: 1_000, window: 300, device: 100, statistics: 4_000, rest: 2_000 };
 const LIMITS = { maxItems: 20_000, maxBytes: 64 * 1024 * 1024, batchItems: 256, batchBytes: 4 * 1024 * 1024 };
 
 type Outcome = { readonly error: Error } | null;
@@ -46,7 +46,7 @@ export function openReportIntake(
     limits: LIMITS,
     writers: 1,
     gatherMs: GATHER_MS,
-    bytesOf: ({ episodes, windows }) => episodes.length * BYTES.episode + windows.length * BYTES.window + BYTES.rest,
+    bytesOf,
     write: async (reports) => {
       const outcomes: Outcome[] = [];
       for (const part of onceAGateway(reports)) outcomes.push(...(await write(part)));
@@ -62,6 +62,12 @@ export function openReportIntake(
     },
     close: () => queue.settled(),
   };
+}
+
+function bytesOf({ episodes, windows, cohorts, statistics }: TakenReport): number {
+  const devices = cohorts.reduce((sum, held) => sum + held.devices.length, 0);
+  const lists = episodes.length * BYTES.episode + windows.length * BYTES.window + devices * BYTES.device;
+  return lists + statistics.length * BYTES.statistics + BYTES.rest;
 }
 
 /** Cut where a gateway comes a second time, after a reconnection: what it said last is to stand. */

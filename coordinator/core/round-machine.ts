@@ -17,6 +17,8 @@ export interface OpenRound {
 export interface RoundFacts {
   readonly settings: RoundSettings;
   readonly championVersion: number;
+  /** Updates that one round takes in: more would only wait for the next. */
+  readonly capacity: number;
   readonly open: OpenRound;
   /** Of a synchronous round that is open. */
   readonly invitation: Invitation | null;
@@ -95,7 +97,8 @@ export function stepRound(state: RoundState, event: RoundEvent): Step {
     }
     case "recorded": {
       const { championVersion, open, nowMs } = event;
-      return beginRounds({ settings: state.settings, championVersion, open, invitation: null }, nowMs);
+      const { settings, capacity } = state;
+      return beginRounds({ settings, capacity, championVersion, open, invitation: null }, nowMs);
     }
   }
 }
@@ -110,7 +113,8 @@ function settle(state: Settled, nowMs: number): Step {
       if (open.openedAtMs === null || open.gateways < settings.minGateways) return wait(state, null);
       const deadlineMs = open.openedAtMs + settings.deadlineMs;
       const full = settings.mode === "buffered" && open.updates >= settings.updates;
-      const soonestMs = settings.mode === "buffered" ? (open.lastRoundAtMs ?? 0) + settings.intervalMs : 0;
+      const paced = settings.mode === "buffered" && open.updates < state.capacity;
+      const soonestMs = paced ? (open.lastRoundAtMs ?? 0) + settings.intervalMs : 0;
       const dueMs = Math.max(full ? 0 : deadlineMs, soonestMs);
       return nowMs >= dueMs ? close(state) : wait(state, dueMs);
     }

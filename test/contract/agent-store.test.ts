@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
@@ -471,4 +471,26 @@ test("a file of a later version is left alone and named", () => {
   database.pragma("user_version = 99");
   database.close();
   expect(() => new SqliteStore(path, { nowMs: 0 })).toThrow(/later version/);
+});
+
+test("a file that is found damaged while it is in use is set aside with the next start", () => {
+  const place = join(folder, `damaged-${++files}`);
+  const path = join(place, "agent.sqlite");
+  const store = new SqliteStore(path, { nowMs: 0, maxOutboxBytes: 64 * 1024 * 1024 });
+  for (let number = 1; number <= 150; number++) store.learning.addUpdate(updateOf(number, 50_000), false); // beyond its cache
+  expect(store.state().damaged).toBe(false);
+  const pages = openSync(path, "r+");
+  writeSync(pages, Buffer.alloc(statSync(path).size - 4096, 7), 0, null, 4096);
+  closeSync(pages);
+  expect(() => {
+    for (let number = 1; number <= 150; number++) store.learning.removeUpdate(updateOf(number).updateId);
+  }).toThrow(/malformed/);
+  expect(store.state().damaged).toBe(true);
+  store.close();
+  const next = new SqliteStore(path, { nowMs: 77 });
+  expect(next.quarantined).toBe(`${path}.damaged-77`);
+  next.close();
+  const after = new SqliteStore(path, { nowMs: 78 });
+  expect(after.quarantined, "the suspicion went with the file").toBeNull();
+  after.close();
 });

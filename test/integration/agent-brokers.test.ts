@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { connectAsync, type MqttClient } from "mqtt";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
+import { examine } from "../../agent/adapters/doctor/examine.ts";
 import type { Agent } from "../../agent/agent.ts";
 import { readAgentConfig } from "../../agent/config.ts";
+import type { Finding } from "../../agent/core/finding.ts";
 import { startAgent } from "../../agent/main.ts";
 import { debianProgram } from "../support/debian-program.ts";
 import { eventually } from "../support/eventually.ts";
@@ -51,6 +53,16 @@ async function client(url: string, options = {}): Promise<MqttClient> {
   const opened = await connectAsync(url, options);
   cleanup.push(() => opened.endAsync(true));
   return opened;
+}
+
+/** What `flead agent doctor` finds of them. */
+async function certificatesBy(mappingFile: string): Promise<Finding[]> {
+  const site = { site: "north", clientId: "flead-north-gw-1", mqttUrl: "", mappingFile };
+  const gateway = { dataDir: here("data"), cohorts: [], coordinators: [], ownTopics: [] };
+  const found: Finding[] = [];
+  for await (const finding of examine({ ...site, ...gateway })) found.push(finding);
+  expect(found.filter(({ check, verdict }) => check === "broker" && verdict !== "ok")).toEqual([]);
+  return found.filter(({ check }) => check === "certificates");
 }
 
 async function openAgent(mapping: string, lines: string[]): Promise<Agent> {
@@ -124,6 +136,12 @@ subscriptions:
       const lines: string[] = [];
       const agent = await openAgent(mapping, lines);
       await eventually("the agent is online", () => (statuses.at(-1)?.data.state === "online" ? true : undefined));
+      const found = await certificatesBy(here("mapping.yaml"));
+      expect(found.map(({ verdict }) => verdict)).toEqual(["warn", "warn"]); // they are made for two days
+      expect(found.map(({ detail }) => detail.replace(/ valid until.*/, ""))).toEqual([
+        "the agent's (for broker plant) certificate is",
+        "broker plant's certificate is",
+      ]);
       await eventually("the edge node is asked for its birth, so the field is listened to", async () => {
         await atField.publishAsync("spBv1.0/g/DDATA/n/d", Buffer.from([0x18, 1]), { qos: 1 });
         return commands.includes("spBv1.0/g/NCMD/n") ? true : undefined;

@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
+import { AgentOperation } from "../../agent/adapters/operation.ts";
 import { readAgentConfig } from "../../agent/config.ts";
 import { startAgent } from "../../agent/main.ts";
 import { eventually } from "../support/eventually.ts";
@@ -103,4 +104,29 @@ test("where the port is taken the agent works without, and says so", async () =>
   const { lines } = await openAgent({ site, http: port });
   await eventually("the warning", () => lines.find((line) => line.includes("health and metrics are not served")));
   await eventually("the agent is online", () => (site.has("flead-north-gw-1") ? true : undefined));
+});
+
+test.each([
+  ["its database is damaged", { damaged: () => true, unjudgedForMs: () => 0 }, /damaged/],
+  ["its rows are not judged", { damaged: () => false, unjudgedForMs: () => 61_000 }, /none was judged for 61 s/],
+])("an agent that can't go on, since %s, is ended once, with the reason", async (_, view, reason) => {
+  const ended: string[] = [];
+  let looks = 0;
+  const operation = new AgentOperation({
+    http: null,
+    stuckMs: 60_000,
+    systemd: false,
+    watchdogMs: null,
+    onProblem: () => undefined,
+    onStuck: (what) => ended.push(what),
+  });
+  onTestFinished(() => operation.close());
+  const damaged = () => {
+    looks++;
+    return view.damaged();
+  };
+  operation.begin({ ...view, damaged, ailments: () => [], metrics: () => "" });
+  const [why] = await eventually("the end", () => (ended.length > 0 ? ended : undefined));
+  expect(why).toMatch(reason);
+  expect([ended.length, looks]).toEqual([1, 1]);
 });

@@ -133,6 +133,26 @@ export class ReplicaFleet {
     });
   }
 
+  /** What `statement` locks is kept from everybody until it is let go. */
+  async lock(statement: string): Promise<() => Promise<void>> {
+    const client = await this.admin.connect();
+    await client.query("BEGIN");
+    await client.query(statement);
+    return async () => {
+      await client.query("ROLLBACK");
+      client.release();
+    };
+  }
+
+  async waitsForTheLock(): Promise<void> {
+    await eventually("a coordinator waits for what is locked", async () => {
+      const { rowCount } = await this.admin.query(
+        "SELECT FROM pg_stat_activity WHERE application_name = 'flead-coordinator' AND wait_event_type = 'Lock'",
+      );
+      return rowCount || undefined;
+    });
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.alive.map((replica) => this.kill(replica)));
     await this.admin.end();

@@ -43,6 +43,9 @@ export async function runTranscript(text: string): Promise<string> {
   return lines.join("\n");
 }
 
+/** Of a round, in updates. */
+const CAPACITY = 6;
+
 class LeaderDied extends Error {}
 
 interface StoredUpdate extends RoundUpdate {
@@ -137,7 +140,7 @@ class World {
     if (leader === null) return;
     leader.timerMs = null;
     const { federation, champion, invitation } = this.#stored.cohort;
-    const facts = { settings: federation.round, championVersion: champion.version, invitation };
+    const facts = { settings: federation.round, championVersion: champion.version, capacity: CAPACITY, invitation };
     let [machine, effect] = beginRounds({ ...facts, open: this.#stored.open() }, this.#nowMs);
     try {
       while (effect.do !== "wait") [machine, effect] = stepRound(machine, await this.#carryOut(effect));

@@ -52,25 +52,6 @@ const numberOf = async (query: string): Promise<number> => (await fleet.admin.qu
 const championVersion = () => numberOf("SELECT champion_version AS number FROM cohort_plans WHERE cohort = $1");
 const roundsRecorded = () => numberOf("SELECT count(*)::int AS number FROM rounds WHERE cohort = $1");
 
-/** What `statement` locks is kept from everybody until it is let go. */
-async function lock(statement: string): Promise<() => Promise<void>> {
-  const client = await fleet.admin.connect();
-  await client.query("BEGIN");
-  await client.query(statement);
-  return async () => {
-    await client.query("ROLLBACK");
-    client.release();
-  };
-}
-
-const waitsForTheLock = () =>
-  eventually("a coordinator waits for what is locked", async () => {
-    const { rowCount } = await fleet.admin.query(
-      "SELECT FROM pg_stat_activity WHERE application_name = 'flead-coordinator' AND wait_event_type = 'Lock'",
-    );
-    return rowCount ? true : undefined;
-  });
-
 /** Its updates are taken, and the connection that read the last thing an evaluation needs is idle again. */
 const evaluates = (since: Date) =>
   eventually("a round is evaluated", async () => {
@@ -105,10 +86,10 @@ test.each<[string, Moment]>([
   const survivor = fleet.alive.find(({ name }) => name !== leader.name);
   const gateways = await sayHello(survivor?.grpc ?? "", before);
   const since = (await fleet.admin.query("SELECT now() AS at")).rows[0].at;
-  const letGo = locked === undefined ? null : await lock(locked);
+  const letGo = locked === undefined ? null : await fleet.lock(locked);
   try {
     await push(gateways, before);
-    if (locked !== undefined) await waitsForTheLock();
+    if (locked !== undefined) await fleet.waitsForTheLock();
     else if (evaluating) await evaluates(since);
     else await eventually("it is recorded", async () => ((await roundsRecorded()) > recorded ? true : undefined));
     await fleet.kill(leader);

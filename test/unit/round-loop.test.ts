@@ -155,7 +155,7 @@ test("a round that is to close early and has no quorum yet waits as before", asy
 describe("a round that is due now", () => {
   const buffered = cohortState().federation.round;
   const open = { updates: 3, gateways: 2, openedAtMs: 900, lastRoundAtMs: null };
-  const facts = { settings: buffered, championVersion: 4, invitation: null, open };
+  const facts = { settings: buffered, championVersion: 4, capacity: 1_000, invitation: null, open };
   const invitation: Invitation = {
     ...cohortState(),
     roundId: 7,

@@ -1,0 +1,34 @@
+// How large and how long the benchmark's parts are.
+
+export interface BenchSizes {
+  /** Devices of the flood; each becomes calibrated before it is measured. */
+  readonly devices: number;
+  readonly floodMs: number;
+  /** Devices of the steady load during which alerts are timed; of these `raised` misbehave. */
+  readonly alertDevices: number;
+  readonly raised: number;
+  readonly steadyPerSecond: number;
+  /** Devices of the memory figure. */
+  readonly manyDevices: number;
+  readonly idleMs: number;
+}
+
+export const FULL: BenchSizes = {
+  devices: 200,
+  floodMs: 10_000,
+  alertDevices: 2_000,
+  raised: 150,
+  steadyPerSecond: 5_000,
+  manyDevices: 2_000,
+  idleMs: 10_000,
+};
+
+export const QUICK: BenchSizes = {
+  ...FULL,
+  devices: 50,
+  floodMs: 4_000,
+  alertDevices: 500,
+  raised: 40,
+  manyDevices: 300,
+  idleMs: 4_000,
+};
