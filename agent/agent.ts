@@ -44,6 +44,8 @@ const MAX_DEVICES = 2_000;
 /** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
 const MAX_FORESTS = 500;
 const MAX_QUEUED_ROWS = 10_000;
+/** About 100 bytes each. */
+const MAX_QUEUED_VALUES = 200_000;
 const BATCH_ROWS = 1_000;
 const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
@@ -76,7 +78,7 @@ export class Agent {
   readonly #origin: Origin;
   readonly #cohorts: ReadonlyMap<CohortId, Cohort>;
   readonly #lane = new Lane();
-  readonly #queue = new RowQueue(MAX_QUEUED_ROWS);
+  readonly #queue = new RowQueue(MAX_QUEUED_ROWS, MAX_QUEUED_VALUES);
   readonly #refusals: Problems<RefusalKind>;
   /** Of labels and words on alerts: no row is lost with them. */
   readonly #wordRefusals: Problems<RefusalKind>;
@@ -322,15 +324,11 @@ export class Agent {
       this.#refuse(reading.deviceId, cohort);
       return;
     }
-    const dropped = this.#queue.add({ cohort, reading });
-    this.#intake.waiting(this.#queue.length, { judged: false });
-    if (dropped !== null) {
-      this.#refusals.report(
-        "queue_full",
-        dropped.reading.deviceId,
-        `more than ${MAX_QUEUED_ROWS} rows wait to be judged`,
-      );
+    for (const { reading: dropped } of this.#queue.add({ cohort, reading })) {
+      const limit = `more than ${MAX_QUEUED_ROWS} rows or ${MAX_QUEUED_VALUES} values wait to be judged`;
+      this.#refusals.report("queue_full", dropped.deviceId, limit);
     }
+    this.#intake.waiting(this.#queue.length, { judged: false });
     this.#judging ??= this.#judgeQueue();
   }
 

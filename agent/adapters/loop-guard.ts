@@ -1,15 +1,20 @@
 // Ends the process when its event loop stands still: a shell beside it waits for beats, since a loop that hangs can't end itself.
 import { spawn } from "node:child_process";
 
-/** Of a worker thread's 14 MB this takes less than one. `$1`: seconds without a beat, `$2`: the process. */
+/**
+ * A worker thread would take 14 MB, this takes less than one. It ends with the process, whose end closes its input, and not
+ * by the signal that stops both. `$1`: seconds without a beat, `$2`: the process.
+ */
 const SCRIPT = `
+trap '' TERM INT HUP
+exec 3>&2 2>/dev/null # the shell tells of what is killed
 while :; do
-  beat=$(timeout "$1" head -c 1)
-  [ $? = 124 ] && break
+  beat=$(timeout -s KILL "$1" head -c 1)
+  case $? in 124 | 137 | 143) break ;; esac
   [ -n "$beat" ] || exit 0
 done
 printf '{"level":60,"program":"flead-agent","time":"%s","msg":"the event loop stood still for %s s; the process ends"}\\n' \\
-  "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >&2
+  "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >&3
 kill -KILL "$2"`;
 
 export interface LoopGuard {

@@ -69,6 +69,7 @@ async function openAgent(mapping: string, lines: string[]): Promise<Agent> {
   writeFileSync(here("mapping.yaml"), mapping);
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_COORDINATOR: "127.0.0.1:1",
     FLEAD_DATA_DIR: here("data"),

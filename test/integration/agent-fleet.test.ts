@@ -195,6 +195,7 @@ test("an agent tells its statistics within seconds of a champion, again when it 
   coordinator.greeting = [planChanged(PUMPS, bundle), globalModel(PUMPS, bundle)];
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${coordinator.port}`,

@@ -29,6 +29,7 @@ async function openAgent(
 ): Promise<Agent> {
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${coordinator.port}`,

@@ -48,6 +48,7 @@ interface Where {
 async function openAgent({ site, coordinator, folder = temporaryFolder("agent"), lines = [] }: Where): Promise<Agent> {
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${coordinator?.port ?? 1}`,

@@ -34,6 +34,7 @@ async function openAgent(site: MqttSite, lines: string[]) {
   await site.listen("flead/v1/north/gw-1/#");
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: "127.0.0.1:1",

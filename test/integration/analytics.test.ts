@@ -62,6 +62,7 @@ beforeEach(() => {
 async function openAgent(gateway: string, change: Record<string, string> = {}): Promise<Agent> {
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: gateway,
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: "north",
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${grpcPort}`,

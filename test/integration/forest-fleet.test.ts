@@ -60,6 +60,7 @@ afterAll(async () => {
 async function start(gateway: Gateway, grpcPort: number): Promise<void> {
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: gateway,
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_SITE: gateway,
     FLEAD_MQTT_URL: site.url,
     FLEAD_COORDINATOR: `127.0.0.1:${grpcPort}`,

@@ -41,6 +41,7 @@ async function openAgent({ port }: ScriptedCoordinator, folder: string, planKey 
   const lines: string[] = [];
   const config = readAgentConfig({
     FLEAD_GATEWAY_ID: "gw-1",
+    FLEAD_AGENT_HTTP: "off",
     FLEAD_MQTT_URL: "mqtt://127.0.0.1:1",
     FLEAD_COORDINATOR: `127.0.0.1:${port}`,
     FLEAD_DATA_DIR: folder,

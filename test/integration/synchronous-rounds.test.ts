@@ -155,6 +155,7 @@ test("agents of such a cohort train when they are invited and at no other time, 
       startAgent(
         readAgentConfig({
           FLEAD_GATEWAY_ID: `gw-${n}`,
+          FLEAD_AGENT_HTTP: "off",
           FLEAD_SITE: "north",
           FLEAD_MQTT_URL: site.url,
           FLEAD_COORDINATOR: `127.0.0.1:${coordinator.grpcAddress.port}`,

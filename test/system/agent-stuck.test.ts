@@ -28,6 +28,7 @@ function startAgent(name: string, variables: Readonly<Record<string, string>>): 
       ...variables,
     },
     stdio: ["ignore", "ignore", "pipe"],
+    detached: true, // a group of its own, as a service has
   });
   onTestFinished(() => void child.kill("SIGKILL"));
   const log: Record<string, unknown>[] = [];
@@ -55,8 +56,9 @@ test("an agent whose loop goes round lives on, and its guard ends with it", asyn
   await eventually("twice as long", () => (performance.now() - sinceMs > 13_000 ? true : undefined));
   expect([agent.child.exitCode, agent.child.signalCode], "it still runs").toEqual([null, null]);
   const closed = once(agent.child, "close"); // its standard error is the guard's too
-  agent.child.kill("SIGTERM");
+  process.kill(-(agent.child.pid as number), "SIGTERM"); // all of the group, as a service manager does
   expect(await closed).toEqual([0, null]);
+  expect(agent.log.filter(({ kind }) => kind === "operation")).toEqual([]);
 });
 
 /** What a service manager hears on its socket. */
