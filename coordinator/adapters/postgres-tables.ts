@@ -21,6 +21,9 @@ interface Aging {
 const ANY = sql<boolean>`true`;
 const UNCOUNTABLE = sql<boolean>`EXISTS (
   SELECT FROM countable_updates c WHERE c.cohort = update_ids.cohort AND update_ids.created_at < c.since)`;
+const UNCONNECTED = sql<boolean>`(NOT connected AND NOT EXISTS (
+  SELECT FROM gateway_statistics s WHERE s.gateway_id = gateways.gateway_id))`;
+const NOBODYS = sql<boolean>`NOT EXISTS (SELECT FROM gateways g WHERE g.gateway_id = gateway_standings.gateway_id)`;
 
 /** Tables that are not in time. */
 const AGING: Partial<Record<LimitedTable, Aging>> = {
@@ -33,6 +36,10 @@ const AGING: Partial<Record<LimitedTable, Aging>> = {
   ml_models: { time: sql`retired_at`, expendable: ANY },
   join_tokens: { time: sql`expires_at`, expendable: ANY },
   certificates: { time: sql`not_after`, expendable: ANY },
+  gateway_statistics: { time: sql`reported_at`, expendable: ANY },
+  gateways: { time: sql`last_seen_at`, expendable: UNCONNECTED },
+  gateway_standings: { time: sql`coalesce(changed_at, '-infinity')`, expendable: NOBODYS },
+  plan_dry_runs: { time: sql`created_at`, expendable: ANY },
   model_archive: { time: sql`archived_at`, expendable: ANY, bytes: sql`octet_length(weights)` },
   update_ids: { time: sql`created_at`, expendable: UNCOUNTABLE },
 };

@@ -32,6 +32,12 @@ export const TABLE_LIMITS = {
   ml_models: { retentionDays: 30, maxBytes: null },
   join_tokens: { retentionDays: 30, maxBytes: null },
   certificates: { retentionDays: 365, maxBytes: null },
+  /** Rounds pool what was told in the last 30 days. */
+  gateway_statistics: { retentionDays: 30, maxBytes: null },
+  /** Since they were last seen; after their statistics, and before their standings, which go with them. */
+  gateways: { retentionDays: 365, maxBytes: null },
+  gateway_standings: { retentionDays: 365, maxBytes: null },
+  plan_dry_runs: { retentionDays: 365, maxBytes: null },
   /** Weights of older versions, whose rows stay. */
   model_archive: { retentionDays: null, maxBytes: 1 * GIB },
   /** Beyond it an id is forgotten once its update is too stale to count. */

@@ -298,6 +298,26 @@ onEveryHome((home: Home) => {
       expect(await column(sql`SELECT alert_id AS value FROM deliveries`)).toEqual(["waiting"]);
     });
 
+    test("a gateway that was not seen for a year goes with all that was kept of it, and nothing of the others does", async () => {
+      const seen = async (id: string, days: number, connected = false) => {
+        await sql`INSERT INTO gateways (gateway_id, site, agent_version, connected, last_seen_at)
+          VALUES (${id}, 'north', '1', ${connected}, ${ago(days)})`.execute(db());
+        await sql`INSERT INTO gateway_standings (gateway_id, cohort, standing, changed_at)
+          VALUES (${id}, 'pumps', 0.5, ${ago(400)})`.execute(db());
+        await sql`INSERT INTO gateway_statistics (cohort, gateway_id, plan_id, global_version, devices, reported_at)
+          VALUES ('pumps', ${id}, ${PLAN_ID}, 1, 1, ${ago(days)})`.execute(db());
+      };
+      await seen("gone", 366);
+      await seen("connected", 366, true);
+      await seen("away", 100);
+      await maintainWith();
+      const kept = (table: string) =>
+        column(sql`SELECT gateway_id AS value FROM ${sql.table(table)} ORDER BY gateway_id`);
+      expect(await kept("gateways")).toEqual(["away", "connected"]);
+      expect(await kept("gateway_standings")).toEqual(["away", "connected"]);
+      expect(await kept("gateway_statistics")).toEqual([]);
+    });
+
     test("over its size a table loses its oldest rows", async () => {
       for (let n = 0; n < 100; n++) {
         await addEpisode(db(), {
