@@ -31,6 +31,10 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     mqttUrl: config.FLEAD_MQTT_URL,
     mappingFile: config.FLEAD_MAPPING,
   });
+  const meter = openByteMeter({
+    coordinator: config.FLEAD_COORDINATOR.map(({ port }) => port),
+    broker: brokers.addresses.map(({ url }) => portOf(new URL(url))),
+  });
   const store = new SqliteStore(join(config.FLEAD_DATA_DIR, "agent.sqlite"), {
     nowMs: nowMs(),
     ballastBytes: config.FLEAD_BALLAST_BYTES ?? 0,
@@ -58,10 +62,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         handlers,
       ),
     clock: new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") }),
-    meter: openByteMeter({
-      coordinator: config.FLEAD_COORDINATOR.map(({ port }) => port),
-      broker: brokers.addresses.map(({ url }) => portOf(new URL(url))),
-    }),
+    meter,
     openOperation: (onProblem) =>
       new AgentOperation({
         http: config.FLEAD_AGENT_HTTP,

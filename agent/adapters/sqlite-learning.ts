@@ -89,7 +89,7 @@ export class SqliteLearning implements LearningStore {
 
   saveSpares(cohort: CohortId, { candidate, previous }: Spares): void {
     const written = [candidate, previous].map((model) => model && serialize(model));
-    this.#run("UPDATE cohorts SET candidate = ?, previous = ? WHERE cohort = ?", [...written, cohort]);
+    this.#write("UPDATE cohorts SET candidate = ?, previous = ? WHERE cohort = ?", [...written, cohort]);
   }
 
   saveFactor(cohort: CohortId, factor: number): void {
@@ -157,7 +157,7 @@ export class SqliteLearning implements LearningStore {
     this.#room.write("updates", () => this.#updates.removeKey(updateId));
   }
 
-  #write(sql: string, values: readonly (string | number | Buffer)[]): void {
+  #write(sql: string, values: readonly (string | number | Buffer | null)[]): void {
     this.#room.write("learning", () => this.#run(sql, values));
   }
 
