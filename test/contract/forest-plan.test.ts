@@ -96,7 +96,7 @@ test("an agent's rows wait until there are as many good ones as a tree is grown 
 test("a model that is no forest is refused as unusable, and the one in force stays", async () => {
   const { learner, activate } = await openLearner(cohortId("pumps"), forestPlan);
   const forest = aForest(SHAPE, 1);
-  expect(await activate(2, true, forest)).toBe(true);
+  expect(await activate(2, true, forest)).toBe("activated");
   await expect(activate(3, true, forest.with(0, 0.5))).rejects.toThrow(UnusableModelError);
   await expect(activate(3, true, forest.with(0, 0.5))).rejects.toThrow(/^tree 0 splits feature 0.5; there are/);
   await expect(activate(3, false, forest.subarray(1))).rejects.toThrow(/weights; the plan has/);
