@@ -45,6 +45,7 @@ export function dryRunText(run: DryRunAnswer): string {
   const verdict = run.passed ? "passed" : "failed";
   return [
     `plan ${run.planId}: its dry run ${run.dryRunId} for cohort ${run.cohort} ${verdict}`,
+    ...(run.champion === null ? [`there is no cohort ${run.cohort} yet: activation begins it`] : []),
     ...run.failures.map(({ fault, stream, detail }) => `  ${fault}${stream ? `, stream ${stream}` : ""}: ${detail}`),
     run.streams.length > 0 ? `\n${table(run)}\n` : unmeasured(run),
   ].join("\n");
