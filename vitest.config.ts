@@ -20,6 +20,7 @@ export default defineConfig({
       project("unit", 120_000),
       project("contract", 300_000),
       project("integration", 300_000),
+      project("scenario", 900_000),
       project("system", 900_000),
     ],
   },

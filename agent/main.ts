@@ -15,13 +15,18 @@ import type { AgentConfig } from "./config.ts";
 import { lastWill } from "./core/alert.ts";
 import { birthTopic } from "./core/home-assistant.ts";
 import { labelTopics } from "./core/labels.ts";
+import type { GatewayClock } from "./ports/clock.ts";
 
 /** For a service manager to start it again; a loop that hangs ends by SIGKILL instead. */
 const STUCK_EXIT_CODE = 70;
 
 /** Resolves when the agent listens; neither broker nor coordinator need be there. Throws when folder or mapping can't be used. */
-export async function startAgent(config: AgentConfig, log: Logger): Promise<Agent> {
-  const nowMs = Date.now;
+export async function startAgent(
+  config: AgentConfig,
+  log: Logger,
+  clock: GatewayClock = machineClock(log),
+): Promise<Agent> {
+  const nowMs = () => clock.wallMs();
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId, FLEAD_HOME_ASSISTANT: homeAssistant } = config;
   const version = packageVersion;
@@ -61,7 +66,7 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
         },
         handlers,
       ),
-    clock: new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") }),
+    clock,
     meter,
     openOperation: (onProblem) =>
       new AgentOperation({
@@ -79,6 +84,9 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Agen
     newId,
   });
 }
+
+const machineClock = (log: Logger): GatewayClock =>
+  new SystemClock({ onStep: (steppedMs) => log.warn({ steppedMs }, "the machine's clock was set") });
 
 const MQTT_PORTS: Readonly<Record<string, number>> = {
   "mqtts:": 8883,

@@ -1,5 +1,6 @@
 // The site's broker over mqtt.js: QoS 1 both ways, a retained status with a last will, nothing queued without bound.
 import { connect, type MqttClient } from "mqtt";
+import { within } from "../../runtime/retry.ts";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { Topic } from "../core/mapping/sensor-reader.ts";
@@ -17,6 +18,7 @@ export interface MqttSettings {
 const KEEPALIVE_SECONDS = 20;
 const RECONNECT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+const GOOD_BYE_MS = 500;
 
 export class MqttBroker implements Broker {
   readonly #client: MqttClient;
@@ -78,8 +80,10 @@ export class MqttBroker implements Broker {
     this.#receiving = false;
   }
 
+  /** With a good-bye, or the broker would tell the last will; a broker that froze and takes none is left without. */
   async close(): Promise<void> {
-    await this.#client.endAsync(!this.#client.connected);
+    await within(GOOD_BYE_MS, this.#client.endAsync(!this.#client.connected)).catch(() => undefined);
+    this.#client.stream.destroy();
   }
 }
 

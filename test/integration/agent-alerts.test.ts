@@ -3,37 +3,24 @@ import { execFile, spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connectAsync } from "mqtt";
-import { pino } from "pino";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { MqttBroker } from "../../agent/adapters/mqtt.ts";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
-import type { Agent } from "../../agent/agent.ts";
-import { readAgentConfig } from "../../agent/config.ts";
 import { Device } from "../../agent/core/device.ts";
 import { Episodes } from "../../agent/episodes.ts";
-import { startAgent } from "../../agent/main.ts";
 import { Publisher } from "../../agent/publisher.ts";
 import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
-import { seededRandom } from "../../learning/random.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { debianProgram } from "../support/debian-program.ts";
 import { eventually } from "../support/eventually.ts";
 import { ended, type Mosquitto, startMosquitto } from "../support/mosquitto.ts";
-import type { CloudEvent } from "../support/mqtt-site.ts";
+import { BASE, openAgent, Pump, SiteClient, START_MS } from "../support/mosquitto-site.ts";
 import { StillClock } from "../support/still-clock.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const mosquitto = debianProgram("mosquitto");
 const mosquittoPub = debianProgram("mosquitto_pub");
-const BASE = "flead/v1/hall-1/gw-1";
-const START_MS = Date.parse("2026-01-01T08:00:00Z");
 const GUIDE = readFileSync(join(packageRoot, "docs/alerts.md"), "utf8");
-
-const cleanup: (() => Promise<unknown> | unknown)[] = [];
-afterEach(async () => {
-  for (const work of cleanup.splice(0).reverse()) await work();
-});
 
 /** As the guide wants it for many devices; `given`: the port of a broker that has stopped. */
 async function openBroker(...given: readonly number[]): Promise<Mosquitto> {
@@ -41,82 +28,17 @@ async function openBroker(...given: readonly number[]): Promise<Mosquitto> {
   const [port] = given;
   const at = port === undefined ? { lines } : { lines, port };
   const broker = await startMosquitto(mosquitto as string, temporaryFolder("agent-alerts"), at);
-  cleanup.push(() => broker.stop());
+  onTestFinished(() => broker.stop());
   return broker;
 }
 
-interface Said {
-  readonly topic: string;
-  readonly text: string;
-}
-
-/** Hears all, again after each connection, and speaks. */
-async function listen(url: string, filters: readonly string[]) {
-  const heard: Said[] = [];
-  const client = await connectAsync(url, { reconnectPeriod: 100 });
-  cleanup.push(() => client.endAsync(true));
-  client.on("message", (topic, payload) => heard.push({ topic, text: payload.toString() }));
-  await client.subscribeAsync([...filters], { qos: 1 });
-  const say = (topic: string, body: unknown) =>
-    client.publishAsync(topic, typeof body === "string" ? body : JSON.stringify(body), { qos: 1 });
-  const on = (topic: string) => heard.filter((each) => each.topic === topic);
-  const events = (topic: string) =>
-    on(topic).flatMap(({ text }) => (text === "" ? [] : [JSON.parse(text) as CloudEvent]));
-  return { heard, say, on, events };
-}
-type Listener = Awaited<ReturnType<typeof listen>>;
-
-async function openAgent(url: string, folder: string, settings: Readonly<Record<string, string>> = {}): Promise<Agent> {
-  const config = readAgentConfig({
-    FLEAD_GATEWAY_ID: "gw-1",
-    FLEAD_SITE: "hall-1",
-    FLEAD_MQTT_URL: url,
-    FLEAD_COORDINATOR: "127.0.0.1:1",
-    FLEAD_DATA_DIR: folder,
-    ...settings,
-  });
-  const agent = await startAgent(config, pino({ level: "silent" }));
-  let closing: Promise<void> | null = null;
-  const close = agent.close.bind(agent);
-  agent.close = () => {
-    closing ??= close();
-    return closing;
-  };
-  cleanup.push(() => agent.close());
-  return agent;
-}
-
-/** A pump that says a row every ten seconds of its own time. */
-class Pump {
-  readonly #random = seededRandom(3);
-  readonly #site: Listener;
-  readonly #id: string;
-  #rows = 0;
-
-  constructor(site: Listener, id = "pump-1") {
-    this.#site = site;
-    this.#id = id;
-  }
-
-  async run(rows: number, fault = 0): Promise<void> {
-    for (let row = 0; row < rows; row++) {
-      const timestamp = new Date(START_MS + 10_000 * this.#rows++).toISOString();
-      const current = 3 + 0.05 * this.#random.normal() + fault;
-      await this.#site.say(`flead/v1/hall-1/${this.#id}/telemetry`, {
-        timestamp,
-        telemetry: { current: { value: current, unit: "A" } },
-      });
-    }
-  }
-}
-
-const transitions = (site: Listener, what: string, count = 1) =>
+const transitions = (site: SiteClient, what: string, count = 1) =>
   eventually(`${count} ${what}`, () => {
     const said = site.events(`${BASE}/event/pump-1/z_score`).filter(({ type }) => type === `flead.anomaly.${what}.v1`);
     return said.length >= count ? said : undefined;
   });
 
-const online = (site: Listener, count = 1) =>
+const online = (site: SiteClient, count = 1) =>
   eventually("the agent is online", () => {
     const said = site.events(`${BASE}/status`).filter(({ data }) => data.state === "online");
     return said.length >= count ? said : undefined;
@@ -135,16 +57,16 @@ function command(word: string, port: number): string {
 describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", () => {
   test("the guide's consumer shows an alert from raised to cleared, and the guide's commands are heard", async () => {
     const { url, port } = await openBroker();
-    const site = await listen(url, [`${BASE}/#`]);
+    const site = await SiteClient.open(url, [`${BASE}/#`]);
     const file = join(packageRoot, "node_modules", `.alerts-guide-${port}.mjs`); // where it finds mqtt
     writeFileSync(file, snippet("js"));
     const consumer = spawn(process.execPath, [file, url], { stdio: ["ignore", "pipe", "inherit"] });
-    cleanup.push(() => ended(consumer));
+    onTestFinished(() => ended(consumer));
     let shown = "";
     consumer.stdout.on("data", (bytes: Buffer) => {
       shown += bytes.toString();
     });
-    await openAgent(url, temporaryFolder("agent-alerts-data"));
+    await openAgent({ url, folder: temporaryFolder("agent-alerts-data") });
     await online(site);
     const pump = new Pump(site);
     await pump.run(60);
@@ -169,9 +91,9 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
 
   test("a snooze that is said over MQTT holds an alert back, is in the status, and ends when it is ended", async () => {
     const { url, port } = await openBroker();
-    const site = await listen(url, [`${BASE}/#`]);
+    const site = await SiteClient.open(url, [`${BASE}/#`]);
     const folder = temporaryFolder("agent-alerts-data");
-    const agent = await openAgent(url, folder);
+    const agent = await openAgent({ url, folder });
     await online(site);
     const pump = new Pump(site);
     await pump.run(60);
@@ -185,7 +107,7 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     await pump.run(5, 4);
     const before = (await online(site)).length;
     await agent.close();
-    await openAgent(url, folder);
+    await openAgent({ url, folder });
     expect((await online(site, before + 1)).at(-1)?.data.snoozed).toMatchObject({ alerts: 1 });
     await pump.run(2, 4);
     await promisify(execFile)("bash", ["-c", command("unsnooze", port)]); // heard after the rows before it
@@ -197,13 +119,13 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
 
   test("when the broker comes back with nothing, it is told the status again", async () => {
     const first = await openBroker();
-    const site = await listen(first.url, [`${BASE}/#`]);
-    await openAgent(first.url, temporaryFolder("agent-alerts-data"));
+    const site = await SiteClient.open(first.url, [`${BASE}/#`]);
+    await openAgent({ url: first.url, folder: temporaryFolder("agent-alerts-data") });
     const before = (await online(site)).length;
     await first.stop();
     await openBroker(first.port);
     await online(site, before + 1);
-    const late = await listen(first.url, [`${BASE}/status`]);
+    const late = await SiteClient.open(first.url, [`${BASE}/status`]);
     await online(late);
     expect(late.events(`${BASE}/status`)[0]?.data).toMatchObject({ clock: expect.stringMatching(/^(un)?sync/) });
   });
@@ -213,13 +135,13 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     const config = "homeassistant/device/flead__hall-1__gw-1__pump-1/config";
     const other = config.replace("pump-1", "fan-1");
     const gateway = "homeassistant/device/flead__hall-1__gw-1/config";
-    const site = await listen(first.url, [`${BASE}/#`, "homeassistant/device/#"]);
+    const site = await SiteClient.open(first.url, [`${BASE}/#`, "homeassistant/device/#"]);
     const folder = temporaryFolder("agent-alerts-data");
-    const settings = { FLEAD_HOME_ASSISTANT: "homeassistant" };
-    const agent = await openAgent(first.url, folder, settings);
+    const variables = { FLEAD_HOME_ASSISTANT: "homeassistant" };
+    const agent = await openAgent({ url: first.url, folder, variables });
     await online(site);
     await new Pump(site).run(2);
-    await new Pump(site, "fan-1").run(2);
+    await new Pump(site, { id: "fan-1" }).run(2);
     const said = (topic: string, count: number) =>
       eventually(`${topic} is said ${count} times`, () =>
         site.on(topic).length >= count ? site.on(topic) : undefined,
@@ -234,11 +156,15 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     await openBroker(first.port);
     await said(other, told + 2);
     await agent.close();
-    const kept = await openAgent(first.url, folder, { ...settings, FLEAD_COHORTS: "default=pump-*" });
+    const kept = await openAgent({
+      url: first.url,
+      folder,
+      variables: { ...variables, FLEAD_COHORTS: "default=pump-*" },
+    });
     await eventually("the fan is gone", () => (site.on(other).at(-1)?.text === "" ? true : undefined));
     expect(site.on(config).at(-1)?.text).not.toBe("");
     await kept.close();
-    await openAgent(first.url, folder);
+    await openAgent({ url: first.url, folder });
     for (const topic of [config, gateway]) {
       await eventually(`${topic} is gone`, () => (site.on(topic).at(-1)?.text === "" ? true : undefined));
     }
@@ -247,7 +173,7 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
   test("2,000 devices that raise one after another are each told, also what waited for the broker", async () => {
     const clock = new StillClock(START_MS);
     const store = new SqliteStore(join(temporaryFolder("many-alerts"), "agent.sqlite"), { nowMs: 0 });
-    cleanup.push(() => store.close());
+    onTestFinished(() => store.close());
     let ids = 0;
     const origin = { site: "hall-1", gatewayId: gatewayId("gw-1"), alertPrefix: "insa/iiot/ml/anomaly" };
     const episodes = new Episodes({
@@ -294,11 +220,11 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     });
     const handlers = { onMessage: () => undefined, onConnect: () => connected(), onProblem: () => undefined };
     const broker = new MqttBroker({ address, topics: [], will: null, nowMs: Date.now }, handlers);
-    cleanup.push(() => broker.close());
+    onTestFinished(() => broker.close());
     await isConnected;
     await new Publisher(store.alerts, () => broker).wake();
     expect(store.outboxBytes().alerts).toBe(0);
-    const late = await listen(url, [`${BASE}/alert/+/+`]);
+    const late = await SiteClient.open(url, [`${BASE}/alert/+/+`]);
     await eventually("2,000 states", () => (late.heard.length >= 2000 ? true : undefined));
     const alerting = new Set(late.heard.map(({ topic }) => late.events(topic)[0]?.source));
     expect(alerting.size).toBe(2000);

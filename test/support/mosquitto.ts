@@ -8,6 +8,8 @@ import { eventually } from "./eventually.ts";
 export interface Mosquitto {
   readonly port: number;
   readonly url: string;
+  /** It keeps its connections and says nothing any more. */
+  freeze(): void;
   stop(): Promise<void>;
 }
 
@@ -38,7 +40,7 @@ export async function startMosquitto(
   writeFileSync(file, settings.join("\n"));
   const child = spawn(program, ["-c", file], { stdio: "ignore" });
   await eventually("mosquitto answers", () => answers(port));
-  return { port, url: `mqtt://127.0.0.1:${port}`, stop: () => ended(child) };
+  return { port, url: `mqtt://127.0.0.1:${port}`, freeze: () => void child.kill("SIGSTOP"), stop: () => ended(child) };
 }
 
 export function ended(child: ChildProcess): Promise<void> {
@@ -46,6 +48,7 @@ export function ended(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     child.once("exit", () => resolve());
     child.kill("SIGTERM");
+    child.kill("SIGCONT"); // a frozen one hears nothing before
   });
 }
 
