@@ -1,4 +1,4 @@
-// Test projects by what they need: nothing, one real part, several processes. One command runs them all.
+// Test projects by what they need: nothing, one real part, several processes; scenarios are what may befall a gateway. One command runs them all.
 import { defineConfig } from "vitest/config";
 
 const project = (name: string, testTimeoutMs: number) => ({

@@ -169,7 +169,7 @@ export class ProcessFleet {
 }
 
 /** The same stretch of a healthy pump over and over: nothing it does is new, so that every row is learned from. */
-function steadyPump(pumpIndex: number): Pump {
+export function steadyPump(pumpIndex: number): Pump {
   const never = { firstFaultAfterRows: Number.POSITIVE_INFINITY, faultEveryRows: 1_000 };
   const pump = createPump({ seed: 1, pumpIndex, startMs: PLANT_START_MS, ...never });
   const stretch = Array.from({ length: STRETCH_ROWS }, () => pump.next());
