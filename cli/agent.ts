@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { readAgentConfig } from "../agent/config.ts";
 import { createLogger } from "../runtime/log.ts";
-import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
+import { aborted, shutdownSignal, tellParent } from "../runtime/shutdown.ts";
 import { agentCheckCommand } from "./agent-check.ts";
 import { agentDiscoverCommand } from "./agent-discover.ts";
 import { agentDoctorCommand } from "./agent-doctor.ts";
@@ -83,7 +83,7 @@ export function agentCommand(): Command {
     const signal = shutdownSignal();
     const { startAgent } = await import("../agent/main.ts");
     const agent = await startAgent(config, log);
-    process.send?.({ ready: {} });
+    tellParent({ ready: {} });
     await aborted(signal);
     await agent.close();
   });

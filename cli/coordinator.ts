@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { readCoordinatorConfig } from "../coordinator/config.ts";
 import { createLogger } from "../runtime/log.ts";
-import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
+import { aborted, shutdownSignal, tellParent } from "../runtime/shutdown.ts";
 import { addVariableOptions, environmentWith, type VariableOption } from "./usage.ts";
 
 const OPTIONS: readonly VariableOption[] = [
@@ -65,7 +65,7 @@ export function coordinatorCommand(): Command {
       const { openCoordinator } = await import("../coordinator/main.ts");
       const coordinator = await openCoordinator(config, log);
       // A parent that started this process over IPC learns the addresses, whatever ports were asked for.
-      process.send?.({
+      tellParent({
         ready: { grpc: `${coordinator.grpcAddress.host}:${coordinator.grpcAddress.port}`, url: coordinator.url },
       });
       try {

@@ -18,3 +18,8 @@ export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
+
+/** To a parent that started this process over IPC, if there is one and it is still there. */
+export function tellParent(message: object): void {
+  process.send?.(message, () => undefined); // one that has gone meanwhile is heard of as "disconnect"
+}

@@ -1,10 +1,11 @@
 // Under an older Node `flead` is a process that starts the pinned one: to whoever signals or kills it, they are one.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { packageRoot } from "../../runtime/package-root.ts";
+import { eventually } from "../support/eventually.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("older-node");
@@ -58,4 +59,22 @@ test("a coordinator whose group is killed stops, and its database", async () => 
   process.kill(-coordinator.pid, "SIGKILL");
   await coordinator.ended;
   expect(coordinator.hasDatabase()).toBe(false);
+});
+
+test("a coordinator whose parent goes while it starts stops once it is there, and its database", async () => {
+  const dataDir = join(folder, "orphan");
+  const plan = join(packageRoot, "plans/pumps.yaml");
+  const ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+  const coordinator = fork(
+    join(packageRoot, "dist/cli/flead.js"),
+    ["coordinator", "--plan", plan, "--data-dir", dataDir, ...ports],
+    { stdio: ["ignore", "ignore", "ignore", "ipc"] },
+  );
+  onTestFinished(() => void coordinator.kill("SIGKILL"));
+  const exited = once(coordinator, "exit");
+  const pidFile = join(dataDir, "postgres/cluster/postmaster.pid");
+  await eventually("its database begins", () => existsSync(pidFile) || undefined);
+  coordinator.disconnect();
+  expect(await exited).toEqual([0, null]);
+  expect(existsSync(pidFile)).toBe(false);
 });
