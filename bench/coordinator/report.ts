@@ -109,7 +109,7 @@ function fleetLines(fleet: FleetFigures): string {
   const after = bursts.map(({ afterLastAcknowledgementMs }) => number(afterLastAcknowledgementMs)).join(", ");
   const closed = bursts.map(({ afterCloseMs }) => number(afterCloseMs)).join(", ");
   return [
-    `${number(fleet.gateways)} gateways, an update a minute and a report every 10 s each, rounds as by default (20 updates, Multi-Krum):`,
+    `${number(fleet.gateways)} gateways, an update a minute and a report every 30 s each, rounds as by default (20 updates, Multi-Krum):`,
     `  ${number(fleet.updatesPerSecond, 1)} updates/s, ${number(fleet.reportsPerSecond)} reports/s, ${number(fleet.championsPerSecond)} champions/s delivered`,
     `  coordinator ${number(fleet.coordinatorPercent, 1)} % of a core and ${number(fleet.rssMb)} MB, PostgreSQL ${number(fleet.postgresPercent, 1)} %`,
     `  acknowledged after p50 ${number(latencyMs?.p50, 1)} ms, p99 ${number(latencyMs?.p99, 1)} ms; books ${books(fleet.booksAgree)}`,
