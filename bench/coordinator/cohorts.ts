@@ -9,14 +9,11 @@ export type Encoding = (typeof ENCODINGS)[number];
 export const WIDTHS = { small: 25, large: 510 } as const;
 export type Size = keyof typeof WIDTHS;
 
-/** Of one round: as many as a coordinator takes into one, by its own bounds (core/round-capacity.ts). */
-const UPDATES_A_ROUND = { small: 1000, large: 160 } as const;
-
 /** Few rounds, and plain means: what the rows measure is updates. */
-export const longRounds = (size: Size) => ({
-  round: { updates: UPDATES_A_ROUND[size], deadlineMs: 60_000, minGateways: 2, maxStaleness: 1000 },
+export const LONG_ROUNDS = {
+  round: { updates: 1000, deadlineMs: 60_000, minGateways: 2, maxStaleness: 1000 },
   rule: { kind: "fedavg" },
-});
+} as const;
 
 /** What a plan file gets that says nothing of it: rounds of 20 updates, Multi-Krum. */
 export const DEFAULT_ROUNDS = {};

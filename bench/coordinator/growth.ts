@@ -1,7 +1,7 @@
 // What a coordinator's memory does under a load that lasts.
 import { join } from "node:path";
 import { pause } from "../../runtime/retry.ts";
-import { longRounds } from "./cohorts.ts";
+import { LONG_ROUNDS } from "./cohorts.ts";
 import { COHORT, stretch, withFleet } from "./fleets.ts";
 import type { BenchSizes } from "./sizes.ts";
 
@@ -18,7 +18,7 @@ export interface Growth {
 
 export async function measureGrowth(folder: string, sizes: BenchSizes): Promise<Growth> {
   const { gateways, steadyRate, warmMs, memoryMs } = sizes;
-  const made = { cohort: COHORT, size: "small", encoding: "int8", federation: longRounds("small") } as const;
+  const made = { cohort: COHORT, size: "small", encoding: "int8", federation: LONG_ROUNDS } as const;
   return withFleet(join(folder, "growth"), [made], { gateways }, async (coordinator, fleet) => {
     await fleet.fleet.load({ updatesPerSecond: steadyRate });
     await pause(warmMs);

@@ -3,7 +3,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { startEmbeddedPostgres } from "../../coordinator/adapters/embedded-postgres.ts";
 import { pause } from "../../runtime/retry.ts";
-import { longRounds } from "./cohorts.ts";
+import { LONG_ROUNDS } from "./cohorts.ts";
 import { BenchFleet, booksAgree, COHORT, stretch } from "./fleets.ts";
 import { BenchCoordinator, type Database } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
@@ -45,7 +45,7 @@ export async function measureReplicas(folder: string, sizes: BenchSizes): Promis
 }
 
 function startReplica(home: string, name: string, database: Database): Promise<BenchCoordinator> {
-  const made = { cohort: COHORT, size: "small", encoding: "int8", federation: longRounds("small") } as const;
+  const made = { cohort: COHORT, size: "small", encoding: "int8", federation: LONG_ROUNDS } as const;
   return BenchCoordinator.start(join(home, name), [made], database);
 }
 

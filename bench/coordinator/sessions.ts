@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { openFilesAllowed } from "../../cli/simulate/fleet.ts";
 import { pause } from "../../runtime/retry.ts";
-import { longRounds } from "./cohorts.ts";
+import { LONG_ROUNDS } from "./cohorts.ts";
 import { BenchFleet, COHORT, stretch } from "./fleets.ts";
 import { BenchCoordinator, per } from "./programs.ts";
 import type { BenchSizes } from "./sizes.ts";
@@ -31,7 +31,7 @@ export interface SessionsFigures {
 }
 
 export async function measureSessions(folder: string, sizes: BenchSizes): Promise<SessionsFigures> {
-  const made = { size: "small", encoding: "int8", federation: longRounds("small") } as const;
+  const made = { size: "small", encoding: "int8", federation: LONG_ROUNDS } as const;
   const coordinator = await BenchCoordinator.start(join(folder, "sessions"), [
     { ...made, cohort: COHORT },
     { ...made, cohort: IDLE },

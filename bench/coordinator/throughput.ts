@@ -6,7 +6,7 @@ import { encodeDelta } from "../../learning/codecs/codec.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { pause } from "../../runtime/retry.ts";
 import type { Memory } from "../process-figures.ts";
-import { type Encoding, longRounds, type Size } from "./cohorts.ts";
+import { type Encoding, LONG_ROUNDS, type Size } from "./cohorts.ts";
 import { type BenchFleet, booksAgree, COHORT, type Stretch, stretch, withFleet } from "./fleets.ts";
 import { echoFloor, type Floor, type InsertFloor } from "./floors.ts";
 import type { BenchCoordinator } from "./programs.ts";
@@ -37,7 +37,7 @@ export async function measureThroughput(
   inserts: InsertFloor,
 ): Promise<ThroughputRow> {
   const home = join(folder, `${size}-${encoding}`);
-  const made = { cohort: COHORT, size, encoding, federation: longRounds(size) };
+  const made = { cohort: COHORT, size, encoding, federation: LONG_ROUNDS };
   const measured = await withFleet(home, [made], { gateways: sizes.gateways }, (coordinator, fleet) =>
     fullLoad(coordinator, fleet, size, encoding, sizes),
   );

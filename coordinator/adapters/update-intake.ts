@@ -94,6 +94,21 @@ export function openIntake(database: Pick<Database, "connect" | "kysely">, limit
     return outcome;
   };
 
+  /** The last of each id that waits for its commit: one that comes again meanwhile is told what that one became. */
+  const underway = new Map<string, Promise<unknown>>();
+  const addInTurn = async (arrived: ArrivedUpdate): Promise<Inserted> => {
+    const { updateId } = arrived.update;
+    const before = underway.get(updateId);
+    const added = before === undefined ? add(arrived) : before.then(() => add(arrived));
+    const settled = added.catch(() => undefined);
+    underway.set(updateId, settled);
+    try {
+      return await added;
+    } finally {
+      if (underway.get(updateId) === settled) underway.delete(updateId);
+    }
+  };
+
   const counting = setInterval(() => {
     if (!isAway()) open.refresh().catch(() => undefined); // what was known stands
   }, COUNT_OPEN_MS).unref();
@@ -102,12 +117,12 @@ export function openIntake(database: Pick<Database, "connect" | "kysely">, limit
     addUpdate: async (update) => {
       const reached = open.limitReached(update);
       if (reached !== null) throw new NotStoredError("open_updates", reached, RETRY_OPEN_MS * (1 + Math.random()));
-      const outcome = await add({ update, refusal: null });
+      const outcome = await addInTurn({ update, refusal: null });
       if (outcome === "stored") open.stored(update);
       return outcome === "stored" ? "stored" : "known";
     },
     addRefusal: async (update, refusal) => {
-      const outcome = await add({ update: withoutDelta(update), refusal });
+      const outcome = await addInTurn({ update: withoutDelta(update), refusal });
       return outcome === "refused" ? "refused" : "known";
     },
     whenCalm: () => queue.whenCalm(),

@@ -68,6 +68,14 @@ onEveryHome((home) => {
     expect(await rows(update.updateId)).toHaveLength(1);
   });
 
+  test("of two that come at a time the first is stored and the second known, whichever writer has them", async () => {
+    for (let pair = 0; pair < 50; pair++) {
+      const update = anUpdate();
+      const outcomes = await Promise.all([update, update].map((each) => intake().addUpdate(each)));
+      expect(outcomes).toEqual(["stored", "known"]);
+    }
+  });
+
   test("a refusal is kept with its reason and without its delta, and refused again when it comes again", async () => {
     const update = anUpdate();
     expect(await intake().addRefusal(update, stale)).toBe("refused");

@@ -55,12 +55,15 @@ const BETWEEN_MESSAGES = 0;
 
 /** Null: the library is another one than this was written for, and keeps its pieces. */
 export function decoderOf(call: ServerInterceptingCall): MessageDecoder | null {
-  const { nextCall } = call as unknown as { nextCall?: { decoder?: Partial<MessageDecoder> } };
-  const decoder = nextCall?.decoder;
-  return decoder?.readState === BETWEEN_MESSAGES && Array.isArray(decoder.readPartialMessage)
-    ? (decoder as MessageDecoder)
-    : null;
+  const decoder = property(property(call, "nextCall"), "decoder");
+  return isDecoder(decoder) ? decoder : null;
 }
+
+const property = (of: unknown, name: string): unknown =>
+  typeof of === "object" && of !== null ? Reflect.get(of, name) : undefined;
+
+const isDecoder = (given: unknown): given is MessageDecoder =>
+  property(given, "readState") === BETWEEN_MESSAGES && Array.isArray(property(given, "readPartialMessage"));
 
 type Listener = Parameters<ServerInterceptingCall["start"]>[0];
 
