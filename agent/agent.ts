@@ -1,7 +1,5 @@
 // The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
-import type { Reading } from "../learning/telemetry/default-mapping.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "../learning/telemetry/refusal.ts";
 import { readRowLabels } from "../learning/telemetry/row-labels.ts";
 import type { Logger } from "../runtime/log.ts";
@@ -20,8 +18,8 @@ import { describeTrial } from "./core/try-model.ts";
 import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
-import { IntakeWatch } from "./intake.ts";
-import { type JudgedRow, judgeRows } from "./judge-rows.ts";
+import type { JudgedRow } from "./judge-rows.ts";
+import { deviceCount, Judging } from "./judging.ts";
 import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
@@ -33,20 +31,14 @@ import type { GatewayClock } from "./ports/clock.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import type { Operation } from "./ports/operation.ts";
 import { Publisher } from "./publisher.ts";
-import { RowQueue } from "./row-queue.ts";
 import { SelfReport } from "./self-report.ts";
 import { Summaries } from "./summaries.ts";
 import { guarded, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
 import { vitalsOf } from "./vitals.ts";
 
-const MAX_DEVICES = 2_000;
 /** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
 const MAX_FORESTS = 500;
-const MAX_QUEUED_ROWS = 10_000;
-/** About 100 bytes each. */
-const MAX_QUEUED_VALUES = 200_000;
-const BATCH_ROWS = 1_000;
 const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
 const SENSORS_MS = 250;
@@ -78,7 +70,6 @@ export class Agent {
   readonly #origin: Origin;
   readonly #cohorts: ReadonlyMap<CohortId, Cohort>;
   readonly #lane = new Lane();
-  readonly #queue = new RowQueue(MAX_QUEUED_ROWS, MAX_QUEUED_VALUES);
   readonly #refusals: Problems<RefusalKind>;
   /** Of labels and words on alerts: no row is lost with them. */
   readonly #wordRefusals: Problems<RefusalKind>;
@@ -93,16 +84,14 @@ export class Agent {
   readonly #publisher: Publisher;
   readonly #discovery: Discovery;
   readonly #ledger: Ledger;
-  readonly #intake: IntakeWatch;
+  readonly #judging: Judging;
   readonly #operation: Operation;
   readonly #broker: Broker;
   /** Null: Home Assistant is told of nothing. */
   readonly #birthTopic: string | null;
   readonly #stop = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
-  #judging: Promise<void> | null = null;
   #sessions: Promise<void> = Promise.resolve();
-  #rows = 0;
   #episodeChanges = 0;
   #inSession = false;
   #waitingWords = 0;
@@ -140,7 +129,17 @@ export class Agent {
     this.#troubles = new Problems(log, steadyMs);
     const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
     this.#operation = deps.openOperation((what) => trouble("operation", "agent", what));
-    this.#intake = new IntakeWatch(steadyMs);
+    this.#judging = new Judging({
+      cohorts: this.#cohorts,
+      rules: config.FLEAD_COHORTS,
+      lane: this.#lane,
+      steadyMs,
+      onJudged: (cohort, row) => this.#judged(cohort, row),
+      onRefused: (where, refusal) => this.#refuse(where, refusal),
+      onLate: (cohort, reading) => this.#stored(() => this.#summaries?.unjudged(cohort, reading)),
+      onFailed: ({ cohort }, error) => trouble("row_failed", cohort, error.stack ?? error.message),
+      onBatch: () => this.#trainWhereDue(),
+    });
     this.#ledger = new Ledger({
       store: store.ledger,
       meter: deps.meter,
@@ -150,7 +149,7 @@ export class Agent {
     this.#episodes = new Episodes({
       store,
       origin: this.#origin,
-      devices: () => this.#deviceCount(),
+      devices: () => deviceCount(this.#cohorts),
       newId,
       clock,
       onTransition: () => this.#tellEpisodes(),
@@ -189,7 +188,11 @@ export class Agent {
       store,
       snoozed: () => this.#episodes.snoozed(),
       ledger: this.#ledger,
-      rows: () => ({ judged: this.#rows, refused: this.#refusals.total, queued: this.#queue.length }),
+      rows: () => ({
+        judged: this.#judging.judged,
+        refused: this.#refusals.total,
+        queued: this.#judging.waiting,
+      }),
       newId,
       clock,
     });
@@ -229,6 +232,7 @@ export class Agent {
     });
     this.#broker = deps.openBroker({
       onMessage: (message) => this.receive(message),
+      whenCalm: () => this.#judging.whenCalm(),
       onConnect: () => {
         log.info("MQTT broker connected");
         this.#tellStatus();
@@ -242,7 +246,7 @@ export class Agent {
   /** Never throws, whatever the message is. */
   receive(message: SiteMessage): void {
     const { topic } = message;
-    this.#intake.arrived();
+    this.#judging.watch.arrived();
     const read = () => this.#heard(topic, this.#deps.sensors.read(message));
     if (topic === this.#birthTopic) {
       if (saysOnline(message.payload)) this.#tellHomeAssistant();
@@ -261,8 +265,8 @@ export class Agent {
     this.#broker.stopReceiving();
     this.#stop.abort();
     this.#follower.close();
-    await within(CLOSE_STEP_MS, this.#judging ?? Promise.resolve());
-    this.#queue.take(MAX_QUEUED_ROWS);
+    await within(CLOSE_STEP_MS, this.#judging.idle());
+    this.#judging.drop();
     await within(CLOSE_STEP_MS, this.#lane.idle());
     await within(CLOSE_STEP_MS, Promise.all([this.#sessions, ...this.#learners().map((learner) => learner.close())]));
     this.#stored(() => {
@@ -290,7 +294,7 @@ export class Agent {
     for (const command of commands) this.#broker.command(command);
     for (const reading of readings) {
       if (reading.labelRefusal !== undefined) this.#refuseWord(where, reading.labelRefusal);
-      this.#enqueue(reading);
+      this.#judging.add(reading);
     }
   }
 
@@ -312,54 +316,14 @@ export class Agent {
     this.#waitingWords++;
     void this.#lane.run(async () => {
       this.#waitingWords--;
-      const batches = Math.ceil(this.#queue.length / BATCH_ROWS);
-      for (let batch = 0; batch < batches; batch++) await this.#judgeBatch();
+      await this.#judging.judgeWaiting();
       this.#stored(() => apply(said));
     });
   }
 
-  #enqueue(reading: Reading): void {
-    const cohort = this.#cohortFor(reading);
-    if (isRefusal(cohort)) {
-      this.#refuse(reading.deviceId, cohort);
-      return;
-    }
-    for (const { reading: dropped } of this.#queue.add({ cohort, reading })) {
-      const limit = `more than ${MAX_QUEUED_ROWS} rows or ${MAX_QUEUED_VALUES} values wait to be judged`;
-      this.#refusals.report("queue_full", dropped.deviceId, limit);
-    }
-    this.#intake.waiting(this.#queue.length, { judged: false });
-    this.#judging ??= this.#judgeQueue();
-  }
-
-  async #judgeQueue(): Promise<void> {
-    while (this.#queue.length > 0) {
-      await nextTurn(); // lets a burst of messages become one batch
-      await this.#lane.run(() => this.#judgeBatch());
-      this.#trainWhereDue();
-    }
-    this.#judging = null;
-  }
-
-  async #judgeBatch(): Promise<void> {
-    for (const [cohort, readings] of this.#queue.take(BATCH_ROWS)) {
-      await this.#judge(cohort, readings).catch((error: Error) =>
-        this.#troubles.report("row_failed", cohort.cohort, error.stack ?? error.message),
-      );
-    }
-    this.#intake.waiting(this.#queue.length, { judged: true });
-  }
-
-  async #judge(cohort: Cohort, readings: readonly Reading[]): Promise<void> {
-    const judged = await judgeRows(cohort, this.#served(cohort, readings), (reading, refusal) => {
-      this.#refuse(reading.deviceId, refusal);
-      if (refusal.refused === "out_of_order") this.#stored(() => this.#summaries?.unjudged(cohort, reading));
-    });
-    this.#rows += judged.length;
-    for (const row of judged) {
-      this.#stored(() => this.#observe(cohort, row));
-      this.#stored(() => this.#summaries?.judged(cohort, row));
-    }
+  #judged(cohort: Cohort, row: JudgedRow): void {
+    this.#stored(() => this.#observe(cohort, row));
+    this.#stored(() => this.#summaries?.judged(cohort, row));
   }
 
   #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
@@ -490,11 +454,11 @@ export class Agent {
       cohorts: [...this.#cohorts.values()],
       store,
       ledger: this.#ledger,
-      intake: this.#intake,
+      intake: this.#judging.watch,
       monotonicMs: () => clock.steadyMs(),
       counted: () => ({
-        rowsJudged: this.#rows,
-        rowsWaiting: this.#queue.length,
+        rowsJudged: this.#judging.judged,
+        rowsWaiting: this.#judging.waiting,
         refusals: this.#refusals.counts,
         wordRefusals: this.#wordRefusals.counts,
         troubles: this.#troubles.counts,
@@ -562,37 +526,12 @@ export class Agent {
     return [...this.#cohorts.values()].flatMap(({ learner }) => learner ?? []);
   }
 
-  #cohortFor({ deviceId }: Reading): Cohort | Refusal {
-    const id = cohortOf(deviceId, this.#deps.config.FLEAD_COHORTS);
-    const cohort = id === null ? undefined : this.#cohorts.get(id);
-    return cohort ?? { refused: "no_cohort", detail: "no rule of FLEAD_COHORTS matches the device" };
-  }
-
-  /** Without those of devices that there is no room for: a flood of names, which a burst of messages may hold, is capped. */
-  #served(cohort: Cohort, readings: readonly Reading[]): Reading[] {
-    const room = MAX_DEVICES - this.#deviceCount();
-    const unknown = new Set<DeviceId>();
-    return readings.filter(({ deviceId }) => {
-      if (cohort.devices.has(deviceId)) return true;
-      if (unknown.size < room) unknown.add(deviceId);
-      if (unknown.has(deviceId)) return true;
-      this.#refuse(deviceId, { refused: "device_limit", detail: `a gateway serves at most ${MAX_DEVICES} devices` });
-      return false;
-    });
-  }
-
   #mayGrowForest(device: DeviceId): boolean {
     const may = this.#forests < MAX_FORESTS;
     if (may) this.#forests++;
     else
       this.#troubles.report("forest_limit", device, `a gateway has at most ${MAX_FORESTS} forests; the z-score stays`);
     return may;
-  }
-
-  #deviceCount(): number {
-    let count = 0;
-    for (const { devices } of this.#cohorts.values()) count += devices.size;
-    return count;
   }
 
   #refuse(where: string, { refused, detail }: Refusal): void {

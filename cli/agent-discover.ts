@@ -58,6 +58,7 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
     { address, topics: [{ filter: topic, qos: 0 }], will: null, nowMs: Date.now },
     {
       onMessage: (message) => discovery.hear(message),
+      whenCalm: () => null,
       onConnect: () => {
         connected = true;
         process.stderr.write(`Listening to ${topic} for ${seconds} s …\n`);

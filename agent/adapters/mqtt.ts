@@ -62,6 +62,12 @@ export class MqttBroker implements Broker {
         receivedAtMs: settings.nowMs(),
       });
     });
+    // Called after each message; the next one is not taken off the connection, nor this one answered, before `done`.
+    this.#client.handleMessage = (_, done) => {
+      const calm = this.#receiving ? handlers.whenCalm() : null;
+      if (calm === null) done();
+      else void calm.then(() => done());
+    };
   }
 
   get connected(): boolean {

@@ -6,6 +6,8 @@ import type { SiteMessage } from "../core/mapping/sensor-reader.ts";
 export interface BrokerHandlers {
   /** Must not throw. */
   readonly onMessage: (message: SiteMessage) => void;
+  /** Null: the next message may come at once; else it is to stay at its broker until this resolves, soon. Never rejects. */
+  readonly whenCalm: () => Promise<void> | null;
   /** A connection to the broker of the alerts stands, at first or again. */
   readonly onConnect: () => void;
   /** The connection could not be had or was lost. */

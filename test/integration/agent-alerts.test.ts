@@ -218,7 +218,12 @@ describe.skipIf(mosquitto === null || mosquittoPub === null)("over mosquitto", (
     const isConnected = new Promise<void>((resolve) => {
       connected = resolve;
     });
-    const handlers = { onMessage: () => undefined, onConnect: () => connected(), onProblem: () => undefined };
+    const handlers = {
+      onMessage: () => undefined,
+      whenCalm: () => null,
+      onConnect: () => connected(),
+      onProblem: () => undefined,
+    };
     const broker = new MqttBroker({ address, topics: [], will: null, nowMs: Date.now }, handlers);
     onTestFinished(() => broker.close());
     await isConnected;

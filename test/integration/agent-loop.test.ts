@@ -531,7 +531,10 @@ test("bad input is counted by kind, logged once, and changes nothing", async () 
     coordinator.said("report").find((report) => report.health?.rowsRefused === refused),
   );
   expect(health?.rows).toBe(60n);
-  const refusals = [
+  const kinds = lines
+    .map((line) => JSON.parse(line).kind)
+    .filter((kind) => kind !== undefined && kind !== "extra_channel");
+  expect(kinds.sort()).toEqual([
     "bad_value",
     "duplicate_timestamp",
     "invalid_device_id",
@@ -542,10 +545,7 @@ test("bad input is counted by kind, logged once, and changes nothing", async () 
     "retained",
     "too_large",
     "wrong_shape",
-  ];
-  // What goes wrong besides, a connection that is lost on a busy machine say, is not of bad input.
-  const kinds = lines.map((line) => JSON.parse(line).kind).filter((kind) => refusals.includes(kind));
-  expect(kinds.sort()).toEqual(refusals);
+  ]);
 });
 
 test("asked to drain, the agent goes and comes back after the given time", async () => {

@@ -163,7 +163,12 @@ describe.skipIf(mosquitto === null)("over mosquitto", () => {
     async (what) => {
       const { url, freeze } = await openBroker();
       const connected = Promise.withResolvers<void>();
-      const handlers = { onMessage: () => undefined, onConnect: connected.resolve, onProblem: () => undefined };
+      const handlers = {
+        onMessage: () => undefined,
+        whenCalm: () => null,
+        onConnect: connected.resolve,
+        onProblem: () => undefined,
+      };
       const address = { name: "plant", url, options: {} };
       const broker = new MqttBroker({ address, topics: [], will: null, nowMs: Date.now }, handlers);
       await connected.promise;
