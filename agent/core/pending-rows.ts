@@ -38,7 +38,7 @@ export class PendingRows {
   add(features: Float32Array, label: 0 | 1 | null): PendingRow {
     const row = { features, label, left: false };
     this.#rows.push(row);
-    if (this.#rows.length > this.#maxRows) this.#drop(1);
+    if (this.#rows.length > this.#maxRows) this.#leave(this.#rows.shift()); // splice would move all of them
     return row;
   }
 
@@ -54,14 +54,13 @@ export class PendingRows {
 
   /** Rows that came since the `take` stay. */
   learned(upTo: number): void {
-    this.#drop(Math.max(0, upTo - this.#left));
+    for (const row of this.#rows.splice(0, Math.max(0, upTo - this.#left))) this.#leave(row);
   }
 
-  #drop(rows: number): void {
-    for (const row of this.#rows.splice(0, rows)) {
-      row.left = true;
-      row.features = new Float32Array(0);
-    }
-    this.#left += rows;
+  #leave(row: PendingRow | undefined): void {
+    if (row === undefined) return;
+    row.left = true;
+    row.features = new Float32Array(0);
+    this.#left++;
   }
 }
