@@ -3,18 +3,16 @@ import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
 import { isRefusal, type Refusal, type RefusalKind } from "../learning/telemetry/refusal.ts";
 import { readRowLabels } from "../learning/telemetry/row-labels.ts";
 import type { Logger } from "../runtime/log.ts";
-import { PlanModel } from "../runtime/plan-model.ts";
+import type { PlanModel } from "../runtime/plan-model.ts";
 import { Problems } from "../runtime/problems.ts";
 import { pause } from "../runtime/retry.ts";
 import { Cohort } from "./cohort.ts";
 import type { AgentConfig } from "./config.ts";
-import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
-import { cohortOf } from "./core/cohorts.ts";
+import type { Origin, OutgoingMessage } from "./core/alert.ts";
 import { hash } from "./core/hash.ts";
 import { birthTopic, saysOnline } from "./core/home-assistant.ts";
 import { type AlertWord, readAlertWord } from "./core/labels.ts";
 import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
-import { describeTrial } from "./core/try-model.ts";
 import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
@@ -24,13 +22,15 @@ import { Labels } from "./labels.ts";
 import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import { Ledger } from "./ledger.ts";
-import type { AgentStore, Candidate, CohortRecord, Slot } from "./ports/agent-store.ts";
+import { ModelNews } from "./model-news.ts";
+import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { GatewayClock } from "./ports/clock.ts";
 import type { CoordinatorLink, Update } from "./ports/coordinator-link.ts";
 import type { Operation } from "./ports/operation.ts";
 import { Publisher } from "./publisher.ts";
+import { restoreCohorts } from "./restore-cohorts.ts";
 import { SelfReport } from "./self-report.ts";
 import { Summaries } from "./summaries.ts";
 import { guarded, type TroubleKind } from "./trouble.ts";
@@ -78,6 +78,7 @@ export class Agent {
   readonly #labels: Labels;
   /** Null: they are off. */
   readonly #summaries: Summaries | null;
+  readonly #news: ModelNews;
   readonly #follower: CoordinatorFollower;
   readonly #uplink: Uplink;
   readonly #self: SelfReport;
@@ -169,6 +170,13 @@ export class Agent {
             store: store.summaries,
             nowMs: steadyMs,
           });
+    this.#news = new ModelNews({
+      origin: this.#origin,
+      log,
+      trouble,
+      stamp: () => ({ id: newId(), atMs: clock.wallMs() }),
+      tell: (message) => this.#tell(message),
+    });
     this.#follower = new CoordinatorFollower({
       cohorts: this.#cohorts,
       store,
@@ -178,7 +186,7 @@ export class Agent {
       random,
       newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
       onActivated: (cohort, slot) => this.#activated(cohort, slot),
-      onHeld: (cohort, candidate) => this.#held(cohort, candidate),
+      onHeld: (cohort, candidate) => this.#news.held(cohort, candidate),
       trouble,
     });
     this.#self = new SelfReport({
@@ -387,17 +395,7 @@ export class Agent {
   #trained(update: Update): void {
     this.#tellStatistics(); // before the update, which may close a round
     void this.#uplink.wake();
-    this.#tell(
-      modelMessage(this.#origin, "trained", this.#stamp(), {
-        cohort: update.cohort,
-        plan_id: update.planId,
-        update_id: update.updateId,
-        global_version: update.baseVersion,
-        local_steps: update.localSteps,
-        samples: update.samples,
-        loss: update.loss,
-      }),
-    );
+    this.#news.trained(update);
   }
 
   #tellStatistics(): void {
@@ -406,29 +404,7 @@ export class Agent {
 
   #activated(cohort: Cohort, slot: Slot): void {
     this.#tellStatistics();
-    const { globalVersion, trained } = slot;
-    this.#deps.log.info({ cohort: cohort.cohort, globalVersion, trained }, "global model activated");
-    const data = {
-      cohort: cohort.cohort,
-      plan_id: cohort.learner?.plan.planId,
-      global_version: globalVersion,
-      trained,
-    };
-    this.#tell(modelMessage(this.#origin, "activated", this.#stamp(), data));
-  }
-
-  #held({ cohort, learner }: Cohort, { globalVersion, trial }: Candidate): void {
-    const active = learner?.slot?.globalVersion ?? 0;
-    const found = trial && describeTrial(trial);
-    this.#troubles.report("model_held", cohort, `version ${globalVersion} beside the active ${active}: ${found}`);
-    const data = {
-      cohort,
-      plan_id: learner?.plan.planId,
-      global_version: globalVersion,
-      active_version: active,
-      reason: found,
-    };
-    this.#tell(modelMessage(this.#origin, "candidate", this.#stamp(), data));
+    this.#news.activated(cohort, slot);
   }
 
   #tellStatus(): void {
@@ -477,28 +453,13 @@ export class Agent {
         this.#deps.store.summaries.clear(); // what was queued before they were turned off
       else this.#summaries.restore();
     });
-    for (const cohort of this.#cohorts.values()) {
-      const learner = await this.#restoreLearner(cohort).catch((error: Error) => {
-        this.#troubles.report("bad_record", cohort.cohort, `the plan kept can't be used: ${error.message}`);
-        return null;
-      });
-      const mine = this.#deps.store.learning.devices(cohort.cohort).filter((record) => {
-        return cohortOf(record.deviceId, this.#deps.config.FLEAD_COHORTS) === cohort.cohort;
-      });
-      cohort.restore(learner, mine, (device) =>
-        this.#troubles.report(
-          "bad_record",
-          device,
-          "what was kept of the device does not fit its plan; it begins anew",
-        ),
-      );
-      await learner?.recalibrate();
-    }
-  }
-
-  async #restoreLearner(cohort: Cohort): Promise<Learner | null> {
-    const record = this.#deps.store.learning.cohort(cohort.cohort);
-    return record === null ? null : this.#learner(cohort, await PlanModel.load(record.plan), record);
+    await restoreCohorts({
+      cohorts: this.#cohorts.values(),
+      rules: this.#deps.config.FLEAD_COHORTS,
+      store: this.#deps.store.learning,
+      newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
+      onDamaged: (where, what) => this.#troubles.report("bad_record", where, what),
+    });
   }
 
   #learner(cohort: Cohort, model: PlanModel, record: CohortRecord): Learner {
@@ -548,10 +509,6 @@ export class Agent {
 
   #storeFailed(error: Error): void {
     this.#troubles.report("store_failed", "agent.sqlite", error.message);
-  }
-
-  #stamp() {
-    return { id: this.#deps.newId(), atMs: this.#deps.clock.wallMs() };
   }
 }
 
