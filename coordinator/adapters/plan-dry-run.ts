@@ -21,7 +21,7 @@ export interface DryRunSource {
   readonly heldOut: Pick<HeldOutStreams, "content">;
 }
 
-/** On the streams of `frozen`. Rejects once `signal` has aborted; after `maxMs` it gives what failed by then. */
+/** On the streams of `frozen`. Rejects once `signal` has aborted; what takes longer than `maxMs` has failed by that alone. */
 export async function tryPlan(
   { db, heldOut }: DryRunSource,
   { cohort, planId: plan }: { readonly cohort: CohortId; readonly planId: PlanId },
