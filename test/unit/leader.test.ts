@@ -2,15 +2,13 @@
 import { expect, test } from "vitest";
 import { CohortDirectory } from "../../coordinator/cohort-directory.ts";
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
-import { Leader, type LeaderDeps } from "../../coordinator/leader.ts";
+import { Leader } from "../../coordinator/leader.ts";
 import { cohortId } from "../../learning/ids.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { cohortState } from "../support/cohort-state.ts";
+import { storeOfRounds, unasked } from "../support/unasked-store.ts";
 
 // The parts are stand-ins: that a plan which was taken up can't be loaded later is not to be had from real ones.
-const unasked = () => {
-  throw new Error("no test asks for this");
-};
 
 test("a cohort whose plan can't be loaded keeps no other one from its rounds", async () => {
   const states = ["broken", "whole"].map((cohort) => cohortState({ cohort: cohortId(cohort) }));
@@ -24,13 +22,11 @@ test("a cohort whose plan can't be loaded keeps no other one from its rounds", a
   const looked: string[] = [];
   const deps = {
     directory,
-    store: {
-      openRound: async ({ cohort }: CohortState) => {
-        looked.push(cohort);
-        end.abort();
-        return { updates: 0, gateways: 0, openedAtMs: null, lastRoundAtMs: null, nowMs: 0 };
-      },
-    },
+    store: storeOfRounds(async ({ cohort }) => {
+      looked.push(cohort);
+      end.abort();
+      return { updates: 0, gateways: 0, openedAtMs: null, lastRoundAtMs: null, nowMs: 0 };
+    }),
     invitations: { ready: unasked, invite: unasked, end: unasked },
     standings: { of: unasked },
     gateways: { forgetGoneReplicas: async () => undefined },
@@ -41,6 +37,6 @@ test("a cohort whose plan can't be loaded keeps no other one from its rounds", a
     duties: [],
     log: createLogger("test", "silent"),
   };
-  await new Leader(deps as unknown as LeaderDeps).lead(AbortSignal.any([end.signal, AbortSignal.timeout(20_000)]));
+  await new Leader(deps).lead(AbortSignal.any([end.signal, AbortSignal.timeout(20_000)]));
   expect(looked).toEqual(["whole"]);
 });

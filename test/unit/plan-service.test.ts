@@ -18,9 +18,9 @@ let address: string;
 let server: Awaited<ReturnType<typeof startGrpcServer>>;
 
 beforeAll(async () => {
-  const signer = { sign: () => Buffer.alloc(64), planKey: "key" } as unknown as PlanSigner;
+  const signer: PlanSigner = { sign: () => Buffer.alloc(64), planKey: "key" };
   const log = { warn: (_: object, text: string) => void warned.push(text) };
-  const problems = new Problems<ProblemKind>(log as never, Date.now);
+  const problems = new Problems<ProblemKind>(log, Date.now);
   const planBundle = async (id: string) => {
     asked.push(id);
     return id === idOf(0) ? null : Buffer.alloc(BUNDLE_BYTES);

@@ -3,41 +3,26 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Invitation } from "../../coordinator/core/invitation.ts";
 import { beginRounds, dueNow, type OpenRound } from "../../coordinator/core/round-machine.ts";
 import type { Evaluators } from "../../coordinator/ports/evaluator.ts";
-import { type FederationStore, RoundConflictError } from "../../coordinator/ports/federation-store.ts";
+import { RoundConflictError } from "../../coordinator/ports/federation-store.ts";
 import { RoundLoop } from "../../coordinator/round-loop.ts";
 import { cohortState } from "../support/cohort-state.ts";
+import { storeOfRounds, unasked } from "../support/unasked-store.ts";
 
 // The parts are stand-ins because the test decides when each answer of the store comes; no round is ever due.
-const unasked = () => {
-  throw new Error("no test asks for this");
-};
-
 function setUp() {
   const logged: { level: string; msg: string }[] = [];
   const formatters = { level: (level: string) => ({ level }) };
   const log = pino({ formatters }, { write: (line: string) => void logged.push(JSON.parse(line)) });
   const asked: ((answer: OpenRound | Error) => void)[] = [];
   let aheadMs = 0;
-  const store: FederationStore = {
-    openRound: () =>
+  const store = storeOfRounds(
+    () =>
       new Promise((resolve, reject) => {
         asked.push((answer) =>
           answer instanceof Error ? reject(answer) : resolve({ ...answer, nowMs: Date.now() + aheadMs }),
         );
       }),
-    loadCohorts: unasked,
-    loadCohort: unasked,
-    loadPlans: unasked,
-    leavePlans: unasked,
-    revisions: unasked,
-    defineCohort: unasked,
-    planBundle: unasked,
-    addUpdate: unasked,
-    addRefusal: unasked,
-    roundUpdates: unasked,
-    gatewayStatistics: unasked,
-    recordRound: unasked,
-  };
+  );
   const evaluators: Evaluators = { now: unasked, close: unasked };
   const invitations = { ready: unasked, invite: unasked, end: unasked };
   const state = cohortState();
