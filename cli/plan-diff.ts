@@ -31,14 +31,33 @@ function meaningOf(a: CohortPlan, b: CohortPlan, differ: boolean): string {
   return "nothing differs: the same plan, and the same federation settings";
 }
 
-/** Every value that is no object by its path; lists are values. */
+/**
+ * Every value that is no object by its path; lists are values. Of a list of named things each is one by its name, and the
+ * list is the order of their names.
+ */
 function leaves(value: object, path = ""): Map<string, string> {
   const found = new Map<string, string>();
   for (const [key, inner] of Object.entries(value)) {
     const at = path === "" ? key : `${path}.${key}`;
     if (inner === undefined) continue;
-    if (inner === null || typeof inner !== "object" || Array.isArray(inner)) found.set(at, JSON.stringify(inner));
+    const named = Array.isArray(inner) ? byName(inner) : null;
+    if (named !== null) {
+      found.set(at, JSON.stringify(Object.keys(named)));
+      for (const [deeper, leaf] of leaves(named, at)) found.set(deeper, leaf);
+    } else if (inner === null || typeof inner !== "object" || Array.isArray(inner))
+      found.set(at, JSON.stringify(inner));
     else for (const [deeper, leaf] of leaves(inner, at)) found.set(deeper, leaf);
   }
   return found;
+}
+
+/** Channels by their names; null: it lists something else. */
+function byName(list: readonly unknown[]): Record<string, object> | null {
+  const named: [string, object][] = [];
+  for (const each of list) {
+    if (typeof each !== "object" || each === null || !("name" in each) || typeof each.name !== "string") return null;
+    const { name, ...rest } = each;
+    named.push([name, rest]);
+  }
+  return named.length === 0 ? null : Object.fromEntries(named);
 }

@@ -18,6 +18,21 @@ test("another plan is told key by key, and that the cohort begins anew", () => {
   });
 });
 
+test("a channel that is new, another unit and another order are told one by one", () => {
+  const channels = (...given: { name: string; unit: string }[]) => file({ plan: { channels: given } });
+  const [flow, current] = [
+    { name: "flow", unit: "m³/h" },
+    { name: "current", unit: "A" },
+  ];
+  expect(diffPlans(channels(flow, current), channels(flow, { ...current, unit: "mA" })).changes).toEqual([
+    { key: "plan.channels.current.unit", from: '"A"', to: '"mA"' },
+  ]);
+  expect(diffPlans(channels(flow), channels(current, flow)).changes).toEqual([
+    { key: "plan.channels", from: '["flow"]', to: '["current","flow"]' },
+    { key: "plan.channels.current.unit", from: "(absent)", to: '"A"' },
+  ]);
+});
+
 test("federation settings alone are no other plan", () => {
   const { changes, meaning } = diffPlans(file(), file({ federation: { gate: { margin: 0.1 } } }));
   expect(changes).toEqual([{ key: "federation.gate.margin", from: "0.05", to: "0.1" }]);
