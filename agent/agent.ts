@@ -23,7 +23,7 @@ import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import { Ledger } from "./ledger.ts";
 import { ModelNews } from "./model-news.ts";
-import type { AgentStore, CohortRecord, Slot } from "./ports/agent-store.ts";
+import type { AgentStore, CohortRecord, Slot, Tuning } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
 import type { GatewayClock } from "./ports/clock.ts";
@@ -392,10 +392,10 @@ export class Agent {
     void this.#uplink.report();
   }
 
-  #trained(update: Update): void {
+  #trained(update: Update, tuning: Tuning | null): void {
     this.#tellStatistics(); // before the update, which may close a round
     void this.#uplink.wake();
-    this.#news.trained(update);
+    this.#news.trained(update, tuning);
   }
 
   #tellStatistics(): void {
@@ -475,7 +475,7 @@ export class Agent {
         devices: () => cohort.devices.values(),
         seed: hash(this.#origin.gatewayId),
         dueRecords: () => cohort.dueRecords(steadyMs()),
-        onTrained: (update) => this.#trained(update),
+        onTrained: (update, tuning) => this.#trained(update, tuning),
         onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
       },
       model,

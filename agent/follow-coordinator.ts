@@ -2,11 +2,12 @@
 import type { CohortId, PlanId } from "../learning/ids.ts";
 import { PlanModel } from "../runtime/plan-model.ts";
 import { type BackoffSettings, backoffMs, pause } from "../runtime/retry.ts";
+import { UnusableModelError } from "./check-model.ts";
 import type { Cohort } from "./cohort.ts";
 import { boundedFactor } from "./core/feedback.ts";
 import { distrust } from "./core/plan-trust.ts";
 import type { Lane } from "./lane.ts";
-import { type Learner, UnusableModelError } from "./learner.ts";
+import type { Learner } from "./learner.ts";
 import type { AgentStore, Candidate, CohortRecord, Slot } from "./ports/agent-store.ts";
 import type {
   CohortHeld,

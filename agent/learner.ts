@@ -1,18 +1,18 @@
 // One cohort's learning under one plan: the champion that scores, the local weights that train, the rows in between.
 import { encodeDelta } from "../learning/codecs/codec.ts";
-import { type FleetStatistics, isUsableFleet, noFleet, poolDevices, sameFleet } from "../learning/fleet.ts";
-import { forestShape, unpackForest } from "../learning/forest-weights.ts";
+import { type FleetStatistics, noFleet, sameFleet } from "../learning/fleet.ts";
 import type { CohortId, UpdateId } from "../learning/ids.ts";
-import { InvalidTreesError } from "../learning/isolation-trees.ts";
-import { takesLabels } from "../learning/models/signature.ts";
-import { type Manifest, weightCount } from "../learning/plan.ts";
+import { growsTrees, takesLabels } from "../learning/models/signature.ts";
 import type { PlanModel, Scores } from "../runtime/plan-model.ts";
+import { Calibration } from "./calibration.ts";
+import { checkFleet, checkWeights } from "./check-model.ts";
 import type { Device, DeviceRecord } from "./core/device.ts";
 import { boundedFactor } from "./core/feedback.ts";
 import { type PendingRow, PendingRows, type TakenRows } from "./core/pending-rows.ts";
 import { isRecent } from "./core/recent.ts";
 import { recentFeatures } from "./core/recent-features.ts";
 import type { Trial } from "./core/try-model.ts";
+import { fineTune, tuningRows } from "./fine-tune.ts";
 import type { Lane } from "./lane.ts";
 import {
   activated,
@@ -26,8 +26,9 @@ import {
   rolledBack,
   type ServingSlots,
   servedBefore,
+  servingWeights,
 } from "./model-slots.ts";
-import type { AgentStore, CohortRecord, HeldModel, Slot, Spares } from "./ports/agent-store.ts";
+import type { AgentStore, CohortRecord, HeldModel, Slot, Spares, Tuning } from "./ports/agent-store.ts";
 import type {
   CohortStatistics,
   Feedback,
@@ -38,21 +39,16 @@ import type {
 } from "./ports/coordinator-link.ts";
 import type { Plan } from "./ports/plan.ts";
 import { isUsable, type LocalTraining, trainLocally } from "./train-locally.ts";
-import { calibrationScores, type Scorer, tellDevices, tryCandidate } from "./try-candidate.ts";
+import { type Scorer, tellDevices, tryCandidate } from "./try-candidate.ts";
 
 /** Rows that wait for a base to train from, or for a training to end. */
 const MAX_PENDING_ROWS = 10_000;
 /** Bounds the time and memory of a training over all recent rows. */
 const MAX_RECENT_ROWS = 10_000;
+/** A champion that stays is fine-tuned anew so long after the last time. */
+const TUNE_AGAIN_MS = 3_600_000;
 /** How long a training that failed, for a full disk say, is not tried again. */
 const RETRY_MS = 60_000;
-
-export class UnusableModelError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = "UnusableModelError";
-  }
-}
 
 /** Of a model that came; "held": it did clearly worse than the active one, which goes on. "unchanged": it had come before. */
 export type Activation = "activated" | "held" | "unchanged";
@@ -68,7 +64,8 @@ export interface LearnerDeps {
   readonly seed: number;
   /** Records that are due to be saved, to be saved with a training. */
   readonly dueRecords: () => readonly DeviceRecord[];
-  readonly onTrained: (update: Update) => void;
+  /** `tuning`: what fine-tuning came to, where there was one. */
+  readonly onTrained: (update: Update, tuning: Tuning | null) => void;
   readonly onProblem: (kind: "training_failed" | "training_diverged", what: string) => void;
 }
 
@@ -80,6 +77,8 @@ export class Learner {
   readonly plan: Plan;
   readonly #deps: LearnerDeps;
   readonly #model: PlanModel;
+  readonly #scorer: Scorer;
+  readonly #calibration: Calibration;
   readonly #pending = new PendingRows(MAX_PENDING_ROWS);
   #slot: Slot | null;
   #spares: Spares;
@@ -91,14 +90,16 @@ export class Learner {
   #lastTrainingMs: number;
   #keptUpAtMs: number;
   #failedAtMs: number | null = null;
-  /** Of the last calibration; undefined: nobody has asked since. */
-  #statistics: CohortStatistics | null | undefined;
+  /** When the last layers were last fine-tuned; null: not since the start. */
+  #tunedAtMs: number | null = null;
 
   constructor(deps: LearnerDeps, model: PlanModel, record: CohortRecord) {
     this.#deps = deps;
     this.#model = model;
     const { candidate, previous } = record;
     this.plan = record.plan;
+    this.#scorer = { model, manifest: this.plan.manifest };
+    this.#calibration = new Calibration({ scorer: this.#scorer, devices: deps.devices, seed: deps.seed });
     this.#slot = record.slot;
     this.#spares = { candidate, previous };
     this.#factor = record.learningRateFactor;
@@ -121,17 +122,19 @@ export class Learner {
 
   /** What the calibrated devices say together under the champion; the same object until they are calibrated anew. */
   statistics(): CohortStatistics | null {
-    if (this.#statistics === undefined) this.#statistics = this.#pooled();
-    return this.#statistics;
+    if (this.#slot === null || !this.#slot.trained) return null;
+    const { cohort } = this.#deps;
+    const { globalVersion } = this.#slot;
+    return this.#calibration.statistics({ cohort, planId: this.plan.planId, globalVersion });
   }
 
-  /** Scores under the champion's weights. */
+  /** Under the champion's weights, or what fine-tuning made of them. */
   async score(features: readonly Float32Array[]): Promise<Scores> {
     if (this.#slot === null) throw new Error("there is no model to score with");
     const { featureCount } = this.plan.manifest;
     const x = new Float32Array(features.length * featureCount);
     for (const [index, row] of features.entries()) x.set(row, index * featureCount);
-    return this.#model.score(this.#slot.base, x, features.length);
+    return this.#model.score(servingWeights(this.#slot), x, features.length);
   }
 
   /** The row waits to be trained on. `label`: for plans that learn from labels, and no others. */
@@ -158,7 +161,7 @@ export class Learner {
       const alike = sameFleet(active.fleet, fleet) && active.trainWhenInvited === trainWhenInvited;
       if (alike && slots.candidate === null) this.#keep(slots, factor);
       else {
-        this.#checkFleet(fleet);
+        checkFleet(this.plan.manifest, fleet);
         await this.#take({ ...slots, active: { ...active, fleet, trainWhenInvited }, candidate: null }, factor);
       }
       return "unchanged";
@@ -168,7 +171,7 @@ export class Learner {
       return "unchanged";
     }
     checkWeights(this.plan.manifest, model.weights);
-    this.#checkFleet(fleet);
+    checkFleet(this.plan.manifest, fleet);
     const trial = servedBefore(slots, model) ? null : await this.#try(model);
     const again = beginsAgain(slots, model);
     if (isServing(slots) && trial?.worse) {
@@ -196,10 +199,6 @@ export class Learner {
     return next !== null;
   }
 
-  get #scorer(): Scorer {
-    return { model: this.#model, manifest: this.plan.manifest };
-  }
-
   get #slots(): ModelSlots {
     return { active: this.#slot, ...this.#spares };
   }
@@ -214,9 +213,9 @@ export class Learner {
     const { active } = next;
     tellDevices(this.#deps.devices(), active.fleet);
     try {
-      const scored = active.trained ? await this.#calibrationScores(active.base) : [];
+      const scored = active.trained ? await this.#calibration.scores(servingWeights(active)) : [];
       this.#keep(next, factor, versionsBeganAgain);
-      this.#calibrate(scored);
+      this.#calibration.adopt(scored);
     } catch (error) {
       tellDevices(this.#deps.devices(), this.fleet);
       throw error;
@@ -265,10 +264,10 @@ export class Learner {
     return { cohort, globalVersion, learningRateFactor: this.#factor };
   }
 
-  /** Thresholds of devices under the champion, if it is a detector. */
-  async recalibrate(devices: Iterable<Device> = this.#deps.devices()): Promise<void> {
-    if (this.#slot === null || !this.#slot.trained) return;
-    this.#calibrate(await this.#calibrationScores(this.#slot.base, devices));
+  /** Thresholds of devices under what scores, if it is a detector. */
+  async recalibrate(devices?: Iterable<Device>, slot = this.#slot): Promise<void> {
+    if (slot === null || !slot.trained) return;
+    this.#calibration.adopt(await this.#calibration.scores(servingWeights(slot), devices));
   }
 
   /**
@@ -284,9 +283,9 @@ export class Learner {
     await this.#bringUpToDate();
   }
 
-  async #bringUpToDate(): Promise<void> {
+  async #bringUpToDate(slot = this.#slot): Promise<void> {
     for (const device of this.#deps.devices()) device.monitor?.freeze();
-    await this.recalibrate();
+    await this.recalibrate(this.#deps.devices(), slot);
   }
 
   /** A round wants an update trained from the champion; one that was answered, or is over, wants nothing. */
@@ -335,8 +334,9 @@ export class Learner {
     try {
       const result = await computing;
       if (result === null) return;
+      const tuning = await this.#tune(slot, training.signal);
       await this.#deps.lane.run(async () => {
-        if (!training.signal.aborted) await this.#adopt(slot, taken, result, roundId);
+        if (!training.signal.aborted) await this.#adopt({ ...slot, tuning }, taken, result, roundId);
       });
     } catch (error) {
       this.#failedAtMs = this.#deps.nowMs();
@@ -344,6 +344,19 @@ export class Learner {
     } finally {
       this.#training = null;
     }
+  }
+
+  /** Of a champion once it is trained on, and again when that is long ago; else what it was. */
+  async #tune(slot: Slot, signal: AbortSignal): Promise<Tuning | null> {
+    const nowMs = this.#deps.nowMs();
+    const isFresh = this.#tunedAtMs !== null && isRecent(this.#tunedAtMs, nowMs, TUNE_AGAIN_MS);
+    if (!slot.trained || (slot.tuning !== null && isFresh)) return slot.tuning;
+    const rows = tuningRows(this.plan.manifest, [...this.#deps.devices()]);
+    if (rows === null) return slot.tuning;
+    this.#tunedAtMs = nowMs;
+    const computing = fineTune(this.#model, this.plan.manifest, slot, rows, { gatewaySeed: this.#deps.seed, signal });
+    this.#computing = computing.catch(() => undefined);
+    return (await computing) ?? slot.tuning;
   }
 
   /** Aborts a training and frees the model once nothing runs in it. */
@@ -368,16 +381,22 @@ export class Learner {
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
     const { next, update } = this.#step(slot, result, taken.rows, roundId);
-    await this.#bringUpToDate();
-    store.transaction(() => {
-      store.learning.saveSlot(cohort, next);
-      // A forest's update is the whole forest, whatever the ones before it were.
-      store.learning.addUpdate(update, forestShape(this.plan.manifest) !== null);
-      store.learning.saveDevices(cohort, this.#deps.dueRecords());
-    });
+    const tuned = next.tuning !== this.#slot?.tuning ? next.tuning : null;
+    await this.#bringUpToDate(next);
+    try {
+      store.transaction(() => {
+        store.learning.saveSlot(cohort, next);
+        // A forest's update is the whole forest, whatever the ones before it were.
+        store.learning.addUpdate(update, growsTrees(this.plan.manifest));
+        store.learning.saveDevices(cohort, this.#deps.dueRecords());
+      });
+    } catch (error) {
+      if (tuned !== null) await this.recalibrate(); // what scores is what it was
+      throw error;
+    }
     this.#slot = next;
     this.#pending.learned(taken.upTo);
-    this.#deps.onTrained(update);
+    this.#deps.onTrained(update, tuned);
   }
 
   /** The round that waits for an update of this gateway; null: none does. */
@@ -412,50 +431,6 @@ export class Learner {
       roundId,
     };
     return { next, update };
-  }
-
-  #calibrate(scored: readonly [Device, Float32Array][]): void {
-    for (const [device, scores] of scored) device.monitor?.calibrate(scores);
-    this.#statistics = undefined;
-  }
-
-  #pooled(): CohortStatistics | null {
-    const { cohort, devices, seed } = this.#deps;
-    if (this.#slot === null || !this.#slot.trained) return null;
-    const calibrated = Array.from(devices(), ({ monitor }) => monitor?.statistics() ?? null);
-    const told = calibrated.filter((statistics) => statistics !== null);
-    const pooled = poolDevices(this.plan.manifest, told, seed);
-    const { globalVersion } = this.#slot;
-    return pooled && { ...pooled, cohort, planId: this.plan.planId, globalVersion };
-  }
-
-  /** Throws UnusableModelError when a score is not finite. */
-  async #calibrationScores(
-    weights: Float32Array,
-    devices: Iterable<Device> = this.#deps.devices(),
-  ): Promise<[Device, Float32Array][]> {
-    const scored = await calibrationScores(this.#scorer, devices, weights);
-    const usable = scored.every(([, scores]) => scores.every(Number.isFinite));
-    if (!usable) throw new UnusableModelError("its scores are not finite");
-    return scored;
-  }
-
-  /** Throws UnusableModelError unless they fit the plan. */
-  #checkFleet(fleet: FleetStatistics): void {
-    if (!isUsableFleet(this.plan.manifest, fleet))
-      throw new UnusableModelError("its fleet statistics don't fit the plan");
-  }
-}
-
-/** Throws UnusableModelError unless they are weights of the plan. */
-function checkWeights(manifest: Manifest, weights: Float32Array): void {
-  const count = weightCount(manifest.weights);
-  if (weights.length !== count) throw new UnusableModelError(`${weights.length} weights; the plan has ${count}`);
-  const shape = forestShape(manifest);
-  try {
-    if (shape !== null) unpackForest(weights, shape);
-  } catch (error) {
-    throw error instanceof InvalidTreesError ? new UnusableModelError(error.message) : error;
   }
 }
 

@@ -3,7 +3,7 @@ import type { Logger } from "../runtime/log.ts";
 import type { Cohort } from "./cohort.ts";
 import { modelMessage, type Origin, type OutgoingMessage } from "./core/alert.ts";
 import { describeTrial } from "./core/try-model.ts";
-import type { Candidate, Slot } from "./ports/agent-store.ts";
+import type { Candidate, Slot, Tuning } from "./ports/agent-store.ts";
 import type { Update } from "./ports/coordinator-link.ts";
 import type { ReportTrouble } from "./trouble.ts";
 
@@ -23,7 +23,7 @@ export class ModelNews {
     this.#deps = deps;
   }
 
-  trained(update: Update): void {
+  trained(update: Update, tuning: Tuning | null): void {
     this.#tell("trained", {
       cohort: update.cohort,
       plan_id: update.planId,
@@ -32,7 +32,12 @@ export class ModelNews {
       local_steps: update.localSteps,
       samples: update.samples,
       loss: update.loss,
+      ...(tuning === null ? {} : { fine_tuning: tuningData(tuning) }),
     });
+    if (tuning === null) return;
+    const { cohort, baseVersion: globalVersion } = update;
+    const scoresBy = tuning.weights === null ? "the champion's layers score" : "layers of this gateway's own score";
+    this.#deps.log.info({ cohort, globalVersion, ...tuningData(tuning) }, `fine-tuned: ${scoresBy}`);
   }
 
   activated({ cohort, learner }: Cohort, { globalVersion, trained }: Slot): void {
@@ -58,3 +63,10 @@ export class ModelNews {
     tell(modelMessage(origin, what, stamp(), data));
   }
 }
+
+const tuningData = ({ weights, rows, championError, tunedError }: Tuning) => ({
+  used: weights !== null,
+  rows,
+  champion_error: championError,
+  tuned_error: tunedError,
+});

@@ -22,6 +22,9 @@ export const modelOf = ({ globalVersion, trained, fleet, base }: Slot): HeldMode
   weights: base,
 });
 
+/** What scores: the champion's weights, or what fine-tuning made of its last layers here. */
+export const servingWeights = ({ base, tuning }: Slot): Float32Array => tuning?.weights ?? base;
+
 /** The coordinator went back to what was active here before: its word, and no new model. */
 export const servedBefore = ({ previous }: ModelSlots, { weights }: HeldModel): boolean =>
   previous !== null && sameWeights(previous.weights, weights);
@@ -71,7 +74,7 @@ function startingFrom(before: Slot | null, model: HeldModel, trainWhenInvited: b
   const untrained = { localSteps: 0, residual: new Float32Array(weights.length), answeredRound: null };
   const { localSteps, residual, answeredRound } = before ?? untrained;
   const kept = { localSteps, residual, answeredRound };
-  return { ...kept, globalVersion, trained, fleet, trainWhenInvited, base: weights, local: weights };
+  return { ...kept, globalVersion, trained, fleet, trainWhenInvited, base: weights, local: weights, tuning: null };
 }
 
 const modelIn = ({ globalVersion, trained, fleet, weights }: HeldModel): HeldModel => ({

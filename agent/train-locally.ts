@@ -49,7 +49,7 @@ export function trainLocally(
 ): Promise<LocalTraining | null> {
   const shape = forestShape(manifest);
   return shape === null
-    ? descend(model, manifest, start, data, options)
+    ? train(model, manifest, start, data, options)
     : grow(model, manifest, shape, start, data, options);
 }
 
@@ -57,32 +57,57 @@ export function trainLocally(
  * Rows of a "recent_rows" plan are visited in an order of chance, another one in each pass and for each `trainingNumber`;
  * new rows in their own.
  */
-async function descend(
+async function train(
+  model: PlanModel,
+  manifest: Manifest,
+  start: TrainingStart,
+  data: TrainingBatch,
+  { learningRate, trainingNumber, signal }: TrainingOptions,
+): Promise<LocalTraining | null> {
+  const { passes, learnFrom, seed } = manifest.training;
+  const random = learnFrom === "recent_rows" ? seededRandom(mixed(seed, trainingNumber)) : null;
+  const walked = await descend(model, manifest, start, data, { learningRate, passes, random, moveFrom: 0, signal });
+  if (walked === null) return null;
+  const { weights, loss, steps } = walked;
+  return { weights, delta: weights.map((weight, index) => weight - (start.local[index] ?? 0)), loss, steps };
+}
+
+export interface Descent {
+  readonly learningRate: number;
+  /** Over all rows. */
+  readonly passes: number;
+  /** Puts the rows in another order in each pass; null: they keep their own. */
+  readonly random: Random | null;
+  /** Weights before this index stay as they are. */
+  readonly moveFrom: number;
+  readonly signal: AbortSignal;
+}
+
+/** Optimiser steps over the rows, batch by batch; null when `signal` aborted them. */
+export async function descend(
   model: PlanModel,
   manifest: Manifest,
   { local, base }: TrainingStart,
   data: TrainingBatch,
-  options: TrainingOptions,
-): Promise<LocalTraining | null> {
-  const { batchRows, passes, learnFrom, seed } = manifest.training;
-  const random = learnFrom === "recent_rows" ? seededRandom(mixed(seed, options.trainingNumber)) : null;
+  { learningRate, passes, random, moveFrom, signal }: Descent,
+): Promise<Omit<LocalTraining, "delta"> | null> {
+  const kept = local.subarray(0, moveFrom);
   let at: TrainingPoint = { weights: local, state: initialOptimiserState(manifest) };
   let loss = 0;
   let steps = 0;
   for (let pass = 0; pass < passes; pass++) {
     const rows = random === null ? data : shuffled(data, manifest.featureCount, random);
-    for (const range of batches(data.rows, batchRows)) {
-      if (options.signal.aborted) return null;
+    for (const range of batches(data.rows, manifest.training.batchRows)) {
+      if (signal.aborted) return null;
       const batch = part(rows, manifest.featureCount, range);
-      const step = await model.train({ ...at, base }, batch, options.learningRate);
+      const step = await model.train({ ...at, base }, batch, learningRate);
+      step.weights.set(kept);
       at = step;
       steps++;
       if (pass === 0) loss += (step.loss * batch.rows) / data.rows;
     }
   }
-  if (options.signal.aborted) return null;
-  const { weights } = at;
-  return { weights, delta: weights.map((weight, index) => weight - (local[index] ?? 0)), loss, steps };
+  return signal.aborted ? null : { weights: at.weights, loss, steps };
 }
 
 /** Bounds the time that a forest takes to score what it was grown from. */
@@ -146,4 +171,4 @@ function shuffled({ x, y, rows }: TrainingBatch, featureCount: number, random: R
 }
 
 /** One seed of two: trainings of one plan differ, and so do plans. */
-const mixed = (seed: number, trainingNumber: number) => (seed ^ Math.imul(trainingNumber + 1, 0x9e3779b9)) >>> 0;
+export const mixed = (seed: number, trainingNumber: number) => (seed ^ Math.imul(trainingNumber + 1, 0x9e3779b9)) >>> 0;

@@ -54,6 +54,7 @@ const LIARS = 0.2;
 
 const variants: readonly Variant[] = [
   federated({}),
+  federated({ regime: "fine-tuned" }),
   federated({ regime: "centralised" }),
   federated({ regime: "local" }),
   federated({ regime: "no network" }),

@@ -9,13 +9,14 @@ import {
 } from "../learning/check-plan.ts";
 import { encodeDelta } from "../learning/codecs/codec.ts";
 import { type CompiledGraphs, type CompiledPlan, compilePlan } from "../learning/compile-plan.ts";
+import { firstTuned } from "../learning/fine-tuning.ts";
 import { forestShape, packForest } from "../learning/forest-weights.ts";
 import { historyValues } from "../learning/front-end.ts";
 import { interpret, type Tensor } from "../learning/graph/interpret.ts";
 import { growTrees } from "../learning/grow-trees.ts";
 import { BASE, momentNames, nextName, WEIGHTS } from "../learning/models/signature.ts";
 import { rowsToCalibrate } from "../learning/monitor.ts";
-import type { Manifest, PlanSettings } from "../learning/plan.ts";
+import { type Manifest, type PlanSettings, weightCount } from "../learning/plan.ts";
 import { seededRandom } from "../learning/random.ts";
 import { decodeBundle, encodeBundle } from "../proto/plan-bundle.ts";
 import { PlanModel, type TrainedStep, type TrainingBatch, type TrainingPoint } from "../runtime/plan-model.ts";
@@ -50,6 +51,8 @@ interface GrowthReport {
 export interface PlanReport {
   readonly planId: string;
   readonly parameters: number;
+  /** Of them those that a gateway fine-tunes to its own rows; null: none, the plan wants none. */
+  readonly tuned: { readonly parameters: number; readonly tensors: readonly string[] } | null;
   readonly features: number;
   readonly bundleBytes: number;
   /** Of the delta that one step makes, or of the trees that are grown. */
@@ -74,6 +77,7 @@ export async function inspectPlan(settings: PlanSettings): Promise<PlanReport> {
     return {
       planId,
       parameters: plan.initialWeights.length,
+      tuned: tunedOf(plan.manifest),
       features: plan.manifest.featureCount,
       bundleBytes: bytes.length,
       updateBytes: updateBytes(plan, delta),
@@ -123,6 +127,13 @@ async function inspectGrowth({ manifest }: CompiledPlan): Promise<Inspected> {
   const grow = () => packForest(growTrees(x, shape.features, shape, seededRandom(SEED)), shape);
   const weights = grow();
   return { weights, delta: weights, training: { kind: "growth", rows, growUs: await medianUs(async () => grow()) } };
+}
+
+function tunedOf(manifest: Manifest): PlanReport["tuned"] {
+  if (manifest.fineTuning === undefined) return null;
+  const from = firstTuned(manifest);
+  const moved = manifest.weights.filter(({ offset }) => offset >= from);
+  return { parameters: weightCount(moved), tensors: moved.map(({ name }) => name) };
 }
 
 const deviceBytes = (manifest: Manifest) =>

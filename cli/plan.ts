@@ -152,10 +152,13 @@ function requireWithin(what: string, found: number, tolerance: number): void {
 }
 
 function lines(cohort: string, batchRows: number, report: PlanReport): string[] {
-  const { scoreUs } = report;
-  const rows: [string, string][] = [
+  const { scoreUs, tuned } = report;
+  const rows: (readonly [string, string])[] = [
     ["plan", `${cohort}, ${report.planId.slice(0, 12)}`],
     ["parameters", String(report.parameters)],
+    ...(tuned === null
+      ? []
+      : [["fine-tuned by a gateway", `${tuned.parameters}, ${tuned.tensors.join(", ")}`] as const]),
     ["features", String(report.features)],
     ["bundle", `${report.bundleBytes} bytes`],
     ["an update", `${report.updateBytes} bytes`],

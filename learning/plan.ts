@@ -150,6 +150,14 @@ export interface TrainingSettings {
   readonly codec: DeltaCodec;
 }
 
+/** The champion's last layers, moved on each gateway to fit its own rows: for its scores alone, and never sent. */
+export interface FineTuningSettings {
+  /** How many of them, counted from the output's; all others stay the champion's. */
+  readonly layers: number;
+  /** Over the gateway's recent rows, at the plan's learning rate. */
+  readonly passes: number;
+}
+
 export interface ThresholdSettings {
   /** Fitted to the scores of the device's own calibration rows. */
   readonly rule: ThresholdRule;
@@ -171,6 +179,8 @@ export interface PlanSettings {
   readonly model: ModelSettings;
   readonly score: ScoreSettings;
   readonly training: TrainingSettings;
+  /** Absent: gateways score by the champion's weights as they are. */
+  readonly fineTuning?: FineTuningSettings;
   readonly threshold: ThresholdSettings;
   /** Null: a row counts as anomalous when its score is over the threshold, whatever came before it. */
   readonly excursion: ExcursionSettings | null;

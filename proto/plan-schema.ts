@@ -2,9 +2,10 @@
 import { z } from "zod";
 import { CHANNEL_NAME_RULE, isChannelName, isLabel, isUnit, UNIT_RULE } from "../learning/channels.ts";
 import { featureLayout } from "../learning/features.ts";
+import { layersOf } from "../learning/fine-tuning.ts";
 import { forestLayout } from "../learning/forest-weights.ts";
 import { historyValues } from "../learning/front-end.ts";
-import { buildModel, ModelError } from "../learning/models/build-model.ts";
+import { buildModel, type Model, ModelError } from "../learning/models/build-model.ts";
 import { MANIFEST_VERSION, type Manifest, type PlanSettings, weightCount } from "../learning/plan.ts";
 import { calibrationScores, leastScores } from "../learning/threshold-rules.ts";
 
@@ -13,6 +14,10 @@ const MAX_PARAMETERS = 1_000_000;
 /** Of one device's calibration rows, 4 bytes each, and of the rows its features look at, 8 bytes each: 16 MB each. */
 const MAX_CALIBRATION_VALUES = 4_000_000;
 const MAX_HISTORY_VALUES = 2_000_000;
+
+const MAX_TUNED_LAYERS = 16;
+/** A gateway tunes beside its judging. */
+const MAX_TUNING_PASSES = 100;
 
 const TENSOR_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,63}$/;
 
@@ -170,6 +175,12 @@ const settings = z.strictObject({
     seed: z.int().min(0).max(0xffff_ffff),
     codec: codec.default({ kind: "float32" }),
   }),
+  fineTuning: z
+    .strictObject({
+      layers: z.int().min(1).max(MAX_TUNED_LAYERS),
+      passes: z.int().min(1).max(MAX_TUNING_PASSES).default(10),
+    })
+    .exactOptional(),
   threshold: z.strictObject({
     rule: thresholdRule,
     rows: z.int().min(30).max(100_000),
@@ -190,6 +201,8 @@ export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine(
     ...memoryFaults(plan),
     ...classifierFaults(plan),
     ...forestFaults(plan),
+    ...tuningFaults(plan),
+    ...tunedForestFaults(plan),
     ...baselineFaults(plan),
     ...modelFaults(plan),
   ];
@@ -257,6 +270,29 @@ function* forestFaults({ model, threshold, training }: PlanSettings): Generator<
   }
 }
 
+/** There are layers to move, and as many as are to be. */
+function* tuningFaults({ model, fineTuning, ...plan }: PlanSettings): Generator<Fault> {
+  if (fineTuning === undefined || model.kind === "isolation_forest") return;
+  const layers = layersOf(buildable({ model, ...plan })?.weights ?? []).length;
+  if (layers > 0 && fineTuning.layers > layers)
+    yield { key: "fineTuning.layers", message: `${fineTuning.layers}; the model has ${layers}` };
+}
+
+function* tunedForestFaults({ model, fineTuning }: Pick<PlanSettings, "model" | "fineTuning">): Generator<Fault> {
+  if (fineTuning !== undefined && model.kind === "isolation_forest")
+    yield { key: "fineTuning", message: "an isolation_forest has no layers: leave it out" };
+}
+
+/** Null: `modelFaults` says why. */
+function buildable(plan: PlanSettings): Model | null {
+  try {
+    return buildModel(plan);
+  } catch (error) {
+    if (error instanceof ModelError) return null;
+    throw error;
+  }
+}
+
 /** A gated baseline has its scale from commissioning rows. */
 function* baselineFaults({ features: { reference }, commissioningRows }: PlanSettings): Generator<Fault> {
   if (reference.kind === "gated_baseline" && reference.scaleFromRow >= commissioningRows) {
@@ -315,7 +351,8 @@ const ourManifest: z.ZodType<Manifest> = settings
       const message = `every index must be below ${manifest.channels.length}, the number of channels`;
       fault({ key: "residualChannels", message });
     }
-    for (const each of [...memoryFaults(manifest), ...forestLayoutFaults(manifest)]) fault(each);
+    const faults = [...memoryFaults(manifest), ...forestLayoutFaults(manifest), ...tunedForestFaults(manifest)];
+    for (const each of faults) fault(each);
   });
 
 /** The version comes before the rest: of a manifest of another one the rest would only be unknown and missing keys. */

@@ -168,9 +168,9 @@ export class SqliteLearning implements LearningStore {
 
 function readSlot(weights: Buffer, fleet: Buffer | null): Slot {
   const said = fleet === null ? noFleet : (deserialize(fleet) as FleetStatistics);
-  // An earlier version of the agent wrote slots without these two.
-  const uninvited = { trainWhenInvited: false, answeredRound: null };
-  return { ...uninvited, ...(deserialize(weights) as Omit<Slot, "fleet">), fleet: said };
+  // Earlier versions of the agent wrote slots without these.
+  const unsaid = { trainWhenInvited: false, answeredRound: null, tuning: null };
+  return { ...unsaid, ...(deserialize(weights) as Omit<Slot, "fleet">), fleet: said };
 }
 
 /** Null when the stored bytes are not the plan they should be. */

@@ -11,18 +11,29 @@ export function recentFeatures(
   featureCount: number,
   maxRows: number,
 ): { readonly x: Float32Array; readonly rows: number } {
-  const monitors = Array.from(devices, ({ monitor }) => monitor).filter((monitor) => monitor?.commissioned);
-  const share = Math.max(1, Math.floor(maxRows / Math.max(1, monitors.length)));
-  const newest = monitors
-    .slice(0, maxRows)
-    .map((monitor) => monitor?.calibrationFeatures(share).x ?? new Float32Array(0));
-  const x = new Float32Array(newest.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const rows of newest) {
-    x.set(rows, at);
-    at += rows.length;
-  }
+  const x = joined(recentOfEach(devices, maxRows));
   return { x, rows: x.length / featureCount };
+}
+
+/** The same a device, oldest row first. */
+export function recentOfEach(
+  devices: Iterable<{ readonly monitor: DeviceMonitor | null }>,
+  maxRows: number,
+): Float32Array[] {
+  const monitors = Array.from(devices, ({ monitor }) => monitor ?? []).flat();
+  const commissioned = monitors.filter((monitor) => monitor.commissioned);
+  const share = shareOf(maxRows, commissioned.length);
+  return commissioned.slice(0, maxRows).map((monitor) => monitor.calibrationFeatures(share).x);
+}
+
+export function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const each of parts) {
+    whole.set(each, at);
+    at += each.length;
+  }
+  return whole;
 }
 
 /** `x` [labels, featureCount]: of every device the newest labelled rows, shared as `recentFeatures` does. */
@@ -31,10 +42,21 @@ export function labelledFeatures(
   featureCount: number,
   maxRows: number,
 ): { readonly x: Float32Array; readonly labels: readonly (0 | 1)[] } {
-  const seen = Array.from(devices, (device) => device.seen ?? []).flat();
-  const share = Math.max(1, Math.floor(maxRows / Math.max(1, seen.length)));
-  const rows = seen.slice(0, maxRows).flatMap((each) => each.labelled(share));
+  const rows = labelledOfEach(devices, maxRows).flat();
   const x = new Float32Array(rows.length * featureCount);
   for (const [row, { features }] of rows.entries()) x.set(features, row * featureCount);
   return { x, labels: rows.map(({ label }) => label) };
 }
+
+/** The same a device, newest row first. */
+export function labelledOfEach(
+  devices: Iterable<{ readonly seen: SeenRows | null }>,
+  maxRows: number,
+): ReturnType<SeenRows["labelled"]>[] {
+  const seen = Array.from(devices, (device) => device.seen ?? []).flat();
+  const share = shareOf(maxRows, seen.length);
+  return seen.slice(0, maxRows).map((each) => each.labelled(share));
+}
+
+/** Of the rows, what each of so many devices gives. */
+const shareOf = (maxRows: number, devices: number) => Math.max(1, Math.floor(maxRows / Math.max(1, devices)));

@@ -67,9 +67,12 @@ function normalChange(measure: Measure, active: Float32Array, candidate: Float32
   return quantile(changes, 0.5);
 }
 
-function labelledError(probabilities: Float32Array, labels: readonly (0 | 1)[]): number {
-  const means = ([0, 1] as const).flatMap((label) => {
-    const errors = labels.flatMap((said, row) => (said === label ? Math.abs(Number(probabilities[row]) - said) : []));
+/** Mean distance of probabilities from labels, 0 or 1; each label counts the same, however many rows have it. */
+export function labelledError(probabilities: Float32Array, labels: ArrayLike<number>): number {
+  const means = [0, 1].flatMap((label) => {
+    const errors = Array.from(labels).flatMap((said, row) =>
+      said === label ? Math.abs(Number(probabilities[row]) - said) : [],
+    );
     return errors.length === 0 ? [] : errors.reduce((sum, error) => sum + error, 0) / errors.length;
   });
   return means.reduce((sum, mean) => sum + mean, 0) / means.length;

@@ -24,6 +24,8 @@ export interface Slot {
   readonly fleet: FleetStatistics;
   readonly base: Float32Array;
   readonly local: Float32Array;
+  /** Null: the plan wants none, or it was not tried on this champion yet. */
+  readonly tuning: Tuning | null;
   readonly localSteps: number;
   /**
    * What the updates so far have left unsaid of the trainings so far, to go with the next one. A newer champion doesn't
@@ -34,6 +36,18 @@ export interface Slot {
   readonly trainWhenInvited: boolean;
   /** The last round that got an invited update; null: none did. */
   readonly answeredRound: number | null;
+}
+
+/** What became of the champion's last layers on this gateway's own rows. */
+export interface Tuning {
+  /** What scores, [P]; null: the champion's own weights do, which were better on the rows that were held back. */
+  readonly weights: Float32Array | null;
+  /** Rows that were held back. */
+  readonly rows: number;
+  /** Of them: mean score, or of a classifier the mean distance from their labels. */
+  readonly championError: number;
+  /** Null: it is not finite. */
+  readonly tunedError: number | null;
 }
 
 /** A global model as it came. */

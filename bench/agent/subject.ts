@@ -65,6 +65,7 @@ function seedModel(file: string): void {
     fleet: noFleet,
     base,
     local: base,
+    tuning: null,
     localSteps: 0,
     residual: new Float32Array(base.length),
     trainWhenInvited: false,

@@ -1,5 +1,6 @@
 // A fleet that learns in one process, by the code that agents and the coordinator run: rows in, a champion out.
 import { recentFeatures } from "../../agent/core/recent-features.ts";
+import { fineTune, tuningRows } from "../../agent/fine-tune.ts";
 import { trainLocally } from "../../agent/train-locally.ts";
 import type { CohortState } from "../../coordinator/core/cohort-state.ts";
 import type { RoundUpdate } from "../../coordinator/core/combine-updates.ts";
@@ -34,6 +35,7 @@ export interface FleetSettings {
 }
 
 export interface TrainedFleet {
+  readonly version: number;
   readonly weights: Float32Array;
   readonly fleet: FleetStatistics;
   /** Mean over the updates; null without one. */
@@ -100,18 +102,42 @@ class Gateway {
   }
 
   /** As an agent does when a champion arrives. */
-  async calibrate({ model, bundle: { manifest } }: FleetSettings, { weights, fleet }: CohortState["champion"]) {
+  async calibrate({ model, bundle }: FleetSettings, { version, weights, fleet }: CohortState["champion"]) {
     for (const monitor of this.#monitors) {
       monitor.adoptFleet(fleet);
+    }
+    const own = await tunedFor({ model, bundle, version, weights }, this.#monitors, this.#seed);
+    for (const monitor of this.#monitors) {
       const { x, rows } = monitor.calibrationFeatures();
-      if (rows > 0) monitor.calibrate((await model.score(weights, x, rows)).scores);
+      if (rows > 0) monitor.calibrate((await model.score(own, x, rows)).scores);
     }
     return poolDevices(
-      manifest,
+      bundle.manifest,
       this.#monitors.flatMap((monitor) => monitor.statistics() ?? []),
       this.#seed,
     );
   }
+}
+
+interface Champion extends Pick<FleetSettings, "model" | "bundle"> {
+  readonly version: number;
+  readonly weights: Float32Array;
+}
+
+/** What a gateway of these devices scores by: the champion's weights, or what it makes of them. */
+export async function tunedFor(
+  { model, bundle: { manifest }, version: globalVersion, weights: base }: Champion,
+  monitors: readonly DeviceMonitor[],
+  gatewaySeed: number,
+): Promise<Float32Array> {
+  const rows = tuningRows(
+    manifest,
+    monitors.map((monitor) => ({ monitor, seen: null })),
+  );
+  if (rows === null) return base;
+  const { signal } = new AbortController();
+  const tuning = await fineTune(model, manifest, { base, globalVersion }, rows, { gatewaySeed, signal });
+  return tuning?.weights ?? base;
 }
 
 interface Sent {
@@ -147,6 +173,7 @@ export async function trainFleet(
     }
   }
   return {
+    version: cohort.champion.version,
     weights: cohort.champion.weights,
     fleet: poolGateways(bundle.manifest, statistics),
     bytesPerUpdate: rounds > 0 ? bytes / (rounds * gateways.length) : null,

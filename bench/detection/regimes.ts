@@ -1,13 +1,13 @@
 // The ways to learn that are compared: who trains with whom is all that tells them apart.
-import { detected, evaluateBaselines, evaluateModel } from "../../coordinator/core/evaluate.ts";
+import { detected, deviceAfterHead, evaluateBaselines, evaluateModel } from "../../coordinator/core/evaluate.ts";
 import type { CombiningRule } from "../../learning/aggregation/rules.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { type DetectedSeries, summariseDetection } from "../../learning/detection.ts";
-import type { DeltaCodec, PlanSettings } from "../../learning/plan.ts";
+import type { DeltaCodec, FineTuningSettings, PlanSettings } from "../../learning/plan.ts";
 import { presets } from "../../learning/presets.ts";
 import { decodeBundle, encodeBundle, type PlanBundle } from "../../proto/plan-bundle.ts";
 import { PlanModel } from "../../runtime/plan-model.ts";
-import { type FleetSettings, type TrainedFleet, trainFleet } from "./fleet.ts";
+import { type FleetSettings, type TrainedFleet, trainFleet, tunedFor } from "./fleet.ts";
 import type { BenchStream, Dataset } from "./streams.ts";
 import type { Answer } from "./table.ts";
 
@@ -15,6 +15,7 @@ export interface Variant {
   /** The forests learn by the preset forest: pooled as a fleet does, own as every device by itself. */
   readonly regime:
     | "federated"
+    | "fine-tuned"
     | "centralised"
     | "local"
     | "no network"
@@ -30,6 +31,8 @@ export interface Variant {
 export const DEFAULT_RULE: CombiningRule = { kind: "multi_krum", faultyShare: 0.2 };
 export const FOREST_RULE: CombiningRule = { kind: "pool_trees" };
 export const DEFAULT_CODEC: DeltaCodec = { kind: "int8" };
+
+const FINE_TUNING: FineTuningSettings = { layers: 1, passes: 10 };
 
 const SEED_Z = 2.5;
 
@@ -49,7 +52,8 @@ export const codecName = (codec: DeltaCodec) => ("share" in codec ? `${codec.kin
 
 /** One seed of one variant: trained, then met by every stream of the data set, each group on its own and all that train pooled. */
 export async function measure(plan: PlanSettings, data: Dataset, variant: Variant, rounds: number): Promise<Answer[]> {
-  const settings = { ...plan, training: { ...plan.training, codec: variant.codec } };
+  const codec = { ...plan, training: { ...plan.training, codec: variant.codec } };
+  const settings = variant.regime === "fine-tuned" ? { ...codec, fineTuning: FINE_TUNING } : codec;
   const { bytes, planId } = encodeBundle(compilePlan(settings));
   const compiled = decodeBundle(bytes, planId);
   const bundle = variant.regime === "no network" ? withoutNetwork(compiled) : compiled;
@@ -61,7 +65,7 @@ export async function measure(plan: PlanSettings, data: Dataset, variant: Varian
     const labels = isSeed ? { labelOf: seedLabel(plan.channels.length) } : {};
     const fleet: FleetSettings = { bundle, model, rule: variant.rule, rounds, liars, ...labels };
     const series = new Map<BenchStream, DetectedSeries>();
-    const sends = variant.regime === "federated" || variant.regime === "pooled forest";
+    const sends = ["federated", "fine-tuned", "pooled forest"].includes(variant.regime);
     let bytesPerUpdate: number | null = null;
     for (const { devices, meets } of partition(variant, learners, data.streams)) {
       const trained = await trainFleet(fleet, devices);
@@ -102,14 +106,20 @@ function withoutNetwork(bundle: PlanBundle): PlanBundle {
   };
 }
 
+/** Each stream is met by the weights of a gateway of its own: the champion's, or what it makes of them. */
 async function answersOf(
   { bundle, model }: FleetSettings,
-  { weights, fleet }: TrainedFleet,
+  { version, weights, fleet }: TrainedFleet,
   streams: readonly BenchStream[],
 ): Promise<[BenchStream, DetectedSeries][]> {
-  const evaluation = await evaluateModel(bundle.manifest, streams, (x, rows) => model.score(weights, x, rows), fleet);
-  const rows = Map.groupBy(evaluation?.rows ?? [], ({ stream }) => stream);
-  return streams.map((stream) => [stream, detected(stream, rows.get(stream.stream) ?? [])]);
+  const { manifest } = bundle;
+  const answers: [BenchStream, DetectedSeries][] = [];
+  for (const stream of streams) {
+    const own = await tunedFor({ model, bundle, version, weights }, [deviceAfterHead(manifest, stream, fleet)], 1);
+    const evaluation = await evaluateModel(manifest, [stream], (x, rows) => model.score(own, x, rows), fleet);
+    answers.push([stream, detected(stream, evaluation?.rows ?? [])]);
+  }
+  return answers;
 }
 
 /** Each group on its own, and all that train pooled. */

@@ -72,6 +72,7 @@ const slot: Slot = {
   fleet: { scales: Float64Array.of(0.1, 2), thresholdFactor: 2.5 },
   base: Float32Array.of(1, 2),
   local: Float32Array.of(1.5, 2.5),
+  tuning: { weights: Float32Array.of(1, 2.25), rows: 60, championError: 0.5, tunedError: 0.25 },
   localSteps: 12,
   residual: Float32Array.of(0.25, -1e-9),
   trainWhenInvited: true,

@@ -1,6 +1,6 @@
 // A plan whose model is a forest: grown, scored, calibrated on and evaluated by the parts that every plan goes through.
 import { expect, onTestFinished, test } from "vitest";
-import { UnusableModelError } from "../../agent/learner.ts";
+import { UnusableModelError } from "../../agent/check-model.ts";
 import { type TrainingOptions, trainLocally } from "../../agent/train-locally.ts";
 import { compilePlan } from "../../learning/compile-plan.ts";
 import { noFleet } from "../../learning/fleet.ts";

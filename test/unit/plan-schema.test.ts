@@ -164,6 +164,22 @@ test.each<[string, object, string]>([
   expect(verdict({ ...testPlan, ...change })).toContain(fault);
 });
 
+test("a plan says which layers are fine-tuned, and nothing where none are", () => {
+  const tuned = { ...testPlan, fineTuning: { layers: 1 } };
+  expect(planSettingsSchema.parse(tuned)).toEqual({ ...testPlan, fineTuning: { layers: 1, passes: 10 } });
+  expect(compilePlan(planSettingsSchema.parse(tuned)).manifest).toMatchObject({ fineTuning: { layers: 1 } });
+  expect(compilePlan(planSettingsSchema.parse(testPlan)).manifest).not.toHaveProperty("fineTuning");
+});
+
+test.each<[string, object, string]>([
+  ["more layers than there are", { ...testPlan, fineTuning: { layers: 9 } }, "fineTuning.layers: 9; the model has 3"],
+  ["no layer", { ...testPlan, fineTuning: { layers: 0 } }, "fineTuning.layers: "],
+  ["endless passes", { ...testPlan, fineTuning: { layers: 1, passes: 1e6 } }, "fineTuning.passes: "],
+  ["trees", { ...forestPlan, fineTuning: { layers: 1 } }, "fineTuning: an isolation_forest has no layers"],
+])("fine-tuning of %s is refused, and the fault names its place", (_, plan, fault) => {
+  expect(verdict(plan)).toContain(fault);
+});
+
 const forest = (change: object = {}) => ({ kind: "isolation_forest", trees: 20, subsampleRows: 64, ...change });
 const { training: growing } = forestPlan;
 
@@ -200,6 +216,7 @@ test.each<[string, object, string]>([
 test.each<[string, object, string]>([
   ["weights of another layout", { weights: [{ name: "w", shape: [3800], offset: 0 }] }, "weights: is not the layout"],
   ["residuals of other features", { residualChannels: [0] }, "residualChannels: must be the features' channels"],
+  ["layers to tune", { fineTuning: { layers: 1, passes: 1 } }, "fineTuning: an isolation_forest has no layers"],
 ])("a forest's manifest with %s is refused", (_, change, fault) => {
   const { manifest } = compilePlan(forestPlan);
   const faults = (given: object) => {
