@@ -30,6 +30,7 @@ export function claimFile(path: string): () => void {
 
 function begin(lock: Database.Database, lockPath: string): void {
   try {
+    lock.pragma("journal_mode = MEMORY"); // a full disk has no room for a journal
     lock.exec("BEGIN EXCLUSIVE");
   } catch (error) {
     if (!(error instanceof Database.SqliteError && error.code === "SQLITE_NOTADB")) throw error;
