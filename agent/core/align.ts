@@ -2,6 +2,7 @@
 import type { DeviceId } from "../../learning/ids.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
+import { type Behind, isSetBack, stepBehind } from "./set-back.ts";
 
 export interface AlignSettings {
   readonly rowEveryMs: number;
@@ -26,8 +27,8 @@ interface AlignedDevice {
   rowEveryMs: number;
   nextRowMs: number;
   lastRowMs: number;
-  /** Readings in a row that came too late. */
-  late: number;
+  /** Readings one after the other that came too late. */
+  behind: Behind | null;
   /** What the device's clock is ahead of the gateway's. */
   aheadMs: number;
   label: (Value & { readonly value: 0 | 1 }) | null;
@@ -41,8 +42,6 @@ const MAX_VALUES = 8;
 const MAX_ROWS = 1_000;
 /** A time that is further ahead would make all that follows late. */
 const MAX_AHEAD_MS = 300_000;
-/** This many readings in a row that are too late: the device's clock was set back. */
-const STEP_BACK_READINGS = 20;
 /** Rows wait so long for values that are under way, as a share of their distance. */
 const LATENESS = 0.5;
 const MAX_LATENESS_MS = 60_000;
@@ -74,8 +73,8 @@ export class Aligner {
       channel.staleAfterMs = staleAfterMs;
       if (!insert(channel, { atMs, value }, device)) late++;
     }
-    device.late = late > 0 ? device.late + 1 : 0;
-    if (device.late >= STEP_BACK_READINGS) this.forget(deviceId);
+    device.behind = late > 0 ? stepBehind(device.behind, reading) : null;
+    if (device.behind !== null && isSetBack(device.behind)) this.forget(deviceId);
     return late > 0
       ? refusal("out_of_order", `${late} values came after the row of their time, and after newer ones`)
       : null;
@@ -102,7 +101,7 @@ export class Aligner {
   #begin(deviceId: DeviceId, atMs: number, rowEveryMs: number): AlignedDevice | null {
     if (this.#devices.size >= MAX_DEVICES) return null;
     const nextRowMs = gridAfter(atMs, rowEveryMs) + rowEveryMs;
-    const fresh = { lastRowMs: Number.NEGATIVE_INFINITY, late: 0, aheadMs: 0, label: null };
+    const fresh = { lastRowMs: Number.NEGATIVE_INFINITY, behind: null, aheadMs: 0, label: null };
     const device = { channels: new Map(), units: new Map(), rowEveryMs, nextRowMs, ...fresh };
     this.#devices.set(deviceId, device);
     return device;

@@ -107,6 +107,18 @@ test("a clock that was set back is believed after 20 readings", () => {
   expect(bench.say(100, { flow: 7 }, { receivedAtMs: START_MS + 12_100 })).toBeNull();
 });
 
+test("old readings that are sent again in bulk set no clock back", () => {
+  const bench = new Bench();
+  for (let second = 0; second < 60; second++) bench.say(1_000 * second, { flow: second });
+  bench.due(60_500);
+  const again = Array.from({ length: 59 }, (_, second) =>
+    bench.say(1_000 * second, { flow: second }, { receivedAtMs: START_MS + 61_000 + second }),
+  );
+  expect(new Set(again)).toEqual(new Set(["out_of_order"]));
+  bench.say(61_500, { flow: 61 });
+  expect(bench.due(63_000).map(([atMs]) => atMs)).toEqual([61_000, 62_000]);
+});
+
 test("a device that is away is forgotten", () => {
   const bench = new Bench();
   bench.say(0, { flow: 1 });
