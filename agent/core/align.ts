@@ -10,6 +10,12 @@ export interface AlignSettings {
   readonly staleAfterMs: number;
 }
 
+/** One time by two clocks, epoch milliseconds; nobody sets the steady one. */
+export interface Now {
+  readonly wallMs: number;
+  readonly steadyMs: number;
+}
+
 interface Value {
   readonly atMs: number;
   readonly value: unknown;
@@ -29,7 +35,7 @@ interface AlignedDevice {
   lastRowMs: number;
   /** Readings one after the other that came too late. */
   behind: Behind | null;
-  /** What the device's clock is ahead of the gateway's. */
+  /** What the device's clock is ahead of the gateway's steady one. */
   aheadMs: number;
   label: (Value & { readonly value: 0 | 1 }) | null;
 }
@@ -50,8 +56,11 @@ const MAX_LATENESS_MS = 60_000;
 export class Aligner {
   readonly #devices = new Map<DeviceId, AlignedDevice>();
 
-  /** Null: taken. A device's first row comes when it had time to say each of its channels. */
-  add(reading: Reading, { rowEveryMs, staleAfterMs }: AlignSettings): Refusal | null {
+  /**
+   * Null: taken. A device's first row comes when it had time to say each of its channels. `steadyMs`: when it came, by a
+   * clock that nobody sets.
+   */
+  add(reading: Reading, { rowEveryMs, staleAfterMs }: AlignSettings, steadyMs: number): Refusal | null {
     const { deviceId, atMs, receivedAtMs, values, units, label } = reading;
     if (atMs - receivedAtMs > MAX_AHEAD_MS)
       return refusal(
@@ -61,7 +70,7 @@ export class Aligner {
     const device = this.#devices.get(deviceId) ?? this.#begin(deviceId, atMs, rowEveryMs);
     if (device === null) return refusal("device_limit", `at most ${MAX_DEVICES} devices are aligned`);
     device.rowEveryMs = Math.min(device.rowEveryMs, rowEveryMs);
-    device.aheadMs = atMs - receivedAtMs;
+    device.aheadMs = atMs - steadyMs;
     if (device.nextRowMs === Number.POSITIVE_INFINITY) device.nextRowMs = nextAfter(device, atMs);
     for (const [name, unit] of units)
       if (device.channels.has(name) || device.units.size < MAX_CHANNELS) device.units.set(name, unit);
@@ -86,11 +95,11 @@ export class Aligner {
   }
 
   /** The rows that are complete, or wait no longer; without their channels that are stale. */
-  due(nowMs: number): Reading[] {
+  due({ wallMs, steadyMs }: Now): Reading[] {
     const rows: Reading[] = [];
     for (const [deviceId, device] of this.#devices) {
-      for (let count = 0; count < MAX_ROWS && ready(device, nowMs); count++) {
-        const row = rowAt(deviceId, device, nowMs);
+      for (let count = 0; count < MAX_ROWS && ready(device, steadyMs); count++) {
+        const row = rowAt(deviceId, device, wallMs);
         if (row !== null) rows.push(row);
         step(device, row !== null);
       }
@@ -113,8 +122,8 @@ const gridAfter = (atMs: number, everyMs: number) => Math.ceil(atMs / everyMs) *
 const nextAfter = ({ lastRowMs, rowEveryMs }: AlignedDevice, atMs: number) =>
   Math.max(gridAfter(atMs, rowEveryMs), lastRowMs + rowEveryMs);
 
-const ready = ({ nextRowMs, rowEveryMs, aheadMs }: AlignedDevice, nowMs: number) =>
-  nextRowMs + Math.min(MAX_LATENESS_MS, LATENESS * rowEveryMs) <= nowMs + aheadMs;
+const ready = ({ nextRowMs, rowEveryMs, aheadMs }: AlignedDevice, steadyMs: number) =>
+  nextRowMs + Math.min(MAX_LATENESS_MS, LATENESS * rowEveryMs) <= steadyMs + aheadMs;
 
 function beginChannel({ channels }: AlignedDevice, name: string): Channel | null {
   if (channels.size >= MAX_CHANNELS) return null;
@@ -136,7 +145,7 @@ function insert({ values }: Channel, value: Value, { lastRowMs, rowEveryMs }: Al
   return true;
 }
 
-function rowAt(deviceId: DeviceId, device: AlignedDevice, nowMs: number): Reading | null {
+function rowAt(deviceId: DeviceId, device: AlignedDevice, receivedAtMs: number): Reading | null {
   const atMs = device.nextRowMs;
   const values = new Map<string, unknown>();
   for (const [name, channel] of device.channels) {
@@ -146,7 +155,7 @@ function rowAt(deviceId: DeviceId, device: AlignedDevice, nowMs: number): Readin
   if (values.size === 0) return null;
   const said = device.label;
   const label = said !== null && said.atMs > atMs - device.rowEveryMs && said.atMs <= atMs ? said.value : null;
-  return { deviceId, atMs, receivedAtMs: nowMs, values, units: device.units, label };
+  return { deviceId, atMs, receivedAtMs, values, units: device.units, label };
 }
 
 /** To the next row: where nothing was fresh, to the one after the next value; none: until the device speaks again. */
