@@ -30,12 +30,15 @@ export async function startAgent(
   const newId = () => ulid();
   const { FLEAD_SITE: site, FLEAD_GATEWAY_ID: gatewayId, FLEAD_HOME_ASSISTANT: homeAssistant } = config;
   const version = packageVersion;
-  const { sensors, brokers } = await openSite({
-    site,
-    clientId: `flead-${site}-${gatewayId}`,
-    mqttUrl: config.FLEAD_MQTT_URL,
-    mappingFile: config.FLEAD_MAPPING,
-  });
+  const { sensors, brokers } = await openSite(
+    {
+      site,
+      clientId: `flead-${site}-${gatewayId}`,
+      mqttUrl: config.FLEAD_MQTT_URL,
+      mappingFile: config.FLEAD_MAPPING,
+    },
+    () => clock.steadyMs(),
+  );
   const meter = openByteMeter({
     coordinator: config.FLEAD_COORDINATOR.map(({ port }) => port),
     broker: brokers.addresses.map(({ url }) => portOf(new URL(url))),

@@ -43,10 +43,18 @@ async function check({ config, sample = [], retained = false }: CheckOptions): P
   const mapping = new Mapping(subscriptions, sparkplugCodec);
   for (let at = 0; at < sample.length; at += 2) {
     const [topic = "", payload = ""] = sample.slice(at, at + 2);
-    const bytes = payload.startsWith("@") ? await readFile(payload.slice(1)) : Buffer.from(payload);
+    const bytes = payload.startsWith("@") ? await readPayload(payload.slice(1)) : Buffer.from(payload);
     const outcome = readSample(mapping, subscriptions, { topic, payload: bytes, retained });
     process.stdout.write(`${describeOutcome(topic, outcome)}\n`);
     if (outcome.readings.length + outcome.words.length === 0) process.exitCode = 1;
+  }
+}
+
+async function readPayload(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new Error(`--sample: the payload @${file} can't be read`, { cause });
   }
 }
 

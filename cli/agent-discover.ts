@@ -65,7 +65,7 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
       },
       onProblem: (_, what) => {
         if (connected) process.stderr.write(`${what}\n`);
-        else failure.reject(new Error(`no broker answers: ${what}`));
+        else failure.reject(new Error(`the broker at ${url} can't be used: ${what}`));
       },
     },
   );
@@ -83,7 +83,10 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
   const { proposals, leftovers } = discovery.propose();
   for (const { topics, example, why } of leftovers)
     process.stderr.write(`not proposed: ${topics} ${example === "" ? "" : `topics as ${example}, `}${why}\n`);
-  if (proposals.length === 0) throw new Error(`nothing to propose of ${discovery.messages} messages`);
+  if (proposals.length === 0)
+    throw new Error(
+      `nothing to propose of ${discovery.messages} messages; listen for longer (--seconds), to other topics (--topic), or as a user who may read them`,
+    );
   const text = await mappingText(said, proposals);
   parseMappingFile(text); // a draft that the agent would refuse is none
   process.stdout.write(text);

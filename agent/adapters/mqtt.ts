@@ -5,6 +5,7 @@ import type { OutgoingMessage } from "../core/alert.ts";
 import type { SiteCommand } from "../core/mapping/outcome.ts";
 import type { Topic } from "../core/mapping/sensor-reader.ts";
 import type { Broker, BrokerHandlers } from "../ports/broker.ts";
+import { brokerFault } from "./broker-fault.ts";
 import type { BrokerAddress } from "./broker-options.ts";
 
 export interface MqttSettings {
@@ -51,7 +52,7 @@ export class MqttBroker implements Broker {
       }
       handlers.onConnect();
     });
-    this.#client.on("error", (error) => problem(error.message || String(error)));
+    this.#client.on("error", (error) => problem(brokerFault(error)));
     this.#client.on("message", (messageTopic, bytes, packet) => {
       if (!this.#receiving) return;
       handlers.onMessage({

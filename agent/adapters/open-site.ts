@@ -13,14 +13,19 @@ export interface SiteSettings {
   readonly mappingFile: string | null;
 }
 
-/** Throws when the mapping, or a file that it names, can't be used. */
-export async function openSite({ site, clientId, mqttUrl, mappingFile: file }: SiteSettings): Promise<{
+/** `steadyMs`: a clock that nobody sets. Throws when the mapping, or a file that it names, can't be used. */
+export async function openSite(
+  { site, clientId, mqttUrl, mappingFile: file }: SiteSettings,
+  steadyMs: () => number,
+): Promise<{
   readonly sensors: SensorReader;
   readonly brokers: SiteBrokers;
 }> {
   // Loaded where there is one: reading YAML takes memory that a gateway without a mapping keeps.
   const mapping = file === null ? null : await (await import("./mapping-file.ts")).readMappingFile(file);
   const sensors =
-    mapping === null ? defaultReader(site) : new MappedSensors(new Mapping(mapping.subscriptions, sparkplugCodec));
+    mapping === null
+      ? defaultReader(site)
+      : new MappedSensors(new Mapping(mapping.subscriptions, sparkplugCodec), steadyMs);
   return { sensors, brokers: await siteBrokers(mapping, file ?? "", { url: mqttUrl, clientId }) };
 }

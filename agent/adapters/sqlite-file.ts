@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { basename, dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { packageRoot } from "../../runtime/package-root.ts";
+import { claimFile } from "./file-claim.ts";
 
 const MIGRATIONS = join(packageRoot, "agent", "adapters", "sql");
 
@@ -12,6 +13,8 @@ export interface OpenedFile {
   readonly quarantined: string | null;
   /** That lie beside it. */
   readonly quarantinedFiles: number;
+  /** Leaves its folder to others, too. */
+  readonly close: () => void;
 }
 
 /** The newest damaged files that are kept: they are evidence, and no reason to fill the disk. */
@@ -25,11 +28,30 @@ export const suspect = (path: string): void => writeFileSync(suspicion(path), ""
 const suspicion = (path: string) => `${path}.suspect`;
 
 /**
- * `maxBytes`: of the file without its journal. Throws when the folder can't be written or the file is of a later version;
- * a damaged file is never a reason not to start.
+ * `maxBytes`: of the file without its journal. Throws when the folder can't be written or is another agent's, or the file
+ * is of a later version; a damaged file is never a reason not to start.
  */
 export function openFile(path: string, nowMs: number, maxBytes?: number): OpenedFile {
   mkdirSync(dirname(path), { recursive: true });
+  const release = claimFile(path);
+  try {
+    const opened = openOrSetAside(path, nowMs, maxBytes);
+    const close = () => {
+      opened.database.close();
+      release();
+    };
+    return { ...opened, quarantinedFiles: keepNewest(path), close };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function openOrSetAside(
+  path: string,
+  nowMs: number,
+  maxBytes: number | undefined,
+): Pick<OpenedFile, "database" | "quarantined"> {
   let quarantined: string | null = null;
   let database: Database.Database;
   try {
@@ -44,7 +66,7 @@ export function openFile(path: string, nowMs: number, maxBytes?: number): Opened
     rmSync(suspicion(path), { force: true });
     database = open(path, maxBytes);
   }
-  return { database, quarantined, quarantinedFiles: keepNewest(path) };
+  return { database, quarantined };
 }
 
 /** How many there were. */

@@ -1,7 +1,6 @@
 // The gateway's state in one SQLite file.
 import { statSync } from "node:fs";
 import { dirname } from "node:path";
-import type Database from "better-sqlite3";
 import type { OutgoingMessage } from "../core/alert.ts";
 import type { AgentStore, Counter, StoreState } from "../ports/agent-store.ts";
 import type { Update, WindowSummaries } from "../ports/coordinator-link.ts";
@@ -35,7 +34,7 @@ export class SqliteStore implements AgentStore {
   /** Where a damaged file was put when the store was opened. */
   readonly quarantined: string | null;
   readonly #path: string;
-  readonly #database: Database.Database;
+  readonly #close: () => void;
   readonly #updates: Outbox<Update>;
   readonly #messages: Outbox<OutgoingMessage>;
   readonly #windows: Outbox<WindowSummaries>;
@@ -45,9 +44,9 @@ export class SqliteStore implements AgentStore {
 
   /** Throws as openFile does. */
   constructor(path: string, { nowMs, maxOutboxBytes = MAX_OUTBOX_BYTES, maxBytes, ballastBytes = 0 }: StoreSettings) {
-    const { database, quarantined, quarantinedFiles } = openFile(path, nowMs, maxBytes);
+    const { database, quarantined, quarantinedFiles, close } = openFile(path, nowMs, maxBytes);
     this.#path = path;
-    this.#database = database;
+    this.#close = close;
     this.quarantined = quarantined;
     this.#counters = new Counters(database);
     const settings = { counters: this.#counters, maxBytes: maxOutboxBytes };
@@ -100,6 +99,6 @@ export class SqliteStore implements AgentStore {
   }
 
   close(): void {
-    this.#database.close();
+    this.#close();
   }
 }

@@ -2,11 +2,18 @@
 import type { DeviceId } from "../../learning/ids.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
+import { type Behind, isSetBack, stepBehind } from "./set-back.ts";
 
 export interface AlignSettings {
   readonly rowEveryMs: number;
   /** A channel whose last value is older is not in a row. */
   readonly staleAfterMs: number;
+}
+
+/** One time by two clocks, epoch milliseconds; nobody sets the steady one. */
+export interface Now {
+  readonly wallMs: number;
+  readonly steadyMs: number;
 }
 
 interface Value {
@@ -26,9 +33,9 @@ interface AlignedDevice {
   rowEveryMs: number;
   nextRowMs: number;
   lastRowMs: number;
-  /** Readings in a row that came too late. */
-  late: number;
-  /** What the device's clock is ahead of the gateway's. */
+  /** Readings one after the other that came too late. */
+  behind: Behind | null;
+  /** What the device's clock is ahead of the gateway's steady one. */
   aheadMs: number;
   label: (Value & { readonly value: 0 | 1 }) | null;
 }
@@ -41,8 +48,6 @@ const MAX_VALUES = 8;
 const MAX_ROWS = 1_000;
 /** A time that is further ahead would make all that follows late. */
 const MAX_AHEAD_MS = 300_000;
-/** This many readings in a row that are too late: the device's clock was set back. */
-const STEP_BACK_READINGS = 20;
 /** Rows wait so long for values that are under way, as a share of their distance. */
 const LATENESS = 0.5;
 const MAX_LATENESS_MS = 60_000;
@@ -51,8 +56,11 @@ const MAX_LATENESS_MS = 60_000;
 export class Aligner {
   readonly #devices = new Map<DeviceId, AlignedDevice>();
 
-  /** Null: taken. A device's first row comes when it had time to say each of its channels. */
-  add(reading: Reading, { rowEveryMs, staleAfterMs }: AlignSettings): Refusal | null {
+  /**
+   * Null: taken. A device's first row comes when it had time to say each of its channels. `steadyMs`: when it came, by a
+   * clock that nobody sets.
+   */
+  add(reading: Reading, { rowEveryMs, staleAfterMs }: AlignSettings, steadyMs: number): Refusal | null {
     const { deviceId, atMs, receivedAtMs, values, units, label } = reading;
     if (atMs - receivedAtMs > MAX_AHEAD_MS)
       return refusal(
@@ -62,7 +70,7 @@ export class Aligner {
     const device = this.#devices.get(deviceId) ?? this.#begin(deviceId, atMs, rowEveryMs);
     if (device === null) return refusal("device_limit", `at most ${MAX_DEVICES} devices are aligned`);
     device.rowEveryMs = Math.min(device.rowEveryMs, rowEveryMs);
-    device.aheadMs = atMs - receivedAtMs;
+    device.aheadMs = atMs - steadyMs;
     if (device.nextRowMs === Number.POSITIVE_INFINITY) device.nextRowMs = nextAfter(device, atMs);
     for (const [name, unit] of units)
       if (device.channels.has(name) || device.units.size < MAX_CHANNELS) device.units.set(name, unit);
@@ -74,8 +82,8 @@ export class Aligner {
       channel.staleAfterMs = staleAfterMs;
       if (!insert(channel, { atMs, value }, device)) late++;
     }
-    device.late = late > 0 ? device.late + 1 : 0;
-    if (device.late >= STEP_BACK_READINGS) this.forget(deviceId);
+    device.behind = late > 0 ? stepBehind(device.behind, reading) : null;
+    if (device.behind !== null && isSetBack(device.behind)) this.forget(deviceId);
     return late > 0
       ? refusal("out_of_order", `${late} values came after the row of their time, and after newer ones`)
       : null;
@@ -87,11 +95,11 @@ export class Aligner {
   }
 
   /** The rows that are complete, or wait no longer; without their channels that are stale. */
-  due(nowMs: number): Reading[] {
+  due({ wallMs, steadyMs }: Now): Reading[] {
     const rows: Reading[] = [];
     for (const [deviceId, device] of this.#devices) {
-      for (let count = 0; count < MAX_ROWS && ready(device, nowMs); count++) {
-        const row = rowAt(deviceId, device, nowMs);
+      for (let count = 0; count < MAX_ROWS && ready(device, steadyMs); count++) {
+        const row = rowAt(deviceId, device, wallMs);
         if (row !== null) rows.push(row);
         step(device, row !== null);
       }
@@ -102,7 +110,7 @@ export class Aligner {
   #begin(deviceId: DeviceId, atMs: number, rowEveryMs: number): AlignedDevice | null {
     if (this.#devices.size >= MAX_DEVICES) return null;
     const nextRowMs = gridAfter(atMs, rowEveryMs) + rowEveryMs;
-    const fresh = { lastRowMs: Number.NEGATIVE_INFINITY, late: 0, aheadMs: 0, label: null };
+    const fresh = { lastRowMs: Number.NEGATIVE_INFINITY, behind: null, aheadMs: 0, label: null };
     const device = { channels: new Map(), units: new Map(), rowEveryMs, nextRowMs, ...fresh };
     this.#devices.set(deviceId, device);
     return device;
@@ -114,8 +122,8 @@ const gridAfter = (atMs: number, everyMs: number) => Math.ceil(atMs / everyMs) *
 const nextAfter = ({ lastRowMs, rowEveryMs }: AlignedDevice, atMs: number) =>
   Math.max(gridAfter(atMs, rowEveryMs), lastRowMs + rowEveryMs);
 
-const ready = ({ nextRowMs, rowEveryMs, aheadMs }: AlignedDevice, nowMs: number) =>
-  nextRowMs + Math.min(MAX_LATENESS_MS, LATENESS * rowEveryMs) <= nowMs + aheadMs;
+const ready = ({ nextRowMs, rowEveryMs, aheadMs }: AlignedDevice, steadyMs: number) =>
+  nextRowMs + Math.min(MAX_LATENESS_MS, LATENESS * rowEveryMs) <= steadyMs + aheadMs;
 
 function beginChannel({ channels }: AlignedDevice, name: string): Channel | null {
   if (channels.size >= MAX_CHANNELS) return null;
@@ -137,7 +145,7 @@ function insert({ values }: Channel, value: Value, { lastRowMs, rowEveryMs }: Al
   return true;
 }
 
-function rowAt(deviceId: DeviceId, device: AlignedDevice, nowMs: number): Reading | null {
+function rowAt(deviceId: DeviceId, device: AlignedDevice, receivedAtMs: number): Reading | null {
   const atMs = device.nextRowMs;
   const values = new Map<string, unknown>();
   for (const [name, channel] of device.channels) {
@@ -147,7 +155,7 @@ function rowAt(deviceId: DeviceId, device: AlignedDevice, nowMs: number): Readin
   if (values.size === 0) return null;
   const said = device.label;
   const label = said !== null && said.atMs > atMs - device.rowEveryMs && said.atMs <= atMs ? said.value : null;
-  return { deviceId, atMs, receivedAtMs: nowMs, values, units: device.units, label };
+  return { deviceId, atMs, receivedAtMs, values, units: device.units, label };
 }
 
 /** To the next row: where nothing was fresh, to the one after the next value; none: until the device speaks again. */

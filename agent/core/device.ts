@@ -115,7 +115,7 @@ export class Device {
     device.#zScore = RobustZScore.restore(record.zScore, device.#channels.length);
     if (manifest !== null && record.monitor !== null) device.#monitor = DeviceMonitor.restore(manifest, record.monitor);
     device.#kind = record.kind;
-    device.#clock = record.clock;
+    device.#clock = record.clock && { ...record.clock, behind: null }; // what came before says nothing of what comes
     device.#zScores = new RecentScores(record.zScores);
     device.#coldAlarm = record.coldAlarm;
     device.#growsForest = record.growsForest;
@@ -219,7 +219,7 @@ export class Device {
     const row = this.rowOf(reading);
     if (isRefusal(row)) return row;
     const atMs = rowTime(this.#clock, reading);
-    const { clock, verdict } = stepClock(this.#clock, atMs);
+    const { clock, verdict } = stepClock(this.#clock, atMs, reading.receivedAtMs);
     this.#clock = clock;
     if (verdict === "duplicate_timestamp" || verdict === "out_of_order") {
       return refusal(verdict, `time ${new Date(atMs).toISOString()} of ${this.deviceId} is not after its last row's`);

@@ -3,6 +3,7 @@ import { isChannelName, isLabel } from "../../learning/channels.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
 import { type Refusal, refusal } from "../../learning/telemetry/refusal.ts";
 import { isValue } from "../../learning/telemetry/row-of.ts";
+import { type Behind, isSetBack, stepBehind } from "./set-back.ts";
 
 /** Channel sets of devices without a plan are bounded. */
 const MAX_CHANNELS = 64;
@@ -18,12 +19,9 @@ export function channelsOf(reading: Reading): string[] | Refusal {
 /** Row time of one device. */
 export interface RowClock {
   readonly lastAtMs: number;
-  /** Rows in a row that were behind `lastAtMs` but in order among themselves. */
-  readonly behind: { readonly atMs: number; readonly rows: number } | null;
+  readonly behind: Behind | null;
 }
 
-/** This many rows behind, in order among themselves: the device's clock was set back. */
-const STEP_BACK_ROWS = 20;
 /** How far a burst of rows without times may run ahead of the clock. */
 const BURST_MS = 1_000;
 
@@ -37,18 +35,21 @@ export function rowTime(clock: RowClock | null, reading: Pick<Reading, "atMs" | 
   return atMs === receivedAtMs && aheadMs >= 0 && aheadMs < BURST_MS ? atMs + aheadMs + 1 : atMs;
 }
 
-/** Time only goes forward; a clock that was set back is believed after 20 rows, else one wrong date would silence a device. */
+/**
+ * Time only goes forward; a clock that was set back is believed after 20 rows that come as fast as they were made, else
+ * one wrong date would silence a device. `atMs`: of the row; `receivedAtMs`: when it came.
+ */
 export function stepClock(
   clock: RowClock | null,
   atMs: number,
+  receivedAtMs: number,
 ): {
   readonly clock: RowClock;
   readonly verdict: "in_order" | "stepped_back" | "duplicate_timestamp" | "out_of_order";
 } {
   if (clock === null || atMs > clock.lastAtMs) return { clock: { lastAtMs: atMs, behind: null }, verdict: "in_order" };
-  if (atMs === clock.lastAtMs) return { clock, verdict: "duplicate_timestamp" };
-  if (clock.behind !== null && atMs === clock.behind.atMs) return { clock, verdict: "duplicate_timestamp" };
-  const rows = clock.behind !== null && atMs > clock.behind.atMs ? clock.behind.rows + 1 : 1;
-  if (rows >= STEP_BACK_ROWS) return { clock: { lastAtMs: atMs, behind: null }, verdict: "stepped_back" };
-  return { clock: { lastAtMs: clock.lastAtMs, behind: { atMs, rows } }, verdict: "out_of_order" };
+  if (atMs === clock.lastAtMs || atMs === clock.behind?.atMs) return { clock, verdict: "duplicate_timestamp" };
+  const behind = stepBehind(clock.behind, { atMs, receivedAtMs });
+  if (isSetBack(behind)) return { clock: { lastAtMs: atMs, behind: null }, verdict: "stepped_back" };
+  return { clock: { lastAtMs: clock.lastAtMs, behind }, verdict: "out_of_order" };
 }

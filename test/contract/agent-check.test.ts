@@ -51,6 +51,10 @@ test("a retained sample, a sample without payload, and a wrong file are told", (
     status: 2,
     stderr: expect.stringContaining("a topic and a payload"),
   });
+  expect(check(plant, "--sample", "meters/7", "@nowhere")).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining("the payload @nowhere can't be read: ENOENT"),
+  });
   const file = join(folder, "wrong.yaml");
   writeFileSync(file, "subscriptions: [{topic: a}]");
   expect(check(file)).toMatchObject({

@@ -1,6 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import type { OutgoingMessage } from "../../agent/core/alert.ts";
@@ -9,38 +7,15 @@ import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
 import type { Storm } from "../../agent/core/storm.ts";
 import { DeviceWindows } from "../../agent/core/windows.ts";
-import type { AgentStore, Slot, Spares } from "../../agent/ports/agent-store.ts";
-import type { Update, WindowSummaries } from "../../agent/ports/coordinator-link.ts";
-import type { Plan } from "../../agent/ports/plan.ts";
+import type { AgentStore, Spares } from "../../agent/ports/agent-store.ts";
+import type { WindowSummaries } from "../../agent/ports/coordinator-link.ts";
 import { noFleet } from "../../learning/fleet.ts";
-import { cohortId, deviceId, updateId } from "../../learning/ids.ts";
-import type { PlanSettings } from "../../learning/plan.ts";
-import { decodeBundle } from "../../proto/plan-bundle.ts";
-import { testPlan } from "../support/scripted-coordinator.ts";
+import { cohortId, deviceId } from "../../learning/ids.ts";
+import { PLAN, PUMPS, planOf, slot, updateOf } from "../support/kept-things.ts";
 import { smallSettings } from "../support/small-plan.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-store");
-const PUMPS = cohortId("pumps");
-
-function planOf(settings: PlanSettings): Plan {
-  const { planId, bytes } = testPlan(settings);
-  return { bytes, ...decodeBundle(bytes, planId) };
-}
-const PLAN = planOf(smallSettings());
-
-const updateOf = (number: number, weights = 10): Update => ({
-  updateId: updateId(`01${String(number).padStart(24, "0")}`),
-  cohort: PUMPS,
-  planId: PLAN.planId,
-  baseVersion: 3,
-  localSteps: 8,
-  samples: 50,
-  loss: 0.25,
-  encoding: "float32",
-  delta: new Uint8Array(4 * weights).fill(number),
-  roundId: 7,
-});
 
 const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode => ({
   alertId,
@@ -65,19 +40,6 @@ const episodeOf = (alertId: string, state: Episode["state"] = "active"): Episode
   storm: null,
   announced: true,
 });
-
-const slot: Slot = {
-  globalVersion: 3,
-  trained: true,
-  fleet: { scales: Float64Array.of(0.1, 2), thresholdFactor: 2.5 },
-  base: Float32Array.of(1, 2),
-  local: Float32Array.of(1.5, 2.5),
-  tuning: { weights: Float32Array.of(1, 2.25), rows: 60, championError: 0.5, tunedError: 0.25 },
-  localSteps: 12,
-  residual: Float32Array.of(0.25, -1e-9),
-  trainWhenInvited: true,
-  answeredRound: 6,
-};
 
 const spares: Spares = {
   candidate: {
@@ -434,93 +396,4 @@ agentStoreContract((limits = {}) => {
     return handle;
   };
   return { store: handle, reopen };
-});
-
-test.each([
-  ["no database at all", () => Buffer.from("this is not a database".repeat(500))],
-  [
-    "a database with pages of noise",
-    (whole: Buffer) => Buffer.concat([whole.subarray(0, 4096), Buffer.alloc(whole.length - 4096, 7)]),
-  ],
-])("a damaged file, %s, is set aside and a new one begun", (_, damage) => {
-  const place = join(folder, `damaged-${++files}`);
-  const path = join(place, "agent.sqlite");
-  const before = new SqliteStore(path, { nowMs: 0 });
-  before.learning.startPlan(PUMPS, PLAN);
-  before.close();
-  writeFileSync(path, damage(readFileSync(path)));
-  const store = new SqliteStore(path, { nowMs: 1234 });
-  expect(store.quarantined).toBe(`${path}.damaged-1234`);
-  expect(readdirSync(place)).toContain("agent.sqlite.damaged-1234");
-  expect(store.learning.cohort(PUMPS)).toBeNull();
-  store.learning.startPlan(PUMPS, PLAN);
-  store.close();
-  const again = new SqliteStore(path, { nowMs: 5678 });
-  expect(again.quarantined).toBeNull();
-  expect(again.counter("quarantined_file")).toBe(1);
-  again.close();
-});
-
-test("of many damaged files the newest two are kept, and all that are met are counted", () => {
-  const place = join(folder, `damaged-${++files}`);
-  const path = join(place, "agent.sqlite");
-  for (const nowMs of [1, 2, 3]) {
-    new SqliteStore(path, { nowMs: 0 }).close();
-    writeFileSync(path, "noise".repeat(1000));
-    const store = new SqliteStore(path, { nowMs });
-    expect(store.counter("quarantined_file")).toBe(nowMs);
-    store.close();
-  }
-  const kept = readdirSync(place).filter((name) => /damaged-\d+$/.test(name));
-  expect(kept).toEqual(["agent.sqlite.damaged-2", "agent.sqlite.damaged-3"]);
-});
-
-test("a file from before fleet statistics keeps its slot and knows nothing of the fleet", () => {
-  const path = join(folder, "earlier", "agent.sqlite");
-  const before = new SqliteStore(path, { nowMs: 0 });
-  before.learning.startPlan(PUMPS, PLAN);
-  before.learning.saveSlot(PUMPS, slot);
-  before.close();
-  const database = new Database(path);
-  database.exec(
-    `ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger;
-     DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered;
-     ALTER TABLE cohorts DROP COLUMN candidate; ALTER TABLE cohorts DROP COLUMN previous`,
-  );
-  database.pragma("user_version = 1");
-  database.close();
-  const store = new SqliteStore(path, { nowMs: 0 });
-  expect(store.learning.cohort(PUMPS)?.slot).toEqual({ ...slot, fleet: noFleet });
-  store.close();
-});
-
-test("a file of a later version is left alone and named", () => {
-  const path = join(folder, "later", "agent.sqlite");
-  new SqliteStore(path, { nowMs: 0 }).close();
-  const database = new Database(path);
-  database.pragma("user_version = 99");
-  database.close();
-  expect(() => new SqliteStore(path, { nowMs: 0 })).toThrow(/later version/);
-});
-
-test("a file that is found damaged while it is in use is set aside with the next start", () => {
-  const place = join(folder, `damaged-${++files}`);
-  const path = join(place, "agent.sqlite");
-  const store = new SqliteStore(path, { nowMs: 0, maxOutboxBytes: 64 * 1024 * 1024 });
-  for (let number = 1; number <= 150; number++) store.learning.addUpdate(updateOf(number, 50_000), false); // beyond its cache
-  expect(store.state().damaged).toBe(false);
-  const pages = openSync(path, "r+");
-  writeSync(pages, Buffer.alloc(statSync(path).size - 4096, 7), 0, null, 4096);
-  closeSync(pages);
-  expect(() => {
-    for (let number = 1; number <= 150; number++) store.learning.removeUpdate(updateOf(number).updateId);
-  }).toThrow(/malformed/);
-  expect(store.state().damaged).toBe(true);
-  store.close();
-  const next = new SqliteStore(path, { nowMs: 77 });
-  expect(next.quarantined).toBe(`${path}.damaged-77`);
-  next.close();
-  const after = new SqliteStore(path, { nowMs: 78 });
-  expect(after.quarantined, "the suspicion went with the file").toBeNull();
-  after.close();
 });

@@ -45,8 +45,12 @@ function openSummaries({ store = openStore(), windowMs = WINDOW_MS } = {}) {
   return { store, clock, cohort, summaries, say, queued };
 }
 
-function reading(atMs: number, values: Record<string, number>, device = "pump-1"): Reading {
-  const receivedAtMs = START_MS;
+function reading(
+  atMs: number,
+  values: Record<string, number>,
+  device = "pump-1",
+  receivedAtMs = START_MS + atMs + 1,
+): Reading {
   const channels = new Map(Object.entries(values));
   return {
     deviceId: deviceId(device),
@@ -129,7 +133,8 @@ test("windows of another length are not gone on with", async () => {
 test("a device whose clock was set back has windows of its new times", async () => {
   const { say, summaries, queued, clock } = openSummaries();
   await say(reading(3_600_000, { flow: 1 }));
-  for (let second = 0; second < 60; second++) await say(reading(second * 1_000, { flow: 1 }));
+  for (let second = 0; second < 60; second++)
+    await say(reading(second * 1_000, { flow: 1 }, "pump-1", START_MS + 3_600_000 + second * 1_000));
   clock.nowMs += WINDOW_MS + 60_000;
   summaries.flush();
   // It is believed at the twentieth row; those before are late for the window of the time that was wrong.

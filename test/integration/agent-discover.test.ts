@@ -4,7 +4,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../runtime/package-root.ts";
+import { debianProgram } from "../support/debian-program.ts";
 import { eventually } from "../support/eventually.ts";
+import { startMosquitto } from "../support/mosquitto.ts";
 import { MqttSite } from "../support/mqtt-site.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -60,5 +62,21 @@ test("what was heard is proposed as a mapping that reads it", async () => {
 test("a broker that is not there is told at once", async () => {
   const { said, ended } = discover("--broker", "mqtt://127.0.0.1:1");
   expect(await ended).toBe(1);
-  expect(said.err).toContain("no broker answers");
+  expect(said.err).toContain("the broker at mqtt://127.0.0.1:1 can't be used: connect ECONNREFUSED");
+  expect(said.err).toContain("is the broker running, and is the port right?");
 });
+
+const mosquitto = debianProgram("mosquitto");
+
+test.skipIf(mosquitto === null)(
+  "a broker that lets nobody in says what to look at (needs Debian's mosquitto)",
+  async () => {
+    const broker = await startMosquitto(mosquitto as string, folder, { lines: ["allow_anonymous false"] });
+    cleanup.push(() => broker.stop());
+    for (const protocol of ["3.1.1", "5"]) {
+      const { said, ended } = discover("--broker", broker.url, "--protocol", protocol);
+      expect(await ended).toBe(1);
+      expect(said.err).toMatch(/Not authorized; are user and password right \(.*--user-file and --password-file\)\?/);
+    }
+  },
+);

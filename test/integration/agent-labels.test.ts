@@ -1,6 +1,5 @@
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
-import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Device } from "../../agent/core/device.ts";
 import type { Episode } from "../../agent/core/episode.ts";
 import type { AlertWord } from "../../agent/core/labels.ts";
@@ -12,6 +11,7 @@ import { cohortId, deviceId, gatewayId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
+import { keptIn } from "../support/kept-in.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
@@ -267,9 +267,7 @@ test("a false alarm moves the device's threshold once, is kept at once, and outl
   labels.acknowledge(word("false_alarm"));
   expect(factor()).toBeCloseTo((0.8 / 0.5) * 1.01, 9);
   const told = messages();
-  const other = new SqliteStore(path, { nowMs: 0 });
-  const [kept] = other.learning.devices(PUMPS);
-  other.close();
+  const [kept] = keptIn(path, (store) => store.learning.devices(PUMPS));
   expect(kept).toMatchObject({ deviceId: PUMP, operatorFactor: factor() });
   expect(store.alerts.episode("a1")?.ack).toEqual({ action: "false_alarm", atMs: 99_000, movedThreshold: true });
   labels.acknowledge(word("false_alarm"));
@@ -303,9 +301,7 @@ test("a reset puts the threshold back at once and for good, and the episode can 
   const before = messages();
   labels.acknowledge(word("reset_threshold"));
   expect(messages()).toBe(before);
-  const other = new SqliteStore(path, { nowMs: 0 });
-  expect(other.learning.devices(PUMPS)).toMatchObject([{ operatorFactor: 1 }]);
-  other.close();
+  expect(keptIn(path, (store) => store.learning.devices(PUMPS))).toMatchObject([{ operatorFactor: 1 }]);
   // No label came with it: the rows keep the false alarm's.
   await learner.train();
   labels.acknowledge(word("false_alarm"));
@@ -325,9 +321,7 @@ test("a reset needs no alert that is kept, but a device that is known", async ()
   const before = messages();
   labels.acknowledge(word("reset_threshold", { alertId: null }));
   expect([factor(), messages()]).toEqual([1, before]);
-  const other = new SqliteStore(path, { nowMs: 0 });
-  expect(other.learning.devices(PUMPS)).toMatchObject([{ deviceId: PUMP, operatorFactor: 1 }]);
-  other.close();
+  expect(keptIn(path, (store) => store.learning.devices(PUMPS))).toMatchObject([{ deviceId: PUMP, operatorFactor: 1 }]);
   labels.acknowledge(word("reset_threshold", { alertId: null, deviceId: deviceId("pump-2") }));
   expect(refused).toEqual(["pump-2 unknown_device"]);
 });

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { SqliteStore } from "../../agent/adapters/sqlite-store.ts";
 import { Cohort } from "../../agent/cohort.ts";
 import { judgeRows } from "../../agent/judge-rows.ts";
 import { cohortId, deviceId } from "../../learning/ids.ts";
 import type { PlanSettings } from "../../learning/plan.ts";
 import { seededRandom } from "../../learning/random.ts";
 import type { Reading } from "../../learning/telemetry/default-mapping.ts";
+import { keptIn } from "../support/kept-in.ts";
 import { labelledSettings } from "../support/labelled-plan.ts";
 import { openLearner } from "../support/open-learner.ts";
 import { smallSettings } from "../support/small-plan.ts";
@@ -39,9 +39,7 @@ async function openPump(settings: PlanSettings = smallSettings(), rows = reading
   const threshold = () => cohort.devices.get(PUMP)?.monitor?.threshold;
   /** What another process would read from the file. */
   const kept = () => {
-    const store = new SqliteStore(path, { nowMs: 0 });
-    const record = store.learning.cohort(PUMPS);
-    store.close();
+    const record = keptIn(path, (store) => store.learning.cohort(PUMPS));
     return [record?.slot?.globalVersion, record?.candidate?.globalVersion, record?.previous?.globalVersion];
   };
   return { ...opened, run, trained, wrecked: wreck(trained), threshold, kept };

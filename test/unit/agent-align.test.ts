@@ -22,11 +22,15 @@ class Bench {
       units: new Map(),
       label,
     };
-    return this.aligner.add(reading, settings)?.refused ?? null;
+    return this.aligner.add(reading, settings, receivedAtMs)?.refused ?? null;
+  }
+
+  rows(nowMs: number) {
+    return this.aligner.due({ wallMs: START_MS + nowMs, steadyMs: START_MS + nowMs });
   }
 
   due(nowMs: number) {
-    return this.aligner.due(START_MS + nowMs).map(({ atMs, values }) => [atMs - START_MS, Object.fromEntries(values)]);
+    return this.rows(nowMs).map(({ atMs, values }) => [atMs - START_MS, Object.fromEntries(values)]);
   }
 }
 
@@ -88,12 +92,24 @@ test("rows follow the device's clock, and a time far ahead is refused", () => {
   expect(bench.say(400_000, { flow: 1 }, { receivedAtMs: START_MS })).toBe("out_of_order");
 });
 
+test("rows wait by a clock that nobody sets: a wall clock that jumps a day makes none", () => {
+  const bench = new Bench();
+  bench.say(900, { flow: 1 });
+  bench.say(1_900, { flow: 2 });
+  const at = (steadyMs: number, jumpMs: number) =>
+    bench.aligner.due({ wallMs: START_MS + steadyMs + jumpMs, steadyMs: START_MS + steadyMs });
+  expect([...at(2_000, 86_400_000), ...at(2_499, -86_400_000)]).toEqual([]);
+  expect(at(2_500, -86_400_000)).toMatchObject([
+    { atMs: START_MS + 2_000, receivedAtMs: START_MS + 2_500 - 86_400_000 },
+  ]);
+});
+
 test("a label is of the row of its time", () => {
   const bench = new Bench();
   bench.say(0, { flow: 1 });
   bench.say(1_500, { flow: 1 }, { label: 1 });
   bench.say(3_500, { flow: 1 });
-  expect(bench.aligner.due(START_MS + 4_500).map(({ label }) => label)).toEqual([null, 1, null, null]);
+  expect(bench.rows(4_500).map(({ label }) => label)).toEqual([null, 1, null, null]);
 });
 
 test("a clock that was set back is believed after 20 readings", () => {
@@ -105,6 +121,18 @@ test("a clock that was set back is believed after 20 readings", () => {
   );
   expect(new Set(late)).toEqual(new Set(["out_of_order"]));
   expect(bench.say(100, { flow: 7 }, { receivedAtMs: START_MS + 12_100 })).toBeNull();
+});
+
+test("old readings that are sent again in bulk set no clock back", () => {
+  const bench = new Bench();
+  for (let second = 0; second < 60; second++) bench.say(1_000 * second, { flow: second });
+  bench.due(60_500);
+  const again = Array.from({ length: 59 }, (_, second) =>
+    bench.say(1_000 * second, { flow: second }, { receivedAtMs: START_MS + 61_000 + second }),
+  );
+  expect(new Set(again)).toEqual(new Set(["out_of_order"]));
+  bench.say(61_500, { flow: 61 });
+  expect(bench.due(63_000).map(([atMs]) => atMs)).toEqual([61_000, 62_000]);
 });
 
 test("a device that is away is forgotten", () => {

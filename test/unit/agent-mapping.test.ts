@@ -153,20 +153,56 @@ test("a channel name that no plan could have is an extra channel, a unit that ca
   expect(units.size).toBe(0);
 });
 
+/** A device's clock, stepped by rows that come at `receivedAtMs`, by default as fast as they were made. */
+function clockOfRows() {
+  let clock: RowClock | null = null;
+  return (atMs: number, receivedAtMs = 1_000_000 + atMs) => {
+    const result = stepClock(clock, atMs, receivedAtMs);
+    clock = result.clock;
+    return result.verdict;
+  };
+}
+
 test("row time goes forward; a clock that was set back is believed once twenty rows agree", () => {
   const verdicts: string[] = [];
-  let clock: RowClock | null = null;
+  const clockStep = clockOfRows();
   const step = (atMs: number) => {
-    const result = stepClock(clock, atMs);
-    clock = result.clock;
-    verdicts.push(result.verdict);
-    return result.verdict;
+    const verdict = clockStep(atMs);
+    verdicts.push(verdict);
+    return verdict;
   };
   [1000, 2000, 2000, 1500, 3000].forEach(step);
   expect(verdicts).toEqual(["in_order", "in_order", "duplicate_timestamp", "out_of_order", "in_order"]);
   for (let row = 0; row < 19; row++) expect(step(100 + row)).toBe("out_of_order");
   expect(step(119)).toBe("stepped_back");
   expect(step(120)).toBe("in_order");
+});
+
+test("old rows that are sent again in bulk are not taken for a clock that was set back, however many they are", () => {
+  const step = clockOfRows();
+  for (let row = 0; row < 1_000; row++) expect(step(1_000 * row)).toBe("in_order");
+  const againAtMs = 2_000_000;
+  for (let row = 0; row < 999; row++) expect(step(1_000 * row, againAtMs + 100 * row)).toBe("out_of_order");
+  expect(step(1_000_000, againAtMs + 100_000)).toBe("in_order");
+});
+
+test("a device that sends its rows in batches, and whose clock was set back, is believed with a later batch", () => {
+  const step = clockOfRows();
+  const backMs = 3_600_000;
+  step(backMs, backMs);
+  const batch = (number: number) =>
+    Array.from({ length: 60 }, (_, row) => step(60_000 * number + 1_000 * row, backMs + 60_000 * (number + 1)));
+  expect(new Set(batch(0))).toEqual(new Set(["out_of_order"]));
+  expect(batch(1)).toContain("stepped_back");
+  expect(new Set(batch(2))).toEqual(new Set(["in_order"]));
+});
+
+test("rows behind that came before the gateway's own clock was set back count no more", () => {
+  const step = clockOfRows();
+  step(1_000_000, 2_000_000);
+  for (let row = 0; row < 19; row++) step(row, 2_000_000 + row);
+  for (let row = 19; row < 38; row++) expect(step(row, 1_000 + row)).toBe("out_of_order");
+  expect(step(38, 1_038)).toBe("stepped_back");
 });
 
 test("rows without a time that arrive in one millisecond are rows of their own, in order", () => {
@@ -184,9 +220,9 @@ test("rows without a time that arrive in one millisecond are rows of their own, 
 test("late rows among live ones never set the clock back", () => {
   let clock: RowClock | null = null;
   for (let row = 0; row < 100; row++) {
-    const live = stepClock(clock, 1_000_000 + row);
+    const live = stepClock(clock, 1_000_000 + row, 1_000_000 + row);
     expect(live.verdict).toBe("in_order");
-    const late = stepClock(live.clock, row);
+    const late = stepClock(live.clock, row, 1_000_000 + row);
     expect(late.verdict).toBe("out_of_order");
     clock = late.clock;
   }

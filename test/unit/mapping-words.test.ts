@@ -2,9 +2,18 @@ import { expect, test } from "vitest";
 import { MappedSensors } from "../../agent/core/mapping/mapped-sensors.ts";
 import { mappingOf, messageOf, RECEIVED_MS } from "../support/mapping.ts";
 
-const open = (subscriptions: string) => new MappedSensors(mappingOf(subscriptions));
-const hear = (sensors: MappedSensors, topic: string, body: unknown, { afterMs = 0, retained = false } = {}) =>
-  sensors.read({ ...messageOf(topic, body, retained), receivedAtMs: RECEIVED_MS + afterMs });
+/** The steady clock; the wall clock goes with it unless a test sets it. */
+const time = { steadyMs: RECEIVED_MS };
+const open = (subscriptions: string) => new MappedSensors(mappingOf(subscriptions), () => time.steadyMs);
+const hear = (sensors: MappedSensors, topic: string, body: unknown, { afterMs = 0, retained = false } = {}) => {
+  time.steadyMs = RECEIVED_MS + afterMs;
+  return sensors.read({ ...messageOf(topic, body, retained), receivedAtMs: RECEIVED_MS + afterMs });
+};
+/** What `afterMs` have brought; the wall clock is set meanwhile. */
+const dueOf = (sensors: MappedSensors, afterMs: number, setMs = 0) => {
+  time.steadyMs = RECEIVED_MS + afterMs;
+  return sensors.due(RECEIVED_MS + afterMs + setMs);
+};
 
 test("a source that says it is away is said once; its availability may be retained", () => {
   const sensors = open("  - preset: zigbee2mqtt\n  - preset: tasmota");
@@ -74,8 +83,9 @@ test("a label topic without words takes 0, 1, true and false", () => {
 
 test("a device that is silent for longer than expected is said once, and again after it spoke", () => {
   const sensors = open('  - {topic: "a/{d}", device: "{d}", fields: {}, expectedIntervalMs: 1000}');
-  const silent = (afterMs: number) => sensors.due(RECEIVED_MS + afterMs).notices;
+  const silent = (afterMs: number, setMs = 0) => dueOf(sensors, afterMs, setMs).notices;
   hear(sensors, "a/b", { v: 1 });
+  expect(silent(2_999, 86_400_000), "a clock that jumps a day says nothing of the device").toEqual([]);
   expect(silent(3_000)).toEqual([]);
   expect(silent(3_001)).toMatchObject([{ kind: "device_silent", deviceId: "b" }]);
   expect(silent(9_000)).toEqual([]);
@@ -95,7 +105,7 @@ test("partial messages are aligned to rows", () => {
     [1_200, "temperature", "62"],
   ] as const)
     expect(hear(sensors, `homeassistant/sensor/${entity}/state`, state, { afterMs }).readings).toEqual([]);
-  const rows = sensors.due(RECEIVED_MS + 2_500).readings;
+  const rows = dueOf(sensors, 2_500).readings;
   expect(rows.map(({ deviceId, values }) => [deviceId, Object.fromEntries(values)])).toEqual([
     ["boiler", { temperature: 62, pressure: 4.1 }],
   ]);

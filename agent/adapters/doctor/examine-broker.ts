@@ -4,6 +4,7 @@ import { TLSSocket } from "node:tls";
 import { connectAsync, type MqttClient } from "mqtt";
 import { expiry, type Finding, fail, ok } from "../../core/finding.ts";
 import type { Topic } from "../../core/mapping/sensor-reader.ts";
+import { brokerAdvice } from "../broker-fault.ts";
 import type { BrokerAddress } from "../broker-options.ts";
 
 const PATIENCE_MS = 5_000;
@@ -30,9 +31,10 @@ export async function examineBroker(
       },
       false,
     );
-  } catch (error) {
-    const advice = "is it running, and are address, user, password and certificates right? The agent keeps trying";
-    return [...own, fail("broker", `${where}: ${(error as Error).message || String(error)}`, advice)];
+  } catch (thrown) {
+    const error = thrown as Error;
+    const advice = brokerAdvice(error) ?? "is it running, and are address, user, password and certificates right?";
+    return [...own, fail("broker", `${where}: ${error.message || String(error)}`, `${advice} The agent keeps trying`)];
   }
   try {
     return [...own, await subscribed(client, where, topics), ...brokersCertificate(client, name, nowMs)];

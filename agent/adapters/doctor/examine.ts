@@ -36,7 +36,7 @@ export async function* examine(settings: ExaminationSettings): AsyncGenerator<Fi
 
 async function* examineSite(settings: ExaminationSettings, nowMs: number): AsyncGenerator<Finding> {
   try {
-    const { sensors, brokers } = await openSite(settings);
+    const { sensors, brokers } = await openSite(settings, () => performance.now());
     const own: readonly Topic[] = settings.ownTopics.map((filter) => ({ filter, qos: 1 as const }));
     for (const address of brokers.addresses) {
       const topics = [...sensors.topics(address.name), ...(address.name === brokers.alerts ? own : [])];

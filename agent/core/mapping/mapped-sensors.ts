@@ -25,13 +25,16 @@ const MAX_DEVICES = 2_000;
 /** Bounded: devices beyond 2,000 are read, but not remembered. */
 export class MappedSensors implements SensorReader {
   readonly #mapping: Mapping;
+  readonly #steadyMs: () => number;
   readonly #aligner = new Aligner();
   readonly #labels = new Map<DeviceId, 0 | 1>();
   readonly #offline = new Set<DeviceId>();
   readonly #pulses = new Map<DeviceId, Pulse>();
 
-  constructor(mapping: Mapping) {
+  /** `steadyMs`: a clock that nobody sets, by which devices are silent and rows wait. */
+  constructor(mapping: Mapping, steadyMs: () => number) {
     this.#mapping = mapping;
+    this.#steadyMs = steadyMs;
   }
 
   topics(broker: string): readonly Topic[] {
@@ -39,19 +42,21 @@ export class MappedSensors implements SensorReader {
   }
 
   read(message: SiteMessage): Heard {
+    const nowMs = this.#steadyMs();
     const { readings, refusals, words, commands, rhythm } = this.#mapping.read(message);
     const said = words.map((word) => this.#hear(word));
     const notices = said.flatMap(({ notice }) => notice ?? []);
     const unheard = said.flatMap(({ refused }) => refused ?? []);
-    if (rhythm !== null) for (const { deviceId } of readings) this.#beat(deviceId, message.receivedAtMs, rhythm);
+    if (rhythm !== null) for (const { deviceId } of readings) this.#beat(deviceId, nowMs, rhythm);
     if (rhythm === null || rhythm.rowEveryMs === null)
       return { readings: this.#labelled(readings), refusals: [...refusals, ...unheard], commands, notices };
     const settings = { rowEveryMs: rhythm.rowEveryMs, staleAfterMs: rhythm.staleAfterMs };
-    const unaligned = readings.flatMap((reading) => this.#aligner.add(reading, settings) ?? []);
+    const unaligned = readings.flatMap((reading) => this.#aligner.add(reading, settings, nowMs) ?? []);
     return { readings: [], refusals: [...refusals, ...unheard, ...unaligned], commands, notices };
   }
 
-  due(nowMs: number): Heard {
+  due(wallMs: number): Heard {
+    const nowMs = this.#steadyMs();
     const notices: Notice[] = [];
     for (const [deviceId, pulse] of this.#pulses) {
       const quietMs = nowMs - pulse.heardAtMs;
@@ -60,7 +65,7 @@ export class MappedSensors implements SensorReader {
       const detail = `nothing was heard of the device for ${Math.round(quietMs)} ms; at most ${pulse.staleAfterMs} ms are expected`;
       notices.push({ kind: "device_silent", deviceId, detail });
     }
-    return { ...NOTHING_HEARD, readings: this.#labelled(this.#aligner.due(nowMs)), notices };
+    return { ...NOTHING_HEARD, readings: this.#labelled(this.#aligner.due({ wallMs, steadyMs: nowMs })), notices };
   }
 
   #hear(word: Word): { readonly notice?: Notice; readonly refused?: Refusal } {

@@ -33,7 +33,7 @@ export interface SensorReader {
   /** Never throws, whatever topic and bytes are. */
   read(message: SiteMessage): Heard;
   /** What time has brought: rows of what came in parts, devices that went silent. */
-  due(nowMs: number): Heard;
+  due(wallMs: number): Heard;
 }
 
 export const NOTHING_HEARD: Heard = { readings: [], refusals: [], commands: [], notices: [] };
