@@ -9,7 +9,7 @@ import { MALLOC_SETTINGS, saveMemory } from "./memory.ts";
 const OLDEST_NODE_MAJOR = 22;
 
 if (Number(process.versions.node.split(".")[0]) >= OLDEST_NODE_MAJOR) {
-  saveMemory(process.argv[2]);
+  saveMemory();
   const { runCommand } = await import("./program.ts");
   await runCommand(process.argv);
 } else {

@@ -7,11 +7,12 @@ import { setFlagsFromString } from "node:v8";
  */
 export const MALLOC_SETTINGS = { MALLOC_ARENA_MAX: "1" };
 
-/** To be called before anything else is loaded. `command`: of `flead`. */
-export function saveMemory(command: string | undefined): void {
+/** To be called before anything else is loaded. */
+export function saveMemory(): void {
   // The young generation stays at the 1 MB it begins with instead of growing to 16: 20-30 MB for a few per cent of rows/s.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // V8 collects the old generation before it has grown by more than that. A coordinator's updates live for as long as a
-  // commit takes, which fills the old generation: to collect it as soon as an agent does costs it half its speed.
-  setFlagsFromString(command === "coordinator" ? "--heap-growing-percent=40" : "--optimize-for-size");
+  // V8 collects the old generation before it has grown by more than that. --optimize-for-size would collect it sooner, for
+  // twice the time a row and half a coordinator's speed: rows in a batch, and updates in a commit, live just long enough
+  // to fill it.
+  setFlagsFromString("--heap-growing-percent=40");
 }

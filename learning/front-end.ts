@@ -73,6 +73,9 @@ export class FrontEnd {
   /** The reading with its gaps filled and its season taken off. */
   readonly #row: Float64Array;
   readonly #present: Uint8Array;
+  /** What `learn` tells the reference of a row. */
+  readonly #told: Float64Array;
+  readonly #toldPresent: Uint8Array;
   readonly #values: readonly ColumnValue[];
   #seenRows = 0;
   #atMs = 0;
@@ -102,6 +105,8 @@ export class FrontEnd {
     this.#reading = new Float64Array(channels);
     this.#row = new Float64Array(channels);
     this.#present = new Uint8Array(channels);
+    this.#told = new Float64Array(channels);
+    this.#toldPresent = new Uint8Array(channels);
     this.#values = columns.flatMap((column) => {
       const beforeRow = column.kind === "rolling";
       return this.#valuesOf(column).map((of) => ({ beforeRow, of }));
@@ -136,27 +141,25 @@ export class FrontEnd {
 
   /** Features of columns that `observe` gave, under the scales in force: float32, finite. */
   features(columns: Float32Array): Float32Array {
-    const { squash } = this.#settings.features;
-    const scales = Float64Array.from({ length: this.#channels }, (_, channel) => this.#scale(channel));
-    return columns.map((column, at) => {
-      const scale = Number(scales[at % this.#channels]);
-      switch (this.#squashOf[at]) {
-        case "distance":
-          return squash * Math.asinh(column / (squash * scale));
-        case "spread":
-          return Math.log(Math.max(column / scale, QUIET_STD));
-        default:
-          return column;
-      }
-    });
+    const features = new Float32Array(columns.length);
+    for (let c = 0; c < this.#channels; c++) {
+      const scale = this.#scale(c);
+      for (let at = c; at < columns.length; at += this.#channels)
+        features[at] = this.#feature(Number(columns[at]), at, scale);
+    }
+    return features;
   }
 
   /** A row that `observe` has seen may be learned: by the season at once, by the reference until `freeze` unseen. */
   learn(row: Float64Array, atMs: number): void {
     if (!this.commissioned) return;
     takeReadings(this.#reading, row, this.#mayLack);
-    const present = Uint8Array.from(this.#reading, (value) => (Number.isNaN(value) ? 0 : 1));
-    const told = this.#reading.map((value, c) => (present[c] === 0 ? 0 : value - this.#offset(c, atMs)));
+    const [told, present] = [this.#told, this.#toldPresent];
+    for (let c = 0; c < this.#channels; c++) {
+      const value = Number(this.#reading[c]);
+      present[c] = Number.isNaN(value) ? 0 : 1;
+      told[c] = present[c] === 0 ? 0 : value - this.#offset(c, atMs);
+    }
     this.#learnSeason(atMs);
     this.#reference.learn(told, present);
   }
@@ -262,10 +265,23 @@ export class FrontEnd {
     return this.#isMute(channel) ? Number.POSITIVE_INFINITY : this.#reference.inForce(channel);
   }
 
+  #feature(column: number, at: number, scale: number): number {
+    const { squash } = this.#settings.features;
+    switch (this.#squashOf[at]) {
+      case "distance":
+        return squash * Math.asinh(column / (squash * scale));
+      case "spread":
+        return Math.log(Math.max(column / scale, QUIET_STD));
+      default:
+        return column;
+    }
+  }
+
   #write(columns: Float32Array, beforeRow: boolean): void {
-    for (const [index, value] of this.#values.entries()) {
-      if (value.beforeRow !== beforeRow) continue;
-      for (let c = 0; c < this.#channels; c++) columns[index * this.#channels + c] = value.of(c);
+    let at = 0;
+    for (const value of this.#values) {
+      if (value.beforeRow === beforeRow) for (let c = 0; c < this.#channels; c++) columns[at + c] = value.of(c);
+      at += this.#channels;
     }
   }
 

@@ -119,7 +119,7 @@ export class Device {
     device.#zScores = new RecentScores(record.zScores);
     device.#coldAlarm = record.coldAlarm;
     device.#growsForest = record.growsForest;
-    device.#last = record.last ?? new Float64Array(record.channels.length).fill(Number.NaN);
+    device.#last = record.last?.slice() ?? new Float64Array(record.channels.length).fill(Number.NaN);
     device.#operatorFactor = bounded(record.operatorFactor ?? 1);
     device.forgetSeen(record.clock?.lastAtMs);
     if (record.forest) device.#forest = OwnForest.restore(record.forest, record.deviceId, device.#channels.length);
@@ -236,10 +236,16 @@ export class Device {
       receivedAtMs: reading.receivedAtMs,
       observed,
       commissioned: commissioning && this.#monitor?.commissioned ? this.#monitor.calibrationFeatures().x : null,
-      extraChannels: reading.values.size - this.#names.filter((name) => reading.values.has(name)).length,
+      extraChannels: this.#extraChannels(reading),
       steppedBack,
       label: reading.label,
     };
+  }
+
+  #extraChannels({ values }: Reading): number {
+    let extra = values.size;
+    for (const name of this.#names) if (values.has(name)) extra--;
+    return extra;
   }
 
   /** By the cohort's champion: `score` and the row of `residual` it gave to the features. Needs a threshold. */
@@ -326,7 +332,7 @@ export class Device {
       zScores: this.#zScores.values(),
       coldAlarm: this.#coldAlarm,
       growsForest: this.#growsForest,
-      last: this.#last,
+      last: this.#last.slice(),
       forest: this.#forest?.snapshot() ?? null,
       operatorFactor: this.#operatorFactor,
     };
@@ -351,6 +357,7 @@ export class Device {
     row: Float64Array,
     expected: (channel: number) => readonly [number, number],
   ): Contributor[] {
+    if (shares.length === 0) return [];
     return shares
       .map((share, channel) => ({ share, channel }))
       .filter(({ share }) => share > 0)
@@ -367,11 +374,18 @@ export class Device {
 
   /** A channel's first reading is no event: the device's own detectors begin anew with it. */
   #fill(row: Float64Array): Float64Array {
-    const known = this.#last.some(Number.isFinite);
-    const first = row.some((value, channel) => !Number.isNaN(value) && Number.isNaN(this.#last[channel]));
+    const last = this.#last;
+    const filled = new Float64Array(row.length);
+    let [known, first] = [false, false];
+    for (let c = 0; c < row.length; c++) {
+      const [before, value] = [Number(last[c]), Number(row[c])];
+      known ||= Number.isFinite(before);
+      first ||= !Number.isNaN(value) && Number.isNaN(before);
+      if (!Number.isNaN(value)) last[c] = value;
+      filled[c] = Number.isNaN(Number(last[c])) ? 0 : Number(last[c]);
+    }
     if (known && first) this.#restartColdStart();
-    this.#last = row.map((value, channel) => (Number.isNaN(value) ? Number(this.#last[channel]) : value));
-    return this.#last.map((value) => (Number.isNaN(value) ? 0 : value));
+    return filled;
   }
 
   #restartColdStart(): void {
@@ -401,10 +415,12 @@ function bounded(factor: number): number {
 
 /** Distances from the middle of what is expected, which is ± 3 standard deviations wide; NaN where nothing varies. */
 function deviations(row: Float64Array, expected: (channel: number) => readonly [number, number]): Float64Array {
-  return row.map((value, channel) => {
-    const [low, high] = expected(channel);
-    return high > low ? (value - (low + high) / 2) / ((high - low) / 6) : Number.NaN;
-  });
+  const z = new Float64Array(row.length);
+  for (let c = 0; c < row.length; c++) {
+    const [low, high] = expected(c);
+    z[c] = high > low ? (Number(row[c]) - (low + high) / 2) / ((high - low) / 6) : Number.NaN;
+  }
+  return z;
 }
 
 /** Shares of the squares; taken of the largest, so that no square overflows. */

@@ -20,10 +20,14 @@ export interface TakenRows {
   readonly upTo: number;
 }
 
+const NO_FEATURES = new Float32Array(0);
+
 /** Bounded in rows: when it is full, the oldest leave. All rows have a label, or none has. */
 export class PendingRows {
   readonly #maxRows: number;
+  /** Those from `#first` on wait; the ones before have left and go together: each by itself would move all others. */
   #rows: PendingRow[] = [];
+  #first = 0;
   /** Rows that ever left at the front. */
   #left = 0;
 
@@ -32,19 +36,19 @@ export class PendingRows {
   }
 
   get length(): number {
-    return this.#rows.length;
+    return this.#rows.length - this.#first;
   }
 
   add(features: Float32Array, label: 0 | 1 | null): PendingRow {
     const row = { features, label, left: false };
     this.#rows.push(row);
-    if (this.#rows.length > this.#maxRows) this.#leave(this.#rows.shift()); // splice would move all of them
+    if (this.length > this.#maxRows) this.#leave(1);
     return row;
   }
 
   /** The rows as they are, side by side. */
   take(featureCount: number): TakenRows {
-    const rows = this.#rows;
+    const rows = this.#rows.slice(this.#first);
     const x = new Float32Array(rows.length * featureCount);
     for (const [index, { features }] of rows.entries()) x.set(features, index * featureCount);
     const labels = rows.flatMap(({ label }) => label ?? []);
@@ -54,13 +58,19 @@ export class PendingRows {
 
   /** Rows that came since the `take` stay. */
   learned(upTo: number): void {
-    for (const row of this.#rows.splice(0, Math.max(0, upTo - this.#left))) this.#leave(row);
+    this.#leave(Math.min(this.length, Math.max(0, upTo - this.#left)));
   }
 
-  #leave(row: PendingRow | undefined): void {
-    if (row === undefined) return;
-    row.left = true;
-    row.features = new Float32Array(0);
-    this.#left++;
+  /** The oldest `count` ≤ length rows. */
+  #leave(count: number): void {
+    for (const row of this.#rows.slice(this.#first, this.#first + count)) {
+      row.left = true;
+      row.features = NO_FEATURES;
+    }
+    this.#first += count;
+    this.#left += count;
+    if (this.#first < this.#maxRows && this.length > 0) return;
+    this.#rows.splice(0, this.#first);
+    this.#first = 0;
   }
 }

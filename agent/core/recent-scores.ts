@@ -19,7 +19,9 @@ export class RecentScores {
 
   /** The share of kept scores that `score` reaches, (# ≤ score) / (n + 1). */
   percentile(score: number): number {
-    return this.#scores.filter((kept) => kept <= score).length / (this.#scores.length + 1);
+    let reached = 0;
+    for (const kept of this.#scores) if (kept <= score) reached++;
+    return reached / (this.#scores.length + 1);
   }
 
   values(): readonly number[] {

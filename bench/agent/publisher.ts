@@ -1,4 +1,5 @@
 // The load, in a process of its own: readings of many devices in turn, at a rate or as fast as the broker takes them.
+import { Socket } from "node:net";
 import { connect, type MqttClient } from "mqtt";
 import { Readings, telemetryTopic } from "./readings.ts";
 
@@ -33,7 +34,10 @@ const last = new Map<number, { readonly atMs: number; readonly turn: number }>()
 let published = 0;
 let timer: NodeJS.Timeout | null = null;
 
-client.on("connect", () => say("ready"));
+client.on("connect", () => {
+  if (client.stream instanceof Socket) client.stream.setNoDelay(true); // a reading is sent when it is due
+  say("ready");
+});
 process.on("message", (order: Order) => {
   if (order.kind === "wrong") {
     if (order.on) wrong.add(order.device);

@@ -68,6 +68,11 @@ test("learned rows leave, those that came meanwhile stay, and the oldest leave w
   expect(rows.take(1).x).toEqual(Float32Array.of(2, 3, 4, 5));
   rows.learned(taken.upTo);
   expect(rows.take(1).x).toEqual(Float32Array.of(4, 5));
+  for (let value = 6; value <= 20; value++) {
+    add(value);
+    const waiting = [value - 3, value - 2, value - 1, value].filter((each) => each >= 4);
+    expect([rows.length, [...rows.take(1).x]]).toEqual([waiting.length, waiting]);
+  }
 });
 
 test("a learning-rate factor stays within its bounds", () => {
