@@ -13,9 +13,11 @@ import { isRecent } from "./core/recent.ts";
 import { recentFeatures } from "./core/recent-features.ts";
 import type { Trial } from "./core/try-model.ts";
 import { fineTune, tuningRows } from "./fine-tune.ts";
+import { KeptModels } from "./kept-models.ts";
 import type { Lane } from "./lane.ts";
 import {
   activated,
+  backToBase,
   beginsAgain,
   forced,
   held,
@@ -80,9 +82,7 @@ export class Learner {
   readonly #scorer: Scorer;
   readonly #calibration: Calibration;
   readonly #pending = new PendingRows(MAX_PENDING_ROWS);
-  #slot: Slot | null;
-  #spares: Spares;
-  #factor: number;
+  readonly #models: KeptModels;
   /** The last one, and when it ends. */
   #invitation: (Pick<Invitation, "roundId" | "baseVersion"> & { readonly untilMs: number }) | null = null;
   #training: AbortController | null = null;
@@ -96,45 +96,42 @@ export class Learner {
   constructor(deps: LearnerDeps, model: PlanModel, record: CohortRecord) {
     this.#deps = deps;
     this.#model = model;
-    const { candidate, previous } = record;
     this.plan = record.plan;
     this.#scorer = { model, manifest: this.plan.manifest };
     this.#calibration = new Calibration({ scorer: this.#scorer, devices: deps.devices, seed: deps.seed });
-    this.#slot = record.slot;
-    this.#spares = { candidate, previous };
-    this.#factor = record.learningRateFactor;
+    this.#models = new KeptModels(deps.store, deps.cohort, record);
     this.#lastTrainingMs = deps.nowMs();
     this.#keptUpAtMs = this.#lastTrainingMs;
   }
 
   get slot(): Slot | null {
-    return this.#slot;
+    return this.#models.slot;
   }
 
   get spares(): Spares {
-    return this.#spares;
+    return this.#models.spares;
   }
 
   /** What the fleet knows, as it came with the champion: for every device of the cohort. */
   get fleet(): FleetStatistics {
-    return this.#slot?.fleet ?? noFleet;
+    return this.slot?.fleet ?? noFleet;
   }
 
   /** What the calibrated devices say together under the champion; the same object until they are calibrated anew. */
   statistics(): CohortStatistics | null {
-    if (this.#slot === null || !this.#slot.trained) return null;
+    if (this.slot === null || !this.slot.trained) return null;
     const { cohort } = this.#deps;
-    const { globalVersion } = this.#slot;
+    const { globalVersion } = this.slot;
     return this.#calibration.statistics({ cohort, planId: this.plan.planId, globalVersion });
   }
 
   /** Under the champion's weights, or what fine-tuning made of them. */
   async score(features: readonly Float32Array[]): Promise<Scores> {
-    if (this.#slot === null) throw new Error("there is no model to score with");
+    if (this.slot === null) throw new Error("there is no model to score with");
     const { featureCount } = this.plan.manifest;
     const x = new Float32Array(features.length * featureCount);
     for (const [index, row] of features.entries()) x.set(row, index * featureCount);
-    return this.#model.score(servingWeights(this.#slot), x, features.length);
+    return this.#model.score(servingWeights(this.slot), x, features.length);
   }
 
   /** The row waits to be trained on. `label`: for plans that learn from labels, and no others. */
@@ -154,8 +151,8 @@ export class Learner {
    */
   async activate(model: GlobalModel): Promise<Activation> {
     const { fleet, trainWhenInvited } = model;
-    const slots = this.#slots;
-    const factor = boundedFactor(model.learningRateFactor) ?? this.#factor;
+    const slots = this.#models.all;
+    const factor = boundedFactor(model.learningRateFactor) ?? this.#models.factor;
     if (isServing(slots) && isSameModel(modelOf(slots.active), model)) {
       const { active } = slots;
       const alike = sameFleet(active.fleet, fleet) && active.trainWhenInvited === trainWhenInvited;
@@ -193,18 +190,14 @@ export class Learner {
   }
 
   async #exchange(exchanged: (slots: ServingSlots) => ServingSlots | null): Promise<boolean> {
-    const slots = this.#slots;
+    const slots = this.#models.all;
     const next = isServing(slots) ? exchanged(slots) : null;
-    if (next !== null) await this.#take(next, this.#factor);
+    if (next !== null) await this.#take(next, this.#models.factor);
     return next !== null;
   }
 
-  get #slots(): ModelSlots {
-    return { active: this.#slot, ...this.#spares };
-  }
-
   #try(model: HeldModel): Promise<Trial | null> {
-    const active = this.#slot && modelOf(this.#slot);
+    const active = this.slot && modelOf(this.slot);
     return tryCandidate(this.#scorer, this.#deps.devices, active, model);
   }
 
@@ -222,50 +215,19 @@ export class Learner {
     }
   }
 
-  /** Writes what changed, all of it or nothing. */
   #keep(next: ServingSlots, factor: number, versionsBeganAgain = false): void {
-    const { store, cohort } = this.#deps;
-    const { active, candidate, previous } = next;
-    const spares =
-      candidate === this.#spares.candidate && previous === this.#spares.previous ? null : { candidate, previous };
-    store.transaction(() => {
-      if (versionsBeganAgain) store.learning.forgetFeedback(cohort);
-      if (active !== this.#slot) store.learning.saveSlot(cohort, active);
-      if (spares !== null) store.learning.saveSpares(cohort, spares);
-      if (factor !== this.#factor) store.learning.saveFactor(cohort, factor);
-    });
-    if (active !== this.#slot) this.#training?.abort();
-    this.#slot = active;
-    this.#spares = spares ?? this.#spares;
-    this.#factor = factor;
+    if (this.#models.keep(next, factor, versionsBeganAgain)) this.#training?.abort();
   }
 
-  /**
-   * Idempotent by version; what it returns is now in force. Feedback on a candidate before the champion changes nothing:
-   * the champion came with what holds since.
-   */
-  applyFeedback({ cohort, globalVersion, promoted, learningRateFactor }: Feedback): FeedbackAcknowledgement {
-    const { store } = this.#deps;
-    const factor = boundedFactor(learningRateFactor) ?? this.#factor;
-    const slot = promoted || this.#slot === null ? this.#slot : backToBase(this.#slot);
-    const outdated = this.#slot !== null && globalVersion < this.#slot.globalVersion;
-    const applied =
-      !outdated &&
-      store.transaction(() => {
-        if (!store.learning.recordFeedback(cohort, globalVersion, factor)) return false;
-        if (slot !== null) store.learning.saveSlot(cohort, slot);
-        return true;
-      });
-    if (applied) {
-      if (slot !== this.#slot) this.#training?.abort();
-      this.#slot = slot;
-      this.#factor = factor;
-    }
-    return { cohort, globalVersion, learningRateFactor: this.#factor };
+  /** As KeptModels has it; a training that a refusal overtakes is for nothing. */
+  applyFeedback(feedback: Feedback): FeedbackAcknowledgement {
+    const { acknowledged, wentBack } = this.#models.applyFeedback(feedback);
+    if (wentBack) this.#training?.abort();
+    return acknowledged;
   }
 
   /** Thresholds of devices under what scores, if it is a detector. */
-  async recalibrate(devices?: Iterable<Device>, slot = this.#slot): Promise<void> {
+  async recalibrate(devices?: Iterable<Device>, slot = this.slot): Promise<void> {
     if (slot === null || !slot.trained) return;
     this.#calibration.adopt(await this.#calibration.scores(servingWeights(slot), devices));
   }
@@ -277,13 +239,13 @@ export class Learner {
   async keepUp(): Promise<void> {
     const { triggerMs } = this.plan.manifest.training;
     const nowMs = this.#deps.nowMs();
-    const trainsRarely = takesLabels(this.plan.manifest) || this.#slot?.trainWhenInvited;
+    const trainsRarely = takesLabels(this.plan.manifest) || this.slot?.trainWhenInvited;
     if (!trainsRarely || isRecent(this.#keptUpAtMs, nowMs, triggerMs)) return;
     this.#keptUpAtMs = nowMs;
     await this.#bringUpToDate();
   }
 
-  async #bringUpToDate(slot = this.#slot): Promise<void> {
+  async #bringUpToDate(slot = this.slot): Promise<void> {
     for (const device of this.#deps.devices()) device.monitor?.freeze();
     await this.recalibrate(this.#deps.devices(), slot);
   }
@@ -295,20 +257,20 @@ export class Learner {
 
   /** Enough new rows, or any new row and enough time; in a cohort that invites, any new row and an open invitation. */
   due(): boolean {
-    if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return false;
+    if (this.slot === null || this.#training !== null || this.#pending.length === 0) return false;
     if (this.#failedAtMs !== null && isRecent(this.#failedAtMs, this.#deps.nowMs(), RETRY_MS)) return false;
-    if (this.#slot.trainWhenInvited) return this.#openRound(this.#slot) !== null;
+    if (this.slot.trainWhenInvited) return this.#openRound(this.slot) !== null;
     const { triggerRows, triggerMs } = this.plan.manifest.training;
     return this.#pending.length >= triggerRows || this.#deps.nowMs() - this.#lastTrainingMs >= triggerMs;
   }
 
   /** To be called when due; not in the lane, which its result enters by itself. Never rejects. */
   async train(): Promise<void> {
-    if (this.#slot === null || this.#training !== null || this.#pending.length === 0) return;
-    const roundId = this.#openRound(this.#slot);
-    if (this.#slot.trainWhenInvited && roundId === null) return;
+    if (this.slot === null || this.#training !== null || this.#pending.length === 0) return;
+    const roundId = this.#openRound(this.slot);
+    if (this.slot.trainWhenInvited && roundId === null) return;
     // All of a round start at the champion: what an update that was refused had moved is gone.
-    const slot = roundId === null ? this.#slot : { ...this.#slot, local: this.#slot.base };
+    const slot = roundId === null ? this.slot : { ...this.slot, local: this.slot.base };
     const training = new AbortController();
     this.#training = training;
     this.#lastTrainingMs = this.#deps.nowMs();
@@ -322,7 +284,7 @@ export class Learner {
       learnFrom === "new_rows"
         ? taken
         : { ...recentFeatures(this.#deps.devices(), featureCount, MAX_RECENT_ROWS), y: null };
-    const learningRate = manifest.training.learningRate * this.#factor;
+    const learningRate = manifest.training.learningRate * this.#models.factor;
     const options = {
       learningRate,
       trainingNumber: slot.localSteps,
@@ -375,17 +337,15 @@ export class Learner {
     const { store, cohort } = this.#deps;
     if (!isUsable(result)) {
       const untrained = backToBase(slot);
-      store.learning.saveSlot(cohort, untrained);
-      this.#slot = untrained;
+      this.#models.keepTrained(untrained);
       this.#pending.learned(taken.upTo);
       return this.#deps.onProblem("training_diverged", `cohort ${cohort}: local weights go back to the champion's`);
     }
     const { next, update } = this.#step(slot, result, taken.rows, roundId);
-    const tuned = next.tuning !== this.#slot?.tuning ? next.tuning : null;
+    const tuned = next.tuning !== this.slot?.tuning ? next.tuning : null;
     await this.#bringUpToDate(next);
     try {
-      store.transaction(() => {
-        store.learning.saveSlot(cohort, next);
+      this.#models.keepTrained(next, () => {
         // A forest's update is the whole forest, whatever the ones before it were.
         store.learning.addUpdate(update, growsTrees(this.plan.manifest));
         store.learning.saveDevices(cohort, this.#deps.dueRecords());
@@ -394,7 +354,6 @@ export class Learner {
       if (tuned !== null) await this.recalibrate(); // what scores is what it was
       throw error;
     }
-    this.#slot = next;
     this.#pending.learned(taken.upTo);
     this.#deps.onTrained(update, tuned);
   }
@@ -433,11 +392,5 @@ export class Learner {
     return { next, update };
   }
 }
-
-const backToBase = (slot: Slot): Slot => ({
-  ...slot,
-  local: slot.base,
-  residual: new Float32Array(slot.base.length),
-});
 
 const isServing = (slots: ModelSlots): slots is ServingSlots => slots.active !== null;

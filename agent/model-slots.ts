@@ -86,3 +86,10 @@ const modelIn = ({ globalVersion, trained, fleet, weights }: HeldModel): HeldMod
 
 const sameWeights = (a: Float32Array, b: Float32Array) =>
   a.length === b.length && a.every((value, index) => value === b[index]);
+
+/** Local training begins anew at the same champion, and nothing is owed. */
+export const backToBase = (slot: Slot): Slot => ({
+  ...slot,
+  local: slot.base,
+  residual: new Float32Array(slot.base.length),
+});
