@@ -136,6 +136,8 @@ function sharesOf(
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
 function sumOfDeltas(deltas: readonly Float32Array[]): Float32Array {
+  const [only] = deltas;
+  if (only !== undefined && deltas.length === 1) return only; // of a large round a copy of each would be as much again
   const total = new Float32Array(deltas[0]?.length ?? 0);
   for (const delta of deltas) {
     for (let i = 0; i < total.length; i++) total[i] = (total[i] ?? 0) + (delta[i] ?? 0);

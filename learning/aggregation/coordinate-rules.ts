@@ -1,5 +1,6 @@
 // Combining rules that treat each coordinate by itself: median and trimmed mean.
 import { EmptyRoundError } from "./fedavg.ts";
+import { median } from "./median.ts";
 
 /** floor(share × n), for a share a person wrote in decimals: 0.29 of 100 is 29, though 0.29 × 100 < 29 in binary. */
 export function countOf(share: number, n: number): number {
@@ -13,30 +14,43 @@ export function medianOfSorted(sorted: Float64Array): number {
   return (Number(sorted[lower]) + Number(sorted[upper])) / 2;
 }
 
-/**
- * For each coordinate, `combine` of its values in `deltas`, ascending (float64), and of the voices they came with; both
- * buffers are reused.
- */
-function byCoordinate(
-  deltas: readonly Float32Array[],
-  voices: readonly number[],
-  combine: (sorted: Float64Array, voices: Float64Array) => number,
-): Float32Array {
+/** Coordinates that are looked at together: their values of one delta lie side by side, and all of them fit a cache. */
+const COORDINATES_AT_ONCE = 32;
+
+/** For each coordinate, `combine` of its values in `deltas`, in the order given, in a buffer of its own that is reused. */
+function byCoordinate(deltas: readonly Float32Array[], combine: (values: Float32Array) => number): Float32Array {
   const [first] = deltas;
   if (first === undefined) throw new EmptyRoundError();
-  const values = new Float64Array(deltas.length);
-  const alike = voices.every((voice) => voice === voices[0]);
-  const sortedVoices = alike ? new Float64Array(voices.length).fill(1) : new Float64Array(voices.length);
-  const order = Uint32Array.from(deltas.keys());
-  return first.map((_, i) => {
-    if (!alike) {
-      order.sort((a, b) => Number(deltas[a]?.[i]) - Number(deltas[b]?.[i]) || a - b);
-      for (const [n, index] of order.entries()) sortedVoices[n] = Number(voices[index]);
+  const columns = Array.from({ length: COORDINATES_AT_ONCE }, () => new Float32Array(deltas.length));
+  const combined = new Float32Array(first.length);
+  for (let from = 0; from < combined.length; from += COORDINATES_AT_ONCE) {
+    const count = Math.min(COORDINATES_AT_ONCE, combined.length - from);
+    const here = count < columns.length ? columns.slice(0, count) : columns;
+    for (let n = 0; n < deltas.length; n++) {
+      const delta = deltas[n] as Float32Array;
+      for (let c = 0; c < count; c++) (here[c] as Float32Array)[n] = Number(delta[from + c]);
     }
-    for (const [n, delta] of deltas.entries()) values[n] = Number(delta[i]);
-    return combine(values.sort(), sortedVoices);
-  });
+    for (const [c, column] of here.entries()) combined[from + c] = combine(column);
+  }
+  return combined;
 }
+
+/** `combine` of a coordinate's values, ascending, and of the voices they came with; both buffers are reused. */
+function ascending(
+  voices: readonly number[],
+  combine: (sorted: Float32Array, voices: Float64Array) => number,
+): (values: Float32Array) => number {
+  const sortedVoices = new Float64Array(voices.length).fill(1);
+  if (areAlike(voices)) return (values) => combine(values.sort(), sortedVoices);
+  const order = Uint32Array.from(voices.keys());
+  return (values) => {
+    order.sort((a, b) => Number(values[a]) - Number(values[b]) || a - b);
+    for (const [n, index] of order.entries()) sortedVoices[n] = Number(voices[index]);
+    return combine(values.sort(), sortedVoices);
+  };
+}
+
+const areAlike = (voices: readonly number[]) => voices.every((voice) => voice === voices[0]);
 
 const equalVoices = (deltas: readonly Float32Array[]) => deltas.map(() => 1);
 
@@ -49,11 +63,12 @@ export function coordinateMedian(
   deltas: readonly Float32Array[],
   voices: readonly number[] = equalVoices(deltas),
 ): Float32Array {
-  return byCoordinate(deltas, withoutRulingMinority(voices), weightedMedian);
+  const heard = withoutRulingMinority(voices);
+  return byCoordinate(deltas, areAlike(heard) ? median : ascending(heard, weightedMedian));
 }
 
 /** The value at which half of all voices are reached; where they are reached exactly, the mean of it and the next. */
-function weightedMedian(sorted: Float64Array, voices: Float64Array): number {
+function weightedMedian(sorted: Float32Array, voices: Float64Array): number {
   const half = voices.reduce((sum, voice) => sum + voice, 0) / 2;
   let reached = 0;
   let at = 0;
@@ -107,7 +122,7 @@ export function trimmedMean(
   if (!(share >= 0 && share < 0.5))
     throw new RangeError(`a share of ${share} cannot be trimmed: it must be in [0, 0.5)`);
   const cut = Math.min(countOf(share, deltas.length), Math.floor((deltas.length - 1) / 2));
-  return byCoordinate(deltas, voices, (sorted, sortedVoices) => {
+  const trimmed = ascending(voices, (sorted, sortedVoices) => {
     let sum = 0;
     let heard = 0;
     for (let i = cut; i < sorted.length - cut; i++) {
@@ -116,4 +131,5 @@ export function trimmedMean(
     }
     return sum / heard;
   });
+  return byCoordinate(deltas, trimmed);
 }

@@ -29,6 +29,11 @@ function checkedSum(weights: readonly number[]): number {
   return sum;
 }
 
+function allFinite(values: Float32Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
+  return true;
+}
+
 function addScaled(sums: Float64Array, delta: Float32Array, share: number): void {
   for (let i = 0; i < sums.length; i++) sums[i] = Number(sums[i]) + share * Number(delta[i]);
 }
@@ -47,7 +52,7 @@ export function weightedMean(deltas: readonly Float32Array[], weights: readonly 
   const mean = new Float64Array(first.length);
   deltas.forEach((delta, i) => {
     sameLength(first, delta);
-    if (!delta.every(Number.isFinite)) throw new InvalidRoundError(`delta ${i} has a value that is not finite`);
+    if (!allFinite(delta)) throw new InvalidRoundError(`delta ${i} has a value that is not finite`);
     addScaled(mean, delta, Number(weights[i]) / sum);
   });
   return Float32Array.from(mean);
@@ -57,7 +62,7 @@ export function weightedMean(deltas: readonly Float32Array[], weights: readonly 
 export function applyDelta(base: Float32Array, delta: Float32Array): Float32Array {
   sameLength(base, delta);
   const moved = base.map((value, i) => value + Number(delta[i]));
-  if (!moved.every(Number.isFinite)) throw new InvalidRoundError("the moved weights are not finite");
+  if (!allFinite(moved)) throw new InvalidRoundError("the moved weights are not finite");
   return moved;
 }
 

@@ -44,17 +44,26 @@ interface Candidate {
 
 /** `deltas`, the one closest to its `neighbours` nearest others first. */
 function ranked(deltas: readonly Float32Array[], neighbours: number): Candidate[] {
-  const distances = deltas.map((a) => deltas.map((b) => squaredDistance(a, b)));
+  const distances = deltas.map(() => new Float64Array(deltas.length));
+  for (const [i, a] of deltas.entries()) {
+    for (let j = 0; j < i; j++) {
+      const distance = squaredDistance(a, deltas[j] as Float32Array);
+      (distances[i] as Float64Array)[j] = distance;
+      (distances[j] as Float64Array)[i] = distance;
+    }
+  }
   const candidates = deltas.map((delta, index) => ({
     index,
     delta,
-    score: sumOfSmallest(Float64Array.from(distances[index]?.toSpliced(index, 1) ?? []), neighbours),
+    score: sumOfSmallest(others(distances[index] as Float64Array, index), neighbours),
     squaredNorm: squaredDistance(delta, new Float32Array(delta.length)),
   }));
   return candidates.sort(
     (a, b) => a.score - b.score || a.squaredNorm - b.squaredNorm || firstDifference(a.delta, b.delta),
   );
 }
+
+const others = (values: Float64Array, own: number) => values.filter((_, index) => index !== own);
 
 function squaredDistance(a: Float32Array, b: Float32Array): number {
   let sum = 0;
