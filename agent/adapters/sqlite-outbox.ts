@@ -45,7 +45,7 @@ export class Outbox<Item> implements Droppable {
     this.#partsOf = partsOf;
     const mine = `kind = '${kind}'`;
     this.#add = database.prepare(`INSERT INTO outbox (kind, key, bytes, body) VALUES ('${kind}', ?, ?, ?)`);
-    this.#bytes = database.prepare(`SELECT coalesce(sum(bytes), 0) AS bytes FROM outbox WHERE ${mine}`);
+    this.#bytes = database.prepare(`SELECT bytes FROM outbox_bytes WHERE ${mine}`);
     this.#oldest = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine} ORDER BY sequence LIMIT ?`);
     this.#all = database.prepare(`SELECT sequence, key, body FROM outbox WHERE ${mine}`);
     this.#sizes = database.prepare(`SELECT sequence, bytes FROM outbox WHERE ${mine} ORDER BY sequence`);

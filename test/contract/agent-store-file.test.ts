@@ -53,22 +53,26 @@ test("of many damaged files the newest two are kept, and all that are met are co
   expect(kept).toEqual(["agent.sqlite.damaged-2", "agent.sqlite.damaged-3"]);
 });
 
-test("a file from before fleet statistics keeps its slot and knows nothing of the fleet", () => {
+test("a file from before fleet statistics keeps its slot and what waits, and knows nothing of the fleet", () => {
   const path = join(folder, "earlier", "agent.sqlite");
   const before = new SqliteStore(path, { nowMs: 0 });
   before.learning.startPlan(PUMPS, PLAN);
   before.learning.saveSlot(PUMPS, slot);
+  before.learning.addUpdate(updateOf(1), false);
+  const waiting = before.outboxBytes();
   before.close();
   const database = new Database(path);
   database.exec(
     `ALTER TABLE cohorts DROP COLUMN fleet; DROP TABLE open_windows; DROP TABLE plan_key; DROP TABLE ledger;
      DROP TABLE snoozes; DROP TABLE storm; DROP TABLE discovered;
+     DROP TRIGGER outbox_added; DROP TRIGGER outbox_removed; DROP TABLE outbox_bytes;
      ALTER TABLE cohorts DROP COLUMN candidate; ALTER TABLE cohorts DROP COLUMN previous`,
   );
   database.pragma("user_version = 1");
   database.close();
   const store = new SqliteStore(path, { nowMs: 0 });
   expect(store.learning.cohort(PUMPS)?.slot).toEqual({ ...slot, fleet: noFleet });
+  expect(store.outboxBytes()).toEqual(waiting);
   store.close();
 });
 
