@@ -1,7 +1,6 @@
 // The agent: sensor message → row → window → features → score → episode → alert, and train → delta → outbox → session.
 import type { CohortId, DeviceId, UpdateId } from "../learning/ids.ts";
-import { isRefusal, type Refusal, type RefusalKind } from "../learning/telemetry/refusal.ts";
-import { readRowLabels } from "../learning/telemetry/row-labels.ts";
+import type { Refusal, RefusalKind } from "../learning/telemetry/refusal.ts";
 import type { Logger } from "../runtime/log.ts";
 import type { PlanModel } from "../runtime/plan-model.ts";
 import { Problems } from "../runtime/problems.ts";
@@ -10,12 +9,12 @@ import { Cohort } from "./cohort.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Origin, OutgoingMessage } from "./core/alert.ts";
 import { hash } from "./core/hash.ts";
-import { birthTopic, saysOnline } from "./core/home-assistant.ts";
-import { type AlertWord, readAlertWord } from "./core/labels.ts";
-import type { Heard, SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
+import { birthTopic } from "./core/home-assistant.ts";
+import type { SensorReader, SiteMessage } from "./core/mapping/sensor-reader.ts";
 import { Discovery } from "./discovery.ts";
 import { Episodes } from "./episodes.ts";
 import { CoordinatorFollower } from "./follow-coordinator.ts";
+import { Hearing } from "./hearing.ts";
 import type { JudgedRow } from "./judge-rows.ts";
 import { deviceCount, Judging } from "./judging.ts";
 import { Labels } from "./labels.ts";
@@ -23,6 +22,7 @@ import { Lane } from "./lane.ts";
 import { Learner } from "./learner.ts";
 import { Ledger } from "./ledger.ts";
 import { ModelNews } from "./model-news.ts";
+import { observeRow } from "./observe-row.ts";
 import type { AgentStore, CohortRecord, Slot, Tuning } from "./ports/agent-store.ts";
 import type { Broker, BrokerHandlers } from "./ports/broker.ts";
 import type { ByteMeter } from "./ports/byte-meter.ts";
@@ -33,13 +33,12 @@ import { Publisher } from "./publisher.ts";
 import { restoreCohorts } from "./restore-cohorts.ts";
 import { SelfReport } from "./self-report.ts";
 import { Summaries } from "./summaries.ts";
-import { guarded, type TroubleKind } from "./trouble.ts";
+import { guarded, type ReportTrouble, type TroubleKind } from "./trouble.ts";
 import { Uplink } from "./uplink.ts";
 import { vitalsOf } from "./vitals.ts";
 
 /** At 8 channels a forest and its rows take about 40 kB of memory, and 35 kB of the device's record. */
 const MAX_FORESTS = 500;
-const MAX_WAITING_WORDS = 1_000;
 const TRAINING_CHECK_MS = 250;
 const SENSORS_MS = 250;
 const HOUSEKEEPING_MS = 10_000;
@@ -75,7 +74,6 @@ export class Agent {
   readonly #wordRefusals: Problems<RefusalKind>;
   readonly #troubles: Problems<TroubleKind>;
   readonly #episodes: Episodes;
-  readonly #labels: Labels;
   /** Null: they are off. */
   readonly #summaries: Summaries | null;
   readonly #news: ModelNews;
@@ -88,14 +86,13 @@ export class Agent {
   readonly #judging: Judging;
   readonly #operation: Operation;
   readonly #broker: Broker;
-  /** Null: Home Assistant is told of nothing. */
-  readonly #birthTopic: string | null;
+  readonly #hearing: Hearing;
   readonly #stop = new AbortController();
   readonly #timers: NodeJS.Timeout[] = [];
+  readonly #trouble: ReportTrouble = (kind, where, what) => this.#troubles.report(kind, where, what);
   #sessions: Promise<void> = Promise.resolve();
   #episodeChanges = 0;
   #inSession = false;
-  #waitingWords = 0;
   #forests = 0;
 
   /** Takes up what the store kept; loads models, connects and listens. */
@@ -105,7 +102,7 @@ export class Agent {
     agent.#sessions = agent.#uplink.run(agent.#stop.signal);
     const every = (ms: number, work: () => void) => agent.#timers.push(setInterval(work, ms));
     every(TRAINING_CHECK_MS, () => agent.#trainWhereDue());
-    every(SENSORS_MS, () => agent.#heard("sensors", deps.sensors.due(deps.clock.wallMs())));
+    every(SENSORS_MS, () => agent.#hearing.due(deps.clock.wallMs()));
     every(HOUSEKEEPING_MS, () => agent.#keepHouse());
     every(STATUS_MS, () => agent.#tellStatus());
     agent.#watch();
@@ -128,7 +125,7 @@ export class Agent {
     this.#refusals = new Problems(log, steadyMs);
     this.#wordRefusals = new Problems(log, steadyMs);
     this.#troubles = new Problems(log, steadyMs);
-    const trouble = (kind: TroubleKind, where: string, what: string) => this.#troubles.report(kind, where, what);
+    const trouble = this.#trouble;
     this.#operation = deps.openOperation((what) => trouble("operation", "agent", what));
     this.#judging = new Judging({
       cohorts: this.#cohorts,
@@ -154,12 +151,6 @@ export class Agent {
       newId,
       clock,
       onTransition: () => this.#tellEpisodes(),
-    });
-    this.#labels = new Labels({
-      cohorts: [...this.#cohorts.values()],
-      episodes: this.#episodes,
-      devices: store.learning,
-      refuse: (where, refusal) => this.#refuseWord(where, refusal),
     });
     const windowMs = config.FLEAD_SUMMARIES;
     this.#summaries =
@@ -231,7 +222,26 @@ export class Agent {
     });
     this.#publisher = new Publisher(store.alerts, () => this.#broker);
     const prefix = config.FLEAD_HOME_ASSISTANT;
-    this.#birthTopic = prefix === null ? null : birthTopic(prefix);
+    this.#hearing = new Hearing({
+      site: config.FLEAD_SITE,
+      birthTopic: prefix === null ? null : birthTopic(prefix),
+      sensors: deps.sensors,
+      judging: this.#judging,
+      labels: new Labels({
+        cohorts: [...this.#cohorts.values()],
+        episodes: this.#episodes,
+        devices: store.learning,
+        refuse: (where, refusal) => this.#refuseWord(where, refusal),
+      }),
+      lane: this.#lane,
+      refuse: (where, refusal) => this.#refuse(where, refusal),
+      refuseWord: (where, refusal) => this.#refuseWord(where, refusal),
+      trouble,
+      command: (command) => this.#broker.command(command),
+      stored: (work) => void this.#stored(work),
+      onBirth: () => this.#tellHomeAssistant(),
+      onWord: () => this.#tellStatus(),
+    });
     this.#discovery = new Discovery({
       subject: prefix === null ? null : { prefix, origin: this.#origin, version: deps.version },
       devices: () => [...this.#cohorts.values()].flatMap(({ devices }) => [...devices.keys()]),
@@ -239,7 +249,7 @@ export class Agent {
       broker: () => this.#broker,
     });
     this.#broker = deps.openBroker({
-      onMessage: (message) => this.receive(message),
+      onMessage: (message) => this.#hearing.receive(message),
       whenCalm: () => this.#judging.whenCalm(),
       onConnect: () => {
         log.info("MQTT broker connected");
@@ -253,16 +263,7 @@ export class Agent {
 
   /** Never throws, whatever the message is. */
   receive(message: SiteMessage): void {
-    const { topic } = message;
-    this.#judging.watch.arrived();
-    const read = () => this.#heard(topic, this.#deps.sensors.read(message));
-    if (topic === this.#birthTopic) {
-      if (saysOnline(message.payload)) this.#tellHomeAssistant();
-    } else if (!topic.startsWith(`flead/v1/${this.#origin.site}/`)) read();
-    else if (topic.endsWith("/label"))
-      this.#hear(topic, readRowLabels(message), (said) => this.#labels.labelRows(said));
-    else if (topic.endsWith("/ack")) this.#hear(topic, readAlertWord(message), (said) => this.#acknowledge(said));
-    else read();
+    this.#hearing.receive(message);
   }
 
   /** Stops intake, saves what is held and says good-bye; under five seconds. */
@@ -296,67 +297,9 @@ export class Agent {
     store.close();
   }
 
-  #heard(where: string, { readings, refusals, commands, notices }: Heard): void {
-    for (const refusal of refusals) this.#refuse(where, refusal);
-    for (const { kind, deviceId, detail } of notices) this.#troubles.report(kind, deviceId, detail);
-    for (const command of commands) this.#broker.command(command);
-    for (const reading of readings) {
-      if (reading.labelRefusal !== undefined) this.#refuseWord(where, reading.labelRefusal);
-      this.#judging.add(reading);
-    }
-  }
-
-  #acknowledge(said: AlertWord): void {
-    this.#labels.acknowledge(said);
-    this.#tellStatus();
-  }
-
-  /** A word on rows is heard after the rows that came before it. */
-  #hear<Said extends object>(topic: string, said: Said | Refusal, apply: (said: Said) => void): void {
-    if (isRefusal(said)) {
-      this.#refuseWord(topic, said);
-      return;
-    }
-    if (this.#waitingWords >= MAX_WAITING_WORDS) {
-      this.#refuseWord(topic, { refused: "queue_full", detail: `more than ${MAX_WAITING_WORDS} labels wait` });
-      return;
-    }
-    this.#waitingWords++;
-    void this.#lane.run(async () => {
-      this.#waitingWords--;
-      await this.#judging.judgeWaiting();
-      this.#stored(() => apply(said));
-    });
-  }
-
   #judged(cohort: Cohort, row: JudgedRow): void {
-    this.#stored(() => this.#observe(cohort, row));
+    this.#stored(() => observeRow(this.#episodes, cohort, row, this.#trouble));
     this.#stored(() => this.#summaries?.judged(cohort, row));
-  }
-
-  #observe(cohort: Cohort, { entered, observation }: JudgedRow): void {
-    const { device, atMs, receivedAtMs } = entered;
-    const row = { atMs, receivedAtMs, record: () => device.record() };
-    if (entered.extraChannels > 0) {
-      this.#troubles.report(
-        "extra_channel",
-        device.deviceId,
-        `${entered.extraChannels} channels are not the plan's; not used`,
-      );
-    }
-    if (entered.steppedBack) this.#episodes.endAll(device.deviceId, row);
-    const slot = device.kind === "federated" ? (cohort.learner?.slot ?? null) : null;
-    this.#episodes.observe(
-      {
-        deviceId: device.deviceId,
-        cohort: cohort.cohort,
-        kind: device.kind,
-        globalVersion: slot?.globalVersion ?? 0,
-        localSteps: slot?.localSteps ?? 0,
-      },
-      observation,
-      row,
-    );
   }
 
   #trainWhereDue(): void {
@@ -378,7 +321,7 @@ export class Agent {
     for (const cohort of this.#cohorts.values()) {
       this.#lane
         .run(() => cohort.learner?.keepUp())
-        .catch((error: Error) => this.#troubles.report("bad_model", cohort.cohort, error.message));
+        .catch((error: Error) => this.#trouble("bad_model", cohort.cohort, error.message));
     }
     void this.#publisher.wake();
     void this.#discovery.tellNew();
@@ -458,7 +401,7 @@ export class Agent {
       rules: this.#deps.config.FLEAD_COHORTS,
       store: this.#deps.store.learning,
       newLearner: (cohort, model, record) => this.#learner(cohort, model, record),
-      onDamaged: (where, what) => this.#troubles.report("bad_record", where, what),
+      onDamaged: (where, what) => this.#trouble("bad_record", where, what),
     });
   }
 
@@ -476,7 +419,7 @@ export class Agent {
         seed: hash(this.#origin.gatewayId),
         dueRecords: () => cohort.dueRecords(steadyMs()),
         onTrained: (update, tuning) => this.#trained(update, tuning),
-        onProblem: (kind, what) => this.#troubles.report(kind, cohort.cohort, what),
+        onProblem: (kind, what) => this.#trouble(kind, cohort.cohort, what),
       },
       model,
       record,
@@ -490,8 +433,7 @@ export class Agent {
   #mayGrowForest(device: DeviceId): boolean {
     const may = this.#forests < MAX_FORESTS;
     if (may) this.#forests++;
-    else
-      this.#troubles.report("forest_limit", device, `a gateway has at most ${MAX_FORESTS} forests; the z-score stays`);
+    else this.#trouble("forest_limit", device, `a gateway has at most ${MAX_FORESTS} forests; the z-score stays`);
     return may;
   }
 
@@ -508,7 +450,7 @@ export class Agent {
   }
 
   #storeFailed(error: Error): void {
-    this.#troubles.report("store_failed", "agent.sqlite", error.message);
+    this.#trouble("store_failed", "agent.sqlite", error.message);
   }
 }
 
