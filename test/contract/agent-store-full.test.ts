@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { SqliteStore, type StoreSettings } from "../../agent/adapters/sqlite-store.ts";
 import { cohortId, planId, updateId } from "../../learning/ids.ts";
+import { fillUp, smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
 const folder = temporaryFolder("agent-store-full");
@@ -92,21 +92,8 @@ test("what a transaction writes that is kept longest decides what gives way to i
   expect(store.alerts.queuedMessages(9)).toHaveLength(1);
 });
 
-/** A file system of its own; null: this process may not mount one. */
-function smallDisk(bytes: number): string | null {
-  const place = join(folder, `disk-${++stores}`);
-  mkdirSync(place);
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", place], { stdio: "ignore" });
-  } catch {
-    return null;
-  }
-  onTestFinished(() => void execFileSync("umount", ["-l", place]));
-  return place;
-}
-
 test("on a full disk alerts are written where the ballast was, and it comes back with the room", (context) => {
-  const place = smallDisk(16 * MIB);
+  const place = smallDisk(join(folder, `disk-${++stores}`), 16 * MIB);
   if (place === null) return context.skip("mounting a small disk takes root");
   const store = openStore(place, { ballastBytes: 2 * MIB });
   expect(store.state().ballast).toBe(true);
@@ -130,16 +117,3 @@ test("on a full disk alerts are written where the ballast was, and it comes back
   expect(store.state()).toMatchObject({ ballast: true, unwritable: [] });
   expect(store.alerts.queuedMessages(2000)).toHaveLength(alerts);
 });
-
-/** Another program takes all that is left. */
-function fillUp(place: string): string {
-  const file = join(place, "others");
-  for (const chunk of [MIB, 4 * KIB, 1]) {
-    try {
-      for (;;) writeFileSync(file, Buffer.alloc(chunk), { flag: "a" });
-    } catch {
-      // full, for chunks of this size
-    }
-  }
-  return file;
-}

@@ -31,11 +31,12 @@ export interface LearningGateway {
   startPlant(): () => Promise<void>;
 }
 
-/** Gateway gw-1 at hall-1, not started. */
-export async function openLearningGateway(mosquitto: string): Promise<LearningGateway> {
+/** Gateway gw-1 at hall-1, not started; `dataDir`: where there is one already; `others`: the cohort of all other devices. */
+export async function openLearningGateway(
+  mosquitto: string,
+  { dataDir = newDataDir(), others = null as string | null } = {},
+): Promise<LearningGateway> {
   const folder = temporaryFolder("learning-gateway");
-  const dataDir = join(folder, "data");
-  mkdirSync(dataDir);
   const broker = await startMosquitto(mosquitto, folder);
   onTestFinished(() => broker.stop());
   const coordinator = await ScriptedCoordinator.start();
@@ -58,7 +59,7 @@ export async function openLearningGateway(mosquitto: string): Promise<LearningGa
         FLEAD_MQTT_URL: broker.url,
         FLEAD_COORDINATOR: `127.0.0.1:${coordinator.port}`,
         FLEAD_DATA_DIR: dataDir,
-        FLEAD_COHORTS: `${COHORT}=pump-*`,
+        FLEAD_COHORTS: [`${COHORT}=pump-*`, ...(others === null ? [] : [`${others}=*`])].join(";"),
         FLEAD_AGENT_HTTP: `127.0.0.1:${httpPort}`,
       };
       const life = new Life("agent", variables, join(folder, "agent.log"));
@@ -77,4 +78,10 @@ export async function openLearningGateway(mosquitto: string): Promise<LearningGa
       return end;
     },
   };
+}
+
+function newDataDir(): string {
+  const dataDir = join(temporaryFolder("learning-gateway-data"), "data");
+  mkdirSync(dataDir);
+  return dataDir;
 }
