@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import type { Proposal } from "../agent/core/mapping/discovery.ts";
 import { aborted, shutdownSignal } from "../runtime/shutdown.ts";
-import { wholeNumber } from "./usage.ts";
+import { UsageError, wholeNumber } from "./usage.ts";
 
 interface DiscoverOptions {
   readonly broker: string;
@@ -26,7 +26,7 @@ export function agentDiscoverCommand(): Command {
     )
     .option("--broker <url>", "the broker, as mqtt://host:port", process.env.FLEAD_MQTT_URL ?? "mqtt://127.0.0.1:1883")
     .option("--seconds <n>", "how long to listen; Ctrl-C ends it earlier", wholeNumber(1, 86_400), 60)
-    .option("--topic <filter>", "which topics", "#")
+    .option("--topic <filter>", "which topics, such as plant/+/#", "#")
     .option("--protocol <version>", "3.1.1 or 5")
     .option("--user-file <file>", "file with the user's name")
     .option("--password-file <file>", "file with the password")
@@ -42,6 +42,7 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
   const { brokerAddress } = await import("../agent/adapters/broker-options.ts");
   const { parseBroker, parseMappingFile, presetRoutes } = await import("../agent/adapters/mapping-file.ts");
   const { Discovery } = await import("../agent/core/mapping/discovery.ts");
+  const filter = await topicFilter(topic);
   const said = {
     name: "site",
     url,
@@ -55,13 +56,13 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
   const failure = Promise.withResolvers<never>();
   let connected = false;
   const broker = new MqttBroker(
-    { address, topics: [{ filter: topic, qos: 0 }], will: null, nowMs: Date.now },
+    { address, topics: [{ filter, qos: 0 }], will: null, nowMs: Date.now },
     {
       onMessage: (message) => discovery.hear(message),
       whenCalm: () => null,
       onConnect: () => {
         connected = true;
-        process.stderr.write(`Listening to ${topic} for ${seconds} s …\n`);
+        process.stderr.write(`Listening to ${filter} for ${seconds} s …\n`);
       },
       onProblem: (_, what) => {
         if (connected) process.stderr.write(`${what}\n`);
@@ -90,6 +91,16 @@ async function discover({ broker: url, seconds, topic, protocol, ...files }: Dis
   const text = await mappingText(said, proposals);
   parseMappingFile(text); // a draft that the agent would refuse is none
   process.stdout.write(text);
+}
+
+/** As a mapping's topics are: a named segment stands for any one level. */
+async function topicFilter(text: string): Promise<string> {
+  const { parseTopic } = await import("../agent/core/mapping/topic-pattern.ts");
+  try {
+    return parseTopic(text).filter;
+  } catch (cause) {
+    throw new UsageError(`--topic ${JSON.stringify(text.slice(0, 80))}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 async function mappingText(broker: object, proposals: readonly Proposal[]): Promise<string> {

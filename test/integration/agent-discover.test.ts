@@ -66,6 +66,17 @@ test("a broker that is not there is told at once", async () => {
   expect(said.err).toContain("is the broker running, and is the port right?");
 });
 
+test.each(["plant/#/flow", "plant/pump+", ""])(
+  "a topic filter that no broker takes, %j, is refused with what is allowed, before it connects",
+  async (topic) => {
+    const { said, ended } = discover("--broker", "mqtt://127.0.0.1:1", "--seconds", "600", "--topic", topic);
+    expect(await ended).toBe(2);
+    expect(said.err).toContain(`--topic ${JSON.stringify(topic)}: `);
+    expect(said.err).toMatch(/a level is a text, \+, .* or # at the end|a topic has 1 to \d+ characters/);
+    expect(said.err).not.toContain("can't be used");
+  },
+);
+
 const mosquitto = debianProgram("mosquitto");
 
 test.skipIf(mosquitto === null)(
