@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { Aedes } from "aedes";
@@ -109,6 +109,58 @@ test("a plan that the coordinator does not have is named", async () => {
   expect(verdicts(found)).toContain("ok plan");
   expect(found.at(-1)).toMatchObject({ check: "coordinator", verdict: "warn" });
   expect(found.at(-1)?.detail).toContain("no such plan");
+});
+
+test("a folder that is not there is named and not made", async () => {
+  const [site, coordinator, dataDir] = [await openSite(), await openCoordinator(), newFolder()];
+  const [disk] = await findings(settings(dataDir, site.url, coordinator.port));
+  expect(disk).toMatchObject({ check: "disk", verdict: "ok" });
+  expect(disk?.detail).toContain(`${dataDir} is not there yet; the agent makes it`);
+  const below = join(dataDir, "a", "b");
+  const [typo] = await findings(settings(below, site.url, coordinator.port));
+  expect(typo).toMatchObject({ check: "disk", verdict: "warn" });
+  expect(typo?.detail).toContain(`${below} is not there yet`);
+  expect(typo?.detail).toContain(`nor is ${dataDir};`);
+  expect(existsSync(dataDir)).toBe(false);
+});
+
+test("a folder that can't be made fails, and is said to stand below a file", async () => {
+  const file = newFolder();
+  writeFileSync(file, "");
+  const found = await findings(settings(join(file, "a", "b"), "mqtt://127.0.0.1:1", 1));
+  expect(verdicts(found).slice(0, 2)).toEqual(["fail disk", "fail broker"]);
+  expect(found[0]?.detail).toContain(`${file} is a file`);
+});
+
+test("of a broker that is not reached it is not said that its connection is not encrypted", async () => {
+  const found = async (url: string) =>
+    (await findings(settings(newFolder(), url, 1))).filter(({ check }) => check === "certificates");
+  expect(await found("mqtts://127.0.0.1:1")).toMatchObject([
+    { verdict: "warn", detail: expect.stringContaining("broker default's was not examined") },
+  ]);
+  expect(await found("mqtt://127.0.0.1:1")).toMatchObject([
+    { verdict: "ok", detail: "none in use; the connections are not encrypted" },
+  ]);
+});
+
+test("a mapping, or a file that it names, that is not there is said to be not there", async () => {
+  const folder = newFolder();
+  mkdirSync(folder);
+  const mappingFile = join(folder, "mapping.yaml");
+  const site = async () => {
+    const found = await findings({ ...settings(folder, "mqtt://127.0.0.1:1", 1), mappingFile });
+    expect(found.filter(({ check }) => check === "certificates")).toEqual([]);
+    return found.find(({ check }) => check === "broker");
+  };
+  expect((await site())?.advice).toContain(`${mappingFile} is not there`);
+  const mapping =
+    "brokers: [{ name: plant, url: 'mqtts://127.0.0.1:1', caFile: ca.pem }]\nsubscriptions: [{ preset: zigbee2mqtt }]\n";
+  writeFileSync(mappingFile, mapping);
+  const missing = await site();
+  expect(missing?.detail).toContain("broker plant: caFile");
+  expect(missing?.advice).toContain(`${join(folder, "ca.pem")} is not there`);
+  writeFileSync(mappingFile, "brokers: 1");
+  expect((await site())?.advice).toContain("correct the mapping file");
 });
 
 test("where nobody is there each line says what to do", async () => {

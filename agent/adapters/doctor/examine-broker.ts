@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { TLSSocket } from "node:tls";
 import { connectAsync, type MqttClient } from "mqtt";
-import { expiry, type Finding, fail, ok } from "../../core/finding.ts";
+import { expiry, type Finding, fail, ok, warn } from "../../core/finding.ts";
 import type { Topic } from "../../core/mapping/sensor-reader.ts";
 import { brokerAdvice } from "../broker-fault.ts";
 import type { BrokerAddress } from "../broker-options.ts";
@@ -10,6 +10,7 @@ import type { BrokerAddress } from "../broker-options.ts";
 const PATIENCE_MS = 5_000;
 /** What a broker answers to a subscription that it does not allow, from this on. */
 const REFUSED = 128;
+const ENCRYPTED = /^(mqtts|tls|ssl|wss):/;
 
 export async function examineBroker(
   { name, url, options }: BrokerAddress,
@@ -34,10 +35,11 @@ export async function examineBroker(
   } catch (thrown) {
     const error = thrown as Error;
     const advice = brokerAdvice(error) ?? "is it running, and are address, user, password and certificates right?";
-    return [...own, fail("broker", `${where}: ${error.message || String(error)}`, `${advice} The agent keeps trying`)];
+    const away = fail("broker", `${where}: ${error.message || String(error)}`, `${advice} The agent keeps trying`);
+    return [...own, away, ...(ENCRYPTED.test(url) ? [notSeen(name)] : [])];
   }
   try {
-    return [...own, await subscribed(client, where, topics), ...brokersCertificate(client, name, nowMs)];
+    return [...own, await subscribed(client, where, topics), ...brokersCertificate(client, name, url, nowMs)];
   } finally {
     await client.endAsync(true);
   }
@@ -64,9 +66,16 @@ function ownCertificate(name: string, pem: string, nowMs: number): Finding {
   }
 }
 
-function brokersCertificate({ stream }: MqttClient, name: string, nowMs: number): Finding[] {
-  if (!(stream instanceof TLSSocket)) return [];
-  return [expiry(`broker ${name}'s`, Date.parse(stream.getPeerCertificate().valid_to), nowMs)];
+const notSeen = (name: string): Finding =>
+  warn("certificates", `broker ${name}'s was not examined: there is no connection`, "examine again when there is one");
+
+function brokersCertificate({ stream }: MqttClient, name: string, url: string, nowMs: number): Finding[] {
+  if (stream instanceof TLSSocket)
+    return [expiry(`broker ${name}'s`, Date.parse(stream.getPeerCertificate().valid_to), nowMs)];
+  // A WebSocket does not show it.
+  return ENCRYPTED.test(url)
+    ? [ok("certificates", `broker ${name}'s is accepted; until when it is valid is not seen`)]
+    : [];
 }
 
 function withoutPassword(url: string): string {

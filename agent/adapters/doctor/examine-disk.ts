@@ -1,7 +1,7 @@
 // The agent's folder and database, looked at without changing them; an agent may be running on them.
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { deserialize } from "node:v8";
 import Database from "better-sqlite3";
 import { type CohortId, type PlanId, planId } from "../../../learning/ids.ts";
@@ -18,8 +18,7 @@ export interface DiskExamination {
 
 export function examineDisk(folder: string, cohorts: readonly CohortId[]): DiskExamination {
   const room = examineFolder(folder);
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
-    return { findings: [room], plans: new Map(), lastWrittenMs: null };
+  if (room.verdict === "fail" && !isFolder(folder)) return { findings: [room], plans: new Map(), lastWrittenMs: null };
   const path = join(folder, "agent.sqlite");
   const found = existsSync(path) ? examineDatabase(path, cohorts) : none(cohorts);
   const files = [path, `${path}-wal`].flatMap((each) => statSync(each, { throwIfNoEntry: false })?.mtimeMs ?? []);
@@ -30,9 +29,13 @@ export function examineDisk(folder: string, cohorts: readonly CohortId[]): DiskE
   };
 }
 
+function isFolder(path: string): boolean {
+  return existsSync(path) && statSync(path).isDirectory();
+}
+
 function examineFolder(folder: string): Finding {
   try {
-    mkdirSync(folder, { recursive: true });
+    if (!existsSync(folder)) return folderToMake(resolve(folder));
     const probe = join(folder, `.doctor-${process.pid}`);
     writeFileSync(probe, "");
     rmSync(probe);
@@ -41,6 +44,19 @@ function examineFolder(folder: string): Finding {
     const advice = `${userInfo().username} must be able to write to it, or set --data-dir`;
     return fail("disk", `${folder} can't be written: ${(error as Error).message}`, advice);
   }
+}
+
+/** Where the name is wrong, a folder that was made would be left behind. `folder` is absolute. */
+function folderToMake(folder: string): Finding {
+  let highest = folder;
+  while (!existsSync(dirname(highest))) highest = dirname(highest);
+  const parent = dirname(highest);
+  if (!isFolder(parent)) throw new Error(`${parent} is a file`);
+  accessSync(parent, constants.W_OK | constants.X_OK);
+  const room = roomFinding(freeBytes(parent), parent);
+  if (highest === folder) return { ...room, detail: `${folder} is not there yet; the agent makes it. ${room.detail}` };
+  const detail = `${folder} is not there yet, nor is ${highest}; the agent makes them. ${room.detail}`;
+  return room.verdict === "ok" ? warn("disk", detail, "is the path right?") : { ...room, detail };
 }
 
 type Examined = Pick<DiskExamination, "findings" | "plans">;

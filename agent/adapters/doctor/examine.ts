@@ -1,5 +1,6 @@
 // Everything that an agent with these settings needs, looked at one after the other; a running agent is not disturbed.
 import { execFile } from "node:child_process";
+import { userInfo } from "node:os";
 import { promisify } from "node:util";
 import type { CohortId } from "../../../learning/ids.ts";
 import { clockFinding, type Finding, fail, ok } from "../../core/finding.ts";
@@ -24,12 +25,7 @@ export async function* examine(settings: ExaminationSettings): AsyncGenerator<Fi
   const { findings, plans, lastWrittenMs } = examineDisk(settings.dataDir, settings.cohorts);
   yield* findings;
   yield clockFinding({ nowMs, synchronized: await isSynchronized(), lastWrittenMs });
-  let certificates = 0;
-  for await (const finding of examineSite(settings, nowMs)) {
-    if (finding.check === "certificates") certificates++;
-    yield finding;
-  }
-  if (certificates === 0) yield ok("certificates", "none in use; the connections are not encrypted");
+  yield* examineSite(settings, nowMs);
   const [held = null] = plans.values();
   for (const address of settings.coordinators) yield await examineCoordinator(address, held);
 }
@@ -38,13 +34,26 @@ async function* examineSite(settings: ExaminationSettings, nowMs: number): Async
   try {
     const { sensors, brokers } = await openSite(settings, () => performance.now());
     const own: readonly Topic[] = settings.ownTopics.map((filter) => ({ filter, qos: 1 as const }));
+    let certificates = 0;
     for (const address of brokers.addresses) {
       const topics = [...sensors.topics(address.name), ...(address.name === brokers.alerts ? own : [])];
-      yield* await examineBroker(address, topics, nowMs);
+      const findings = await examineBroker(address, topics, nowMs);
+      certificates += findings.filter(({ check }) => check === "certificates").length;
+      yield* findings;
     }
+    if (certificates === 0) yield ok("certificates", "none in use; the connections are not encrypted");
   } catch (error) {
-    yield fail("broker", (error as Error).message, "correct the mapping file; flead agent check says more");
+    yield fail("broker", (error as Error).message, siteAdvice(error as Error));
   }
+}
+
+/** `cause`: why a file can't be read, where it is that. */
+function siteAdvice({ cause }: Error): string {
+  const { code, path }: NodeJS.ErrnoException = cause instanceof Error ? cause : new Error();
+  if (path === undefined) return "correct the mapping file; flead agent check says more";
+  return code === "ENOENT"
+    ? `${path} is not there: put the file there, or name the right one`
+    : `${userInfo().username} must be able to read ${path}`;
 }
 
 /** By systemd; null where it does not say. */
