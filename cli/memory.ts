@@ -11,8 +11,8 @@ export const MALLOC_SETTINGS = { MALLOC_ARENA_MAX: "1" };
 export function saveMemory(): void {
   // The young generation stays at the 1 MB it begins with instead of growing to 16: 20-30 MB for a few per cent of rows/s.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // V8 collects the old generation before it has grown by more than that. --optimize-for-size would collect it sooner: a
-  // tenth less memory with 500 devices, for up to twice the time a row and half a coordinator's speed. Rows in a batch, and
-  // updates in a commit, live just long enough to fill it.
+  // V8 collects the old generation before it has grown by more than that. --optimize-for-size would collect it sooner, for
+  // more time a row and half a coordinator's speed: rows in a batch, and updates in a commit, live just long enough to
+  // fill it.
   setFlagsFromString("--heap-growing-percent=40");
 }

@@ -25,6 +25,8 @@ const GOOD_BYE_MS = 500;
 export class MqttBroker implements Broker {
   readonly #client: MqttClient;
   #receiving = true;
+  /** From the broker's acceptance to the end of that connection: an attempt that fails is no connection that ended. */
+  #accepted = false;
 
   constructor(settings: MqttSettings, handlers: BrokerHandlers) {
     const { name, url, options } = settings.address;
@@ -45,6 +47,7 @@ export class MqttBroker implements Broker {
       Object.assign(this.#client.options, willOf(settings.will)); // emitted before the new connection is opened
     });
     this.#client.on("connect", () => {
+      this.#accepted = true;
       // An alert would wait up to 40 ms for the acknowledgement of what was sent before it. Nagle 1984, RFC 896.
       if (this.#client.stream instanceof Socket) this.#client.stream.setNoDelay(true);
       const topics = Object.fromEntries(settings.topics.map(({ filter, qos }) => [filter, { qos }]));
@@ -54,6 +57,11 @@ export class MqttBroker implements Broker {
         });
       }
       handlers.onConnect();
+    });
+    this.#client.on("close", () => {
+      const ended = this.#accepted && !this.#client.disconnecting;
+      this.#accepted = false;
+      if (ended) problem(connectionEnded(this.#client.options.clientId));
     });
     this.#client.on("error", (error) => problem(brokerFault(error)));
     this.#client.on("message", (messageTopic, bytes, packet) => {
@@ -96,6 +104,10 @@ export class MqttBroker implements Broker {
     this.#client.stream.destroy();
   }
 }
+
+/** A broker ends the older of two connections with one client id, and under MQTT 3.1.1 can't say that this was why. */
+const connectionEnded = (clientId: string | undefined) =>
+  `the connection ended, and is made again; if it ends every few seconds, another client has its id ${clientId}, which an agent has by --site and --gateway-id`;
 
 function willOf(will: MqttSettings["will"]) {
   if (will === null) return {};
