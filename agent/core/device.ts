@@ -11,13 +11,13 @@ import { isRefusal, type Refusal, refusal } from "../../learning/telemetry/refus
 import { rowOf } from "../../learning/telemetry/row-of.ts";
 import { OPERATOR_BOUNDS, stepOperatorFactor } from "../../learning/threshold-rules.ts";
 import { RobustZScore, Z_THRESHOLD, type ZScoreSnapshot } from "../../learning/z-score.ts";
-import type { Contributor, Episode, ModelKind, Observation } from "./episode.ts";
+import type { Episode, ModelKind, Observation } from "./episode.ts";
+import { deviations, namedContributors, sharesOf } from "./named-contributors.ts";
 import { OwnForest, type OwnForestSnapshot } from "./own-forest.ts";
 import { RecentScores } from "./recent-scores.ts";
 import { channelsOf, type RowClock, rowTime, stepClock } from "./rows.ts";
 import { SeenRows } from "./seen-rows.ts";
 
-const SHOWN_CONTRIBUTORS = 5;
 /** What is above it is over whatever operators said: no word of theirs silences a device. */
 const HIGHEST_PROBABILITY = 0.99;
 /** Of a forest: rows that are in every feature beyond all that its trees saw score 0.67 to 0.8. */
@@ -261,7 +261,7 @@ export class Device {
     const { over, active, learnable } = monitor.judge({ row, observed, score, threshold, atMs });
     const shown = over || active;
     const shares = shown ? contributors(residual, this.#manifest.residualChannels, this.#channels.length) : [];
-    const named = this.#contributors(shares, filled, (channel) => monitor.expected(channel));
+    const named = namedContributors(shares, filled, this.#channels, (channel) => monitor.expected(channel));
     const confidence = monitor.confidence(score) ?? 0;
     const missing = this.#missing(row);
     const seen = { atMs, active, over, score, threshold, ruleThreshold, confidence, contributors: named, missing };
@@ -293,7 +293,7 @@ export class Device {
     const learnable = this.#learnBeside(entered, seen.active, excess.score, excess.threshold);
     // Which channels shortened the paths a forest does not tell; how far each is from its mean comes close.
     const shares = seen.over || seen.active ? sharesOf(forest.deviations(filled)) : [];
-    const named = this.#contributors(shares, filled, (channel) => forest.expected(channel));
+    const named = namedContributors(shares, filled, this.#channels, (channel) => forest.expected(channel));
     const missing = this.#missing(row);
     return { observation: { atMs, ...seen, ruleThreshold: null, contributors: named, missing }, learnable };
   }
@@ -309,7 +309,7 @@ export class Device {
     const over = score > Z_THRESHOLD;
     const learnable = this.#learnBeside(entered, active, score, Z_THRESHOLD);
     const expected = (channel: number) => this.#zScore.expected(channel) ?? [0, 0];
-    const named = over || active ? this.#contributors(sharesOf(z), filled, expected) : [];
+    const named = over || active ? namedContributors(sharesOf(z), filled, this.#channels, expected) : [];
     const confidence = this.#zScores.percentile(score);
     if (!over) this.#zScores.add(score);
     const missing = this.#missing(row);
@@ -352,26 +352,6 @@ export class Device {
     return this.#monitor.judge({ row, observed, score, threshold, atMs }).learnable;
   }
 
-  #contributors(
-    shares: readonly number[],
-    row: Float64Array,
-    expected: (channel: number) => readonly [number, number],
-  ): Contributor[] {
-    if (shares.length === 0) return [];
-    return shares
-      .map((share, channel) => ({ share, channel }))
-      .filter(({ share }) => share > 0)
-      .sort((a, b) => b.share - a.share)
-      .slice(0, SHOWN_CONTRIBUTORS)
-      .map(({ share, channel }) => ({
-        channel: this.#names[channel] ?? "",
-        share,
-        value: row[channel] ?? 0,
-        expected: expected(channel),
-        unit: this.#channels[channel]?.unit ?? "",
-      }));
-  }
-
   /** A channel's first reading is no event: the device's own detectors begin anew with it. */
   #fill(row: Float64Array): Float64Array {
     const last = this.#last;
@@ -411,23 +391,4 @@ function afterOperators(ruleThreshold: number, factor: number, manifest: Manifes
 function bounded(factor: number): number {
   const { min, max } = OPERATOR_BOUNDS;
   return Math.min(max, Math.max(min, factor));
-}
-
-/** Distances from the middle of what is expected, which is ± 3 standard deviations wide; NaN where nothing varies. */
-function deviations(row: Float64Array, expected: (channel: number) => readonly [number, number]): Float64Array {
-  const z = new Float64Array(row.length);
-  for (let c = 0; c < row.length; c++) {
-    const [low, high] = expected(c);
-    z[c] = high > low ? (Number(row[c]) - (low + high) / 2) / ((high - low) / 6) : Number.NaN;
-  }
-  return z;
-}
-
-/** Shares of the squares; taken of the largest, so that no square overflows. */
-function sharesOf(z: Float32Array | Float64Array): number[] {
-  let largest = 0;
-  for (const value of z) largest = Math.max(largest, Math.abs(value));
-  const squares = Array.from(z, (value) => (largest > 0 ? (value / largest) ** 2 : 0));
-  const total = squares.reduce((sum, square) => sum + square, 0);
-  return total > 0 ? squares.map((square) => square / total) : squares;
 }

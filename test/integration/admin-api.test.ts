@@ -2,23 +2,18 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { postgresQueries } from "../../coordinator/adapters/postgres-queries.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { adminOver } from "../support/admin.ts";
-import { AdminSite, type Json } from "../support/admin-site.ts";
+import { adminSite } from "../support/admin-site.ts";
 import { addEpisode, addOpenUpdate, BASELINES, minutes, PLAN_ID, scores } from "../support/fleet-rows.ts";
+import type { Json } from "../support/json.ts";
 
 const log = createLogger("test", "silent");
 
-let site: AdminSite;
-beforeAll(async () => {
-  site = await AdminSite.open();
-}, 60_000);
-afterAll(async () => {
-  await site?.close();
-});
+const site = adminSite();
 
 async function walk(path: string, limit = 2): Promise<Json[]> {
   const rows: Json[] = [];

@@ -1,14 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { adminOver } from "../support/admin.ts";
-import { AdminSite, type Json } from "../support/admin-site.ts";
+import { adminSite } from "../support/admin-site.ts";
+import type { Json } from "../support/json.ts";
 
-let site: AdminSite;
-beforeAll(async () => {
-  site = await AdminSite.open();
-}, 60_000);
-afterAll(async () => {
-  await site?.close();
-});
+const site = adminSite();
 
 describe("documentation", () => {
   test("the OpenAPI document lists every route with its answers and names each schema once", async () => {

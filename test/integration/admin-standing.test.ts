@@ -1,15 +1,10 @@
 import { sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { AdminSite, type Json } from "../support/admin-site.ts";
+import { describe, expect, test } from "vitest";
+import { adminSite } from "../support/admin-site.ts";
 import { minutes } from "../support/fleet-rows.ts";
+import type { Json } from "../support/json.ts";
 
-let site: AdminSite;
-beforeAll(async () => {
-  site = await AdminSite.open();
-}, 60_000);
-afterAll(async () => {
-  await site?.close();
-});
+const site = adminSite();
 
 describe("a gateway's standing", () => {
   const reset = (gateway: string, body: string, type = "application/json") =>

@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import pg from "pg";
 import { expect, test } from "vitest";
 import { openDatabase } from "../../coordinator/adapters/database.ts";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
@@ -10,6 +11,7 @@ import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { decodeWeights } from "../../proto/weights.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { cohortFileIn } from "../support/cohort-file.ts";
+import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -50,6 +52,22 @@ test("a server optimiser's momentum survives a restart of the coordinator", asyn
     await running.close();
   }
   expect(movedBy).toEqual([expect.closeTo(0.001, 6), expect.closeTo(0.001 + 0.0015, 6)]);
+});
+
+test("the coordinator that leads keeps partitions ahead", async () => {
+  const dataDir = join(folder, "partitions");
+  const settings = { ...config, FLEAD_PLANS: [cohortFile("partitions", {})], FLEAD_DATA_DIR: dataDir };
+  const running = await openCoordinator(settings, log);
+  const client = new pg.Client({
+    host: join(dataDir, "postgres", "socket"),
+    user: "flead",
+    database: "postgres",
+  });
+  await client.connect();
+  const ahead = "SELECT FROM time_partitions('audit_log') WHERE since > now()";
+  await eventually("a partition of the next month", async () => (await client.query(ahead)).rowCount || undefined);
+  await client.end();
+  await running.close();
 });
 
 test("a coordinator whose plan file changes starts the cohort anew with the next version, and a same one changes nothing", async () => {

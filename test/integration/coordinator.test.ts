@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
-import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readCoordinatorConfig } from "../../coordinator/config.ts";
 import { type Coordinator, openCoordinator } from "../../coordinator/main.ts";
@@ -19,6 +18,7 @@ import { cohortFileIn } from "../support/cohort-file.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, fetchPlan, GatewayClient } from "../support/gateway-client.ts";
 import { csvOf, plantStream, writeCsv } from "../support/held-out.ts";
+import { getJson } from "../support/json.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -59,8 +59,7 @@ async function connect(gatewayId: string, cohort: string): Promise<GatewayClient
   return client;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-const get = async (path: string): Promise<any> => (await fetch(new URL(path, coordinator.url))).json();
+const get = (path: string) => getJson(coordinator.url, path);
 
 beforeAll(async () => {
   for (const pump of [0, 1]) writeCsv(join(folder, "held-out/judged"), plantStream(pump, 700, 300));
@@ -355,18 +354,6 @@ test("a round that is not full closes at its deadline, and not before a second g
   expect(rounds).toMatchObject([{ updates: 3, gateways: 2, heldOut: null, baselines: null, verdict: "promoted" }]);
   expect(rounds[0].reason).toContain("not evaluated");
 });
-test("the coordinator that leads keeps partitions ahead", async () => {
-  const client = new pg.Client({
-    host: join(folder, "data", "postgres", "socket"),
-    user: "flead",
-    database: "postgres",
-  });
-  await client.connect();
-  const ahead = "SELECT FROM time_partitions('audit_log') WHERE since > now()";
-  await eventually("a partition of the next month", async () => (await client.query(ahead)).rowCount || undefined);
-  await client.end();
-});
-
 test("an episode is kept once however often it is reported, and a malformed one is left out alone", async () => {
   const gateway = await connect("reporter", "open");
   const episode = {

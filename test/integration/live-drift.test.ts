@@ -13,6 +13,7 @@ import { createLogger } from "../../runtime/log.ts";
 import { debianProgram } from "../support/debian-program.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
+import { getJson, type Json } from "../support/json.ts";
 import { LIVE_STREAM, LIVE_WINDOW_ROWS, LiveSite } from "../support/live-site.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { type SharedPostgres, startSharedPostgres } from "../support/shared-postgres.ts";
@@ -90,11 +91,8 @@ describe.skipIf(mosquitto === null)("drift on a live stream (needs Debian's mosq
     await becomes(cohort, before + 1);
   };
 
-  // biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-  const driftOf = async (cohort: Name): Promise<any> => {
-    const answer = await fetch(new URL(`/api/v1/drift?cohort=${cohort}`, coordinator.url));
-    return ((await answer.json()) as { items: unknown[] }).items[0];
-  };
+  const driftOf = async (cohort: Name): Promise<Json> =>
+    (await getJson(coordinator.url, `/api/v1/drift?cohort=${cohort}`)).items[0];
   /** Of as many windows as were said, the last one measured. */
   const measured = (windows: number, evaluatedRows: number) =>
     eventually(`${windows} windows are measured in each cohort`, async () => {

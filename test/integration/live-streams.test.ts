@@ -14,6 +14,7 @@ import { debianProgram } from "../support/debian-program.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
 import { plantStream, writeCsv } from "../support/held-out.ts";
+import { getJson } from "../support/json.ts";
 import { LIVE_STREAM, LIVE_WINDOW_ROWS, LiveSite } from "../support/live-site.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { type SharedPostgres, startSharedPostgres } from "../support/shared-postgres.ts";
@@ -63,9 +64,7 @@ const windows = () => count("SELECT count(*) AS n FROM live_windows");
 const stored = (wanted: number) =>
   eventually(`${wanted} windows are stored`, async () => ((await windows()) === wanted ? true : undefined));
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-const get = async (coordinator: Coordinator, path: string): Promise<any> =>
-  (await fetch(new URL(path, coordinator.url))).json();
+const get = ({ url }: Coordinator, path: string) => getJson(url, path);
 
 /** A round of two gateways' updates; resolves with what is told of it. */
 async function round(coordinator: Coordinator) {

@@ -14,6 +14,7 @@ import { createLogger } from "../../runtime/log.ts";
 import { packageRoot } from "../../runtime/package-root.ts";
 import { eventually } from "../support/eventually.ts";
 import { plantStream, writeCsv } from "../support/held-out.ts";
+import type { Json } from "../support/json.ts";
 import { pumpPlan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -51,9 +52,6 @@ beforeAll(async () => {
   coordinator = await start(first.path);
 });
 afterAll(() => coordinator?.close());
-
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-type Json = any;
 
 async function call(path: string, body?: object): Promise<{ status: number; body: Json }> {
   const request = body && {

@@ -13,6 +13,7 @@ import { type Invitation, UpdateStatus } from "../../proto/gen/flead/v1/federati
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
+import { getJson, type Json } from "../support/json.ts";
 import { MqttSite } from "../support/mqtt-site.ts";
 import { smallSettings } from "../support/small-plan.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -64,10 +65,7 @@ async function connect(cohort: string, ...names: string[]): Promise<GatewayClien
 const answer = (gateway: GatewayClient, { cohort, roundId, baseVersion }: Invitation) =>
   gateway.push(anUpdate(cohort, planId, parameters, { roundId, baseVersion }));
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-const items = async (path: string): Promise<any[]> =>
-  // biome-ignore lint/suspicious/noExplicitAny: as above
-  ((await (await fetch(new URL(path, coordinator.url))).json()) as any).items;
+const items = async (path: string): Promise<Json[]> => (await getJson(coordinator.url, path)).items;
 
 test("those invited answer, the round closes at those wanted, and everybody else is refused with the reason", async () => {
   const [a, b, c] = (await connect("wanted", "w-1", "w-2", "w-3")) as [GatewayClient, GatewayClient, GatewayClient];

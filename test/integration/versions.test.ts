@@ -16,6 +16,7 @@ import { packageRoot } from "../../runtime/package-root.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
 import { plantStream, writeCsv } from "../support/held-out.ts";
+import type { Json } from "../support/json.ts";
 import { pumpPlan as plan } from "../support/plan-settings.ts";
 import { temporaryFolder } from "../support/temp.ts";
 
@@ -65,9 +66,6 @@ async function connect(gatewayId: string, cohort: string): Promise<GatewayClient
   await client.hello(cohort, planId);
   return client;
 }
-
-// biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-type Json = any;
 
 async function call(path: string, body?: unknown, headers: Record<string, string> = {}) {
   const request =

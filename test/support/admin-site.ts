@@ -4,41 +4,46 @@ import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Kysely, sql } from "kysely";
+import { afterAll, beforeAll, expect } from "vitest";
 import { type Database, openDatabase } from "../../coordinator/adapters/database.ts";
 import type { Tables } from "../../coordinator/adapters/tables.ts";
 import type { Admin } from "../../coordinator/admin/server.ts";
 import { createLogger } from "../../runtime/log.ts";
 import { adminOver } from "./admin.ts";
 import { addCohort, addEpisode, addGateway, addOpenUpdate, addRound, minutes, scores } from "./fleet-rows.ts";
+import { type Json, jsonOf } from "./json.ts";
 
-// biome-ignore lint/suspicious/noExplicitAny: the tests look into documents of many shapes.
-export type Json = any;
+/** For all tests of a file: open before the first of them, closed after the last. */
+export function adminSite(): AdminSite {
+  const site = new AdminSite();
+  beforeAll(() => site.open(), 60_000);
+  afterAll(() => site.close());
+  return site;
+}
 
-export class AdminSite {
-  readonly database: Database;
-  readonly #admin: Admin;
-  readonly #dataDir: string;
+class AdminSite {
+  #dataDir: string | null = null;
+  #database: Database | null = null;
+  #admin: Admin | null = null;
 
-  static async open(): Promise<AdminSite> {
-    const dataDir = await mkdtemp(join(tmpdir(), "flead-admin-"));
-    const database = await openDatabase({ dataDir, log: createLogger("test", "silent") });
-    await addFleet(database.kysely);
-    return new AdminSite(dataDir, database, await adminOver(database));
+  async open(): Promise<void> {
+    this.#dataDir = await mkdtemp(join(tmpdir(), "flead-admin-"));
+    this.#database = await openDatabase({ dataDir: this.#dataDir, log: createLogger("test", "silent") });
+    await addFleet(this.#database.kysely);
+    this.#admin = await adminOver(this.#database);
   }
 
-  private constructor(dataDir: string, database: Database, admin: Admin) {
-    this.#dataDir = dataDir;
-    this.database = database;
-    this.#admin = admin;
+  get database(): Database {
+    return this.#database ?? expect.unreachable("the site is not open");
   }
 
   get url(): string {
-    return this.#admin.url;
+    return this.#admin?.url ?? expect.unreachable("the site is not open");
   }
 
   async get(path: string): Promise<{ status: number; type: string | null; body: Json }> {
     const response = await fetch(this.url + path);
-    return { status: response.status, type: response.headers.get("content-type"), body: await response.json() };
+    return { status: response.status, type: response.headers.get("content-type"), body: await jsonOf(response) };
   }
 
   /** fetch() sets Host and tidies paths itself; this sends both as they are given. */
@@ -59,9 +64,9 @@ export class AdminSite {
   }
 
   async close(): Promise<void> {
-    await this.#admin.close();
-    await this.database.close();
-    await rm(this.#dataDir, { recursive: true });
+    await this.#admin?.close();
+    await this.#database?.close();
+    if (this.#dataDir !== null) await rm(this.#dataDir, { recursive: true });
   }
 }
 

@@ -9,6 +9,7 @@ import { UpdateStatus } from "../../proto/gen/flead/v1/federation.ts";
 import { encodeBundle } from "../../proto/plan-bundle.ts";
 import { eventually } from "../support/eventually.ts";
 import { anUpdate, GatewayClient } from "../support/gateway-client.ts";
+import { jsonOf } from "../support/json.ts";
 import { ReplicaFleet } from "../support/replica-fleet.ts";
 import { smallSettings } from "../support/small-plan.ts";
 import { temporaryFolder } from "../support/temp.ts";
@@ -57,8 +58,7 @@ async function post(path: string, body: string, type: string) {
     headers: { "content-type": type },
     body,
   });
-  // biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of the bodies
-  return { status: response.status, body: (await response.json()) as any };
+  return { status: response.status, body: await jsonOf(response) };
 }
 
 async function round(gateway: GatewayClient, { planId, parameters }: typeof OLD, base: number): Promise<void> {

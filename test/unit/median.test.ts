@@ -26,8 +26,12 @@ test("zeros of either sign have the same median in either order", () => {
 });
 
 /** Made against this very way of narrowing, by its comparisons: McIlroy 1999, A Killer Adversary for Quicksort. */
-// biome-ignore format: one list
-const SLOW_TO_NARROW = [1, 2, 48, 50, 4, 51, 6, 52, 8, 53, 10, 54, 12, 55, 14, 56, 16, 57, 18, 58, 20, 59, 22, 60, 24, 61, 26, 62, 28, 63, 30, 64, 32, 65, 34, 66, 36, 67, 38, 68, 40, 69, 42, 70, 44, 71, 46, 0, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95];
+const SLOW_TO_NARROW = [
+  1, 2, 48, 50, 4, 51, 6, 52, 8, 53, 10, 54, 12, 55, 14, 56, 16, 57, 18, 58, 20, 59, 22, 60, 24, 61, 26, 62, 28, 63, 30,
+  64, 32, 65, 34, 66, 36, 67, 38, 68, 40, 69, 42, 70, 44, 71, 46, 0, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29,
+  31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90,
+  91, 92, 93, 94, 95,
+];
 
 test("values that were ordered to be narrowed slowly have their median too", () => {
   expect(median(Float32Array.from(SLOW_TO_NARROW))).toBe(middleOfSorted(SLOW_TO_NARROW));
