@@ -17,7 +17,7 @@ export const MAX_PAYLOAD_BYTES = 65_536;
 /** Numbers below are seconds (until the year 5138), others milliseconds (from 1973 on). */
 const SECONDS_BELOW = 1e11;
 const LATEST_MS = 8.64e15;
-/** Making one costs more than decoding a payload; between calls it keeps nothing. */
+/** One for all payloads: between calls it keeps nothing. */
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 const ISO_TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)\s?(Z|[+-]\d\d:?\d\d)?)?$/;
 
