@@ -5,7 +5,7 @@ import { featureLayout } from "../learning/features.ts";
 import { layersOf } from "../learning/fine-tuning.ts";
 import { forestLayout } from "../learning/forest-weights.ts";
 import { historyValues } from "../learning/front-end.ts";
-import { buildModel, type Model, ModelError } from "../learning/models/build-model.ts";
+import { buildModel, ModelError } from "../learning/models/build-model.ts";
 import { MANIFEST_VERSION, type Manifest, type PlanSettings, weightCount } from "../learning/plan.ts";
 import { calibrationScores, leastScores } from "../learning/threshold-rules.ts";
 
@@ -201,7 +201,6 @@ export const planSettingsSchema: z.ZodType<PlanSettings> = settings.superRefine(
     ...memoryFaults(plan),
     ...classifierFaults(plan),
     ...forestFaults(plan),
-    ...tuningFaults(plan),
     ...tunedForestFaults(plan),
     ...baselineFaults(plan),
     ...modelFaults(plan),
@@ -270,27 +269,9 @@ function* forestFaults({ model, threshold, training }: PlanSettings): Generator<
   }
 }
 
-/** There are layers to move, and as many as are to be. */
-function* tuningFaults({ model, fineTuning, ...plan }: PlanSettings): Generator<Fault> {
-  if (fineTuning === undefined || model.kind === "isolation_forest") return;
-  const layers = layersOf(buildable({ model, ...plan })?.weights ?? []).length;
-  if (layers > 0 && fineTuning.layers > layers)
-    yield { key: "fineTuning.layers", message: `${fineTuning.layers}; the model has ${layers}` };
-}
-
 function* tunedForestFaults({ model, fineTuning }: Pick<PlanSettings, "model" | "fineTuning">): Generator<Fault> {
   if (fineTuning !== undefined && model.kind === "isolation_forest")
     yield { key: "fineTuning", message: "an isolation_forest has no layers: leave it out" };
-}
-
-/** Null: `modelFaults` says why. */
-function buildable(plan: PlanSettings): Model | null {
-  try {
-    return buildModel(plan);
-  } catch (error) {
-    if (error instanceof ModelError) return null;
-    throw error;
-  }
 }
 
 /** A gated baseline has its scale from commissioning rows. */
@@ -303,7 +284,11 @@ function* baselineFaults({ features: { reference }, commissioningRows }: PlanSet
 
 function* modelFaults(plan: PlanSettings): Generator<Fault> {
   try {
-    const parameters = weightCount(buildModel(plan).weights);
+    const { weights } = buildModel(plan);
+    const parameters = weightCount(weights);
+    const layers = layersOf(weights).length;
+    if (plan.fineTuning !== undefined && plan.fineTuning.layers > layers)
+      yield { key: "fineTuning.layers", message: `${plan.fineTuning.layers}; the model has ${layers}` };
     if (parameters > MAX_PARAMETERS)
       yield { key: "model", message: `${parameters} parameters; at most ${MAX_PARAMETERS} are allowed` };
   } catch (error) {
